@@ -1,0 +1,90 @@
+/** What a decoding engine is asked, and what it answers: shared by the engine, the server and the command line. */
+
+export interface SamplingOptions {
+  /** Default 256. */
+  maxNewTokens?: number
+  /** 0 is greedy decoding. Default 1. */
+  temperature?: number
+  /** Keep the k most likely tokens; 0 keeps all. */
+  topK?: number
+  /** Nucleus: the smallest set whose probability reaches p, the crossing token included. */
+  topP?: number
+  /** Drop tokens less likely than minP times the likeliest. */
+  minP?: number
+  /** CTRL's penalty: seen tokens' positive logits are divided by it, negative ones multiplied. 1 is off. */
+  repetitionPenalty?: number
+  /** Subtracted once from the logit of every generated token. */
+  presencePenalty?: number
+  /** Subtracted once per earlier occurrence of a generated token. */
+  frequencyPenalty?: number
+  /** Added to logits before sampling, by token id. */
+  logitBias?: Readonly<Record<number, number>>
+  /** Text that ends the answer; it is not part of it. */
+  stop?: readonly string[]
+  /** Ends the answer as the end-of-text tokens of the model do. */
+  stopTokenIds?: readonly number[]
+  /** The same seed, prompt and options give the same answer. Random where left out. */
+  seed?: number
+  /** Report the log-probability of each token and of this many most likely alternatives. */
+  topLogProbs?: number
+}
+
+export interface GenerationRequest extends SamplingOptions {
+  promptIds: readonly number[]
+  signal?: AbortSignal
+}
+
+export interface TokenLogProb {
+  id: number
+  /** The token's own text, possibly an incomplete character. */
+  text: string
+  logProb: number
+}
+
+export interface TokenEvent {
+  type: 'token'
+  id: number
+  /** Text that this token completes: never a broken character, possibly empty while one is pending. */
+  text: string
+  logProb?: number
+  topLogProbs?: TokenLogProb[]
+}
+
+export interface EndEvent {
+  type: 'end'
+  reason: 'stop' | 'length'
+  promptTokens: number
+  /** Prompt tokens whose keys and values were still in the cache. */
+  cachedTokens: number
+  completionTokens: number
+  /** Milliseconds until the first token, and from the first to the last. */
+  promptMs: number
+  decodeMs: number
+}
+
+export type GenerationEvent = TokenEvent | EndEvent
+
+export interface ChatMessage {
+  role: 'system' | 'user' | 'assistant' | 'tool'
+  content: string
+}
+
+/** A model as a server sees it: text in, text out, many requests at once. */
+export interface ServedModel {
+  readonly id: string
+  /** Seconds since the epoch. */
+  readonly created: number
+  readonly contextLength: number
+  /** False for a model that was only pre-trained: it continues text, and `renderChat` throws. */
+  readonly canChat: boolean
+  /** Whether `embed` is there. */
+  readonly canEmbed: boolean
+  encode(text: string): number[]
+  decode(ids: readonly number[]): string
+  /** The conversation as the model's template writes it, ready for the assistant's turn. */
+  renderChat(messages: readonly ChatMessage[]): number[]
+  /** Aborting the request's signal ends the stream with the signal's reason. */
+  generate(request: GenerationRequest): AsyncIterable<GenerationEvent>
+  /** Unit-length vectors, one for each sequence of ids. */
+  embed(inputs: readonly (readonly number[])[]): Promise<Float32Array[]>
+}
