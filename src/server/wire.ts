@@ -1,0 +1,223 @@
+import { z } from 'zod'
+
+/**
+ * Every request and response of jackdaw's own routes, under `/api`: the server checks requests with these schemas and
+ * the page imports the types. (OpenAI's routes, under `/v1`, are in openai-wire.ts.)
+ *
+ * | route | request | response |
+ * |---|---|---|
+ * | GET    /api/status                        |                        | Status |
+ * | GET    /api/conversations?search&limit&cursor | ListQuery          | ConversationList |
+ * | POST   /api/conversations                 | CreateConversation     | 201 Conversation |
+ * | GET    /api/conversations/:id             |                        | ConversationWithMessages |
+ * | PATCH  /api/conversations/:id             | UpdateConversation     | Conversation |
+ * | DELETE /api/conversations/:id             |                        | 204 |
+ * | POST   /api/conversations/:id/messages    | AddMessage             | 201 Message |
+ * | POST   /api/conversations/:id/reply       | Reply                  | text/event-stream of ReplyEvent |
+ * | PUT    /api/messages/:id/feedback         | Feedback               | Feedback |
+ * | DELETE /api/messages/:id/feedback         |                        | 204 |
+ *
+ * Every failure is an `ErrorBody` with status 400 (bad request), 401 (wrong or missing key: `Authorization: Bearer`),
+ * 403 (foreign host), 404 (not found), 413 (body too large), 429 (queue full), 500 or 503 (no store).
+ */
+
+/** Kept below what PostgreSQL's text column and a model's context could ever take. */
+const maxContentLength = 400_000
+
+// PostgreSQL's text cannot hold U+0000, nor UTF-8 a lone surrogate.
+const plainText = (max: number) =>
+  z
+    .string()
+    .max(max)
+    .refine((text) => !text.includes('\0') && text.isWellFormed(), 'must be well-formed text without U+0000')
+
+export const settings = z.strictObject({
+  /** A model's id from `Status.models`; the server's default where left out. */
+  model: plainText(200).optional(),
+  systemPrompt: plainText(32_000).optional(),
+  /** 0 is greedy. */
+  temperature: z.number().min(0).max(10).optional(),
+  topP: z.number().min(0).max(1).optional(),
+  /** 0 keeps all. */
+  topK: z.int().min(0).max(1_000_000).optional(),
+  minP: z.number().min(0).max(1).optional(),
+  /** 1 is off. */
+  repetitionPenalty: z.number().positive().max(10).optional(),
+  maxNewTokens: z.int().min(1).max(1_000_000).optional(),
+  seed: z.int().min(0).max(Number.MAX_SAFE_INTEGER).optional(),
+})
+export type Settings = z.infer<typeof settings>
+
+const id = z.uuid()
+/** ISO 8601, UTC. */
+const date = z.iso.datetime()
+
+export const conversation = z.object({
+  id,
+  /** Empty until the first message names it. */
+  title: z.string(),
+  settings,
+  /** The leaf of the branch shown last: the newest message, or what the page set since. */
+  activeMessageId: id.nullable(),
+  createdAt: date,
+  /** When a message or the title last changed: what the list is sorted by, newest first. */
+  updatedAt: date,
+})
+export type Conversation = z.infer<typeof conversation>
+
+export const usage = z.object({
+  promptTokens: z.int(),
+  /** Prompt tokens that were not computed again. */
+  cachedTokens: z.int(),
+  completionTokens: z.int(),
+  /** Milliseconds until the first token, and from the first to the last. */
+  promptMs: z.number(),
+  decodeMs: z.number(),
+})
+export type Usage = z.infer<typeof usage>
+
+export const rating = z.enum(['up', 'down'])
+export const feedback = z.strictObject({ rating, comment: plainText(4_000).default('') })
+export type Feedback = z.infer<typeof feedback>
+
+/**
+ * `stop`: the model ended; `length`: out of tokens; `stopped`: the reader stopped it; `error`: generation failed;
+ * `interrupted`: the server went away while it wrote.
+ */
+export const finishReason = z.enum(['stop', 'length', 'stopped', 'error', 'interrupted'])
+export type FinishReason = z.infer<typeof finishReason>
+
+export const message = z.object({
+  id,
+  conversationId: id,
+  /** The message this one follows; null for the first. Siblings are the branches of an edit or a regeneration. */
+  parentId: id.nullable(),
+  role: z.enum(['user', 'assistant']),
+  content: z.string(),
+  /** Which model wrote it; null for the user's. */
+  model: z.string().nullable(),
+  /** Null for the user's messages, and while the answer is being written. */
+  finishReason: finishReason.nullable(),
+  usage: usage.nullable(),
+  feedback: feedback.nullable(),
+  createdAt: date,
+})
+export type Message = z.infer<typeof message>
+
+export const conversationWithMessages = conversation.extend({
+  /** All branches, oldest first: a parent always comes before its children. */
+  messages: z.array(message),
+})
+export type ConversationWithMessages = z.infer<typeof conversationWithMessages>
+
+export const listQuery = z.strictObject({
+  /** Words to find in titles and messages; letter case does not matter. */
+  search: plainText(200).optional(),
+  limit: z.coerce.number().int().min(1).max(100).default(30),
+  /** `nextCursor` of the page before. */
+  cursor: z.string().max(200).optional(),
+})
+export type ListQuery = z.input<typeof listQuery>
+
+export const conversationSummary = conversation.extend({
+  /** With a search: the text around the first match in a message; null where only the title matches. */
+  snippet: z.string().nullable(),
+})
+export type ConversationSummary = z.infer<typeof conversationSummary>
+
+export const conversationList = z.object({
+  conversations: z.array(conversationSummary),
+  /** Null on the last page. */
+  nextCursor: z.string().nullable(),
+})
+export type ConversationList = z.infer<typeof conversationList>
+
+const title = plainText(200)
+
+export const createConversation = z.strictObject({ title: title.default(''), settings: settings.default({}) })
+export type CreateConversation = z.input<typeof createConversation>
+
+/** `settings` replaces all of them. */
+export const updateConversation = z.strictObject({
+  title: title.optional(),
+  settings: settings.optional(),
+  activeMessageId: id.optional(),
+})
+export type UpdateConversation = z.infer<typeof updateConversation>
+
+/** Editing is adding a sibling: a message with the parent of the edited one. */
+export const addMessage = z.strictObject({
+  parentId: id.nullable(),
+  role: z.enum(['user', 'assistant']).default('user'),
+  content: plainText(maxContentLength),
+})
+export type AddMessage = z.input<typeof addMessage>
+
+/**
+ * With `content`: adds the user's message after `parentId` (null: as a first message) and answers it.
+ * Without: answers the user's message `parentId`; again, if it has an answer already (regenerate).
+ */
+export const reply = z
+  .strictObject({ parentId: id.nullable(), content: plainText(maxContentLength).min(1).optional() })
+  .refine((body) => body.parentId !== null || body.content !== undefined, {
+    path: ['parentId'],
+    error: 'must name the message to answer where content is left out',
+  })
+export type Reply = z.infer<typeof reply>
+
+export const errorBody = z.object({
+  error: z.object({
+    /** One sentence for the reader. */
+    message: z.string(),
+    type: z.string(),
+    /** The field that is wrong. */
+    param: z.string().nullable(),
+    code: z.string().nullable(),
+  }),
+})
+export type ErrorBody = z.infer<typeof errorBody>
+
+/**
+ * Each is sent as a server-sent event: `event: <type>` and `data: <the object as JSON>`.
+ * `start` comes once and first; then `token`s; then one `end` or one `error`. Closing the connection stops the answer:
+ * what was written is kept, with finishReason `stopped`.
+ */
+export const replyEvent = z.discriminatedUnion('type', [
+  z.object({
+    type: z.literal('start'),
+    /** With its title and activeMessageId as they now are. */
+    conversation,
+    /** The message that `content` added. */
+    userMessage: message.nullable(),
+    /** The answer to be, still empty. */
+    message,
+  }),
+  /** `text` is to be appended; never a broken character. `tokens` are generated so far. */
+  z.object({ type: z.literal('token'), text: z.string(), tokens: z.int() }),
+  /** The whole answer as stored. */
+  z.object({ type: z.literal('end'), message }),
+  z.object({ type: z.literal('error'), ...errorBody.shape }),
+])
+export type ReplyEvent = z.infer<typeof replyEvent>
+
+export const status = z.object({
+  version: z.string(),
+  uptimeSeconds: z.number(),
+  /** The first is the default. */
+  models: z.array(
+    z.object({
+      id: z.string(),
+      /** False: it was only pre-trained, and continues the text of the user's last message. */
+      canChat: z.boolean(),
+      canEmbed: z.boolean(),
+      contextLength: z.int(),
+      /** One sentence: what it is. */
+      description: z.string(),
+      /** Answers being written now, and waiting. */
+      activeRequests: z.int(),
+      /** Of the last answers; null before the first. */
+      tokensPerSecond: z.number().nullable(),
+    }),
+  ),
+})
+export type Status = z.infer<typeof status>
