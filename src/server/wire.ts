@@ -29,7 +29,7 @@ const plainText = (max: number) =>
   z
     .string()
     .max(max)
-    .refine((text) => !text.includes('\0') && text.isWellFormed(), 'must be well-formed text without U+0000')
+    .regex(/^[^\0\p{Surrogate}]*$/u, 'must be well-formed text without U+0000')
 
 export const settings = z.strictObject({
   /** A model's id from `Status.models`; the server's default where left out. */
