@@ -1,0 +1,516 @@
+/** The Node backend: ONNX Runtime's C API, one environment and one thread pool for the whole process. */
+
+import { existsSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { bytesPerElement, type DType, newArray, sizeOf, type TensorData } from '../tensor/data.ts'
+import type { Backend, Binding, DeviceTensor, Feeds, RunOptions, Session, SessionOptions } from './backend.ts'
+import { Native } from './native.ts'
+import {
+  addressOf,
+  cString,
+  ELEMENT_TYPE,
+  type OrtApi,
+  ortApi,
+  type Pointer,
+  pointerArray,
+  stringAt,
+  viewOf,
+} from './ort-api.ts'
+import { defaultThreads } from './threads.ts'
+
+export type NodeProvider = 'cpu' | 'webgpu' | 'cuda'
+
+/** ORT's log: fatal only. Whatever fails comes back as a status, and so as an Error, already. */
+const LOG_FATAL = 4
+const OPTIMISE_ALL = 99
+const ARENA_ALLOCATOR = 1
+const DEVICE_ALLOCATOR = 0
+const MEMORY_DEFAULT = 0
+
+/** The name of each device's memory. */
+const DEVICE_MEMORY = { webgpu: 'WebGPU_Buf', cuda: 'Cuda' } as const
+
+interface Environment {
+  api: OrtApi
+  env: Pointer
+  threads: number
+  cpuMemory: Pointer
+  allocator: Pointer
+}
+
+let environment: Environment | undefined
+
+function openEnvironment(threads: number | undefined): Environment {
+  if (environment) {
+    if (threads !== undefined && threads !== environment.threads) {
+      throw new Error(
+        `nodeBackend: this process's thread pool already has ${environment.threads} threads and cannot be given ` +
+          `${threads}; ask for them on the first call`,
+      )
+    }
+    return environment
+  }
+  const api = ortApi()
+  const count = threads ?? defaultThreads()
+  const threading = api.createThreadingOptions()
+  try {
+    api.setGlobalIntraOpNumThreads(threading, count)
+    api.setGlobalInterOpNumThreads(threading, 1)
+    api.setGlobalSpinControl(threading, 1)
+    environment = {
+      api,
+      env: api.createEnvWithGlobalThreadPools(LOG_FATAL, 'jackdaw', threading),
+      threads: count,
+      cpuMemory: api.createCpuMemoryInfo(ARENA_ALLOCATOR, MEMORY_DEFAULT),
+      allocator: api.defaultAllocator(),
+    }
+    return environment
+  } finally {
+    api.releaseThreadingOptions(threading)
+  }
+}
+
+const backends = new Map<NodeProvider, Promise<Backend>>()
+
+/**
+ * ONNX Runtime in this process. One backend a provider; all share one thread pool, made at the first call.
+ *
+ * @param threads - threads of the pool, the calling one included. Default `JACKDAW_THREADS`, or the physical cores.
+ * @throws Error where the platform has no library, the provider is not there, or the pool has another size already.
+ */
+export function nodeBackend(provider: NodeProvider = 'cpu', { threads }: { threads?: number } = {}): Promise<Backend> {
+  const known = backends.get(provider)
+  if (known && (threads === undefined || threads === environment?.threads)) return known
+  const opening = (async () => new NodeBackend(provider, openEnvironment(threads)))()
+  backends.set(provider, opening)
+  opening.catch(() => backends.delete(provider))
+  return opening
+}
+
+/** What a native session needs as long as it lives. */
+interface SessionState {
+  pointer: Pointer
+  /** Arrays of initializers: ORT reads them in place. */
+  keep: unknown
+}
+
+class NodeBackend implements Backend {
+  readonly provider: NodeProvider
+  readonly #environment: Environment
+
+  constructor(provider: NodeProvider, environment: Environment) {
+    if (provider === 'cuda') requireCuda(environment.api.path)
+    this.provider = provider
+    this.#environment = environment
+  }
+
+  async createSession(model: Uint8Array, options: SessionOptions = {}): Promise<Session> {
+    const { api, env } = this.#environment
+    const { initializers = new Map<string, TensorData>() } = options
+    const settings = api.createSessionOptions()
+    const values: Pointer[] = []
+    const out = new BigUint64Array(1)
+    try {
+      this.#configure(settings, options)
+      for (const [name, tensor] of initializers) values.push(tensorValue(this.#environment, name, tensor))
+      const names = [...initializers.keys()].map(cString)
+      const [nameArray, valueArray] = [pointerArray(names), pointerArray(values)]
+      if (values.length > 0) {
+        api.addExternalInitializers(settings, addressOf(nameArray), addressOf(valueArray), values.length)
+      }
+      await api.createSession(env, addressOf(model), model.byteLength, settings, addressOf(out))
+    } catch (error) {
+      throw new Error(`createSession: ${(error as Error).message}`, { cause: error })
+    } finally {
+      for (const value of values) api.releaseValue(value)
+      api.releaseSessionOptions(settings)
+    }
+    const state: SessionState = { pointer: out[0], keep: [...initializers.values()].map((tensor) => tensor.data) }
+    return new NodeSession(this.provider, this.#environment, state)
+  }
+
+  #configure(settings: Pointer, { prepack = true }: SessionOptions): void {
+    const { api } = this.#environment
+    api.disablePerSessionThreads(settings)
+    api.setSessionGraphOptimizationLevel(settings, OPTIMISE_ALL)
+    api.setSessionLogSeverityLevel(settings, LOG_FATAL)
+    if (!prepack) api.addSessionConfigEntry(settings, 'session.disable_prepacking', '1')
+    if (this.provider === 'webgpu') api.appendExecutionProvider(settings, 'WebGPU', null, null, 0)
+    if (this.provider === 'cuda') {
+      const cuda = api.createCudaProviderOptions()
+      try {
+        api.appendCudaProvider(settings, cuda)
+      } finally {
+        api.releaseCudaProviderOptions(cuda)
+      }
+    }
+  }
+}
+
+function requireCuda(library: string): void {
+  const file = process.platform === 'win32' ? 'onnxruntime_providers_cuda.dll' : 'libonnxruntime_providers_cuda.so'
+  const path = join(dirname(library), file)
+  if (existsSync(path)) return
+  throw new Error(
+    `${path} is missing: install onnxruntime-node with ONNXRUNTIME_NODE_INSTALL=cuda12 in the environment ` +
+      '(Linux x64), or set JACKDAW_ORT_LIBRARY to the onnxruntime library of a CUDA build',
+  )
+}
+
+/** An OrtValue over the caller's array, which must stay referenced as long as ORT may use it. */
+function tensorValue({ api, cpuMemory }: Environment, name: string, { dtype, shape, data }: TensorData): Pointer {
+  if (data.length !== sizeOf(shape)) {
+    throw new Error(`'${name}': shape [${shape}] needs ${sizeOf(shape)} elements, the array has ${data.length}`)
+  }
+  if (data.BYTES_PER_ELEMENT !== bytesPerElement(dtype)) {
+    throw new Error(`'${name}': dtype ${dtype} cannot lie in a ${data.constructor.name}`)
+  }
+  const dims = BigInt64Array.from(shape, BigInt)
+  return api.createTensor(cpuMemory, addressOf(data), data.byteLength, dims, shape.length, ELEMENT_TYPE[dtype])
+}
+
+const DTYPE_OF = new Map(Object.entries(ELEMENT_TYPE).map(([dtype, code]) => [code, dtype as DType]))
+
+function describe({ api }: Environment, name: string, value: Pointer): { dtype: DType; shape: number[] } {
+  const info = api.tensorTypeAndShape(value)
+  try {
+    const code = api.elementType(info)
+    const dtype = DTYPE_OF.get(code)
+    if (!dtype) throw new Error(`output '${name}' has ONNX element type ${code}, which no dtype here stands for`)
+    const dims = new BigInt64Array(Number(api.dimensionsCount(info)))
+    if (dims.length > 0) api.dimensions(info, addressOf(dims), dims.length)
+    return { dtype, shape: Array.from(dims, Number) }
+  } finally {
+    api.releaseTensorTypeAndShape(info)
+  }
+}
+
+/** The value's numbers in an array of their own. */
+function copyOut(environment: Environment, name: string, value: Pointer): TensorData {
+  const { dtype, shape } = describe(environment, name, value)
+  const data = newArray(dtype, sizeOf(shape))
+  if (data.byteLength > 0) {
+    const source = new Uint8Array(viewOf(environment.api.tensorData(value), data.byteLength))
+    new Uint8Array(data.buffer).set(source)
+  }
+  return { dtype, shape, data }
+}
+
+class NodeSession implements Session {
+  readonly provider: NodeProvider
+  readonly inputNames: readonly string[]
+  readonly outputNames: readonly string[]
+  readonly #environment: Environment
+  readonly #native: Native<SessionState>
+  readonly #names: ReadonlyMap<string, Buffer>
+
+  constructor(provider: NodeProvider, environment: Environment, state: SessionState) {
+    const { api, allocator } = environment
+    this.provider = provider
+    this.#environment = environment
+    this.#native = new Native('the session', state, ({ pointer }) => api.releaseSession(pointer)).ownedBy(this)
+    const names = (count: number, get: (session: Pointer, index: number, allocator: Pointer) => Pointer) =>
+      Array.from({ length: count }, (_, index) => {
+        const text = get(state.pointer, index, allocator)
+        const name = stringAt(text)
+        api.allocatorFree(allocator, text)
+        return name
+      })
+    this.inputNames = names(Number(api.inputCount(state.pointer)), api.inputName)
+    this.outputNames = names(Number(api.outputCount(state.pointer)), api.outputName)
+    this.#names = new Map([...this.inputNames, ...this.outputNames].map((name) => [name, cString(name)]))
+  }
+
+  async run(
+    feeds: Feeds,
+    options: RunOptions & { outputs?: readonly string[]; onDevice?: readonly string[] } = {},
+  ): Promise<Record<string, TensorData | DeviceTensor>> {
+    const { signal, outputs = this.outputNames, onDevice = [] } = options
+    this.#checkFeeds(feeds)
+    this.#checkNames('output', outputs, this.outputNames)
+    this.#checkNames('output', onDevice, outputs)
+    const { api } = this.#environment
+    return this.#native.use(async ({ pointer }) => {
+      const made: Pointer[] = []
+      const held: NodeDeviceTensor[] = []
+      const inputs = this.inputNames.map((name) => {
+        const feed = feeds[name]
+        if (feed instanceof NodeDeviceTensor) {
+          held.push(feed)
+          return feed.value(name)
+        }
+        if (!('data' in feed)) throw new Error(`run: input '${name}' is a device tensor of another backend`)
+        made.push(tensorValue(this.#environment, name, feed))
+        return made[made.length - 1]
+      })
+      const call = async (runOptions: Pointer | null): Promise<Pointer[]> => {
+        if (onDevice.length > 0 && this.provider !== 'cpu') {
+          return this.#runOnDevice(pointer, runOptions, inputs, outputs, new Set(onDevice))
+        }
+        const [inputNames, outputNames] = [this.#cNames(this.inputNames), this.#cNames(outputs)]
+        const [inputValues, outputValues] = [pointerArray(inputs), new BigUint64Array(outputs.length)]
+        const [i, o] = [addressOf(inputValues), addressOf(outputValues)]
+        const [iNames, oNames] = [addressOf(inputNames), addressOf(outputNames)]
+        await api.run(pointer, runOptions, iNames, i, inputs.length, oNames, outputs.length, o)
+        return [...outputValues]
+      }
+      try {
+        const values = await holdAll(held, () => cancellable(api, signal, call))
+        const results = this.#collect(outputs, values, new Set(onDevice))
+        signal?.throwIfAborted()
+        return results
+      } finally {
+        for (const value of made) api.releaseValue(value)
+      }
+    })
+  }
+
+  bind(inputs: Readonly<Record<string, TensorData>>, outputs: Readonly<Record<string, TensorData>>): Binding {
+    this.#checkFeeds(inputs)
+    const outputNames = Object.keys(outputs)
+    this.#checkNames('output', outputNames, this.outputNames)
+    const tensors = [...this.inputNames.map((name) => inputs[name]), ...outputNames.map((name) => outputs[name])]
+    const names = [...this.inputNames, ...outputNames]
+    const { api } = this.#environment
+    const values: Pointer[] = []
+    try {
+      for (const [i, tensor] of tensors.entries()) values.push(tensorValue(this.#environment, names[i], tensor))
+    } catch (error) {
+      for (const value of values) api.releaseValue(value)
+      throw error
+    }
+    const count = this.inputNames.length
+    const arrays = {
+      inputNames: this.#cNames(this.inputNames),
+      inputs: pointerArray(values.slice(0, count)),
+      outputNames: this.#cNames(outputNames),
+      outputs: pointerArray(values.slice(count)),
+    }
+    return new NodeBinding(api, this, this.#native, {
+      values,
+      keep: [arrays, this.#names, tensors],
+      args: [
+        addressOf(arrays.inputNames),
+        addressOf(arrays.inputs),
+        count,
+        addressOf(arrays.outputNames),
+        outputNames.length,
+        addressOf(arrays.outputs),
+      ],
+    })
+  }
+
+  release(): void {
+    this.#native.release()
+  }
+
+  #cNames(names: readonly string[]): BigUint64Array {
+    return pointerArray(names.map((name) => this.#names.get(name)!))
+  }
+
+  #checkFeeds(feeds: Readonly<Record<string, unknown>>): void {
+    for (const name of this.inputNames) {
+      if (!feeds[name])
+        throw new Error(`run: input '${name}' is missing; the graph takes ${this.inputNames.join(', ')}`)
+    }
+    this.#checkNames('input', Object.keys(feeds), this.inputNames)
+  }
+
+  #checkNames(kind: string, names: readonly string[], known: readonly string[]): void {
+    for (const name of names) {
+      if (!known.includes(name)) throw new Error(`run: there is no ${kind} '${name}'; there is ${known.join(', ')}`)
+    }
+  }
+
+  async #runOnDevice(
+    session: Pointer,
+    runOptions: Pointer | null,
+    inputs: readonly Pointer[],
+    outputs: readonly string[],
+    onDevice: ReadonlySet<string>,
+  ): Promise<Pointer[]> {
+    const { api, allocator, cpuMemory } = this.#environment
+    const binding = api.createIoBinding(session)
+    try {
+      for (const [i, name] of this.inputNames.entries()) api.bindInput(binding, name, inputs[i])
+      for (const name of outputs) {
+        api.bindOutputToDevice(binding, name, onDevice.has(name) ? this.#deviceMemory() : cpuMemory)
+      }
+      await api.runWithBinding(session, runOptions, binding)
+      const [list, count] = [new BigUint64Array(1), new BigUint64Array(1)]
+      api.boundOutputValues(binding, allocator, addressOf(list), addressOf(count))
+      const values = [...new BigUint64Array(viewOf(list[0], outputs.length * 8))]
+      api.allocatorFree(allocator, list[0])
+      return values
+    } finally {
+      api.releaseIoBinding(binding)
+    }
+  }
+
+  #deviceMemory(): Pointer {
+    return deviceMemory(this.#environment.api, this.provider as keyof typeof DEVICE_MEMORY)
+  }
+
+  #collect(
+    names: readonly string[],
+    values: readonly Pointer[],
+    onDevice: ReadonlySet<string>,
+  ): Record<string, TensorData | DeviceTensor> {
+    const { api } = this.#environment
+    const results: Record<string, TensorData | DeviceTensor> = {}
+    const pending = [...values]
+    try {
+      for (const name of names) {
+        const value = pending[0]
+        if (onDevice.has(name)) {
+          const { dtype, shape } = describe(this.#environment, name, value)
+          results[name] = new NodeDeviceTensor(this.provider, this.#environment, value, dtype, shape)
+          pending.shift()
+        } else {
+          results[name] = copyOut(this.#environment, name, value)
+          api.releaseValue(pending.shift()!)
+        }
+      }
+      return results
+    } finally {
+      for (const value of pending) api.releaseValue(value)
+    }
+  }
+}
+
+/** The memory info of a device, made once. */
+function deviceMemory(api: OrtApi, provider: keyof typeof DEVICE_MEMORY): Pointer {
+  let info = memoryInfos.get(provider)
+  if (info === undefined) {
+    info = api.createMemoryInfo(DEVICE_MEMORY[provider], DEVICE_ALLOCATOR, 0, MEMORY_DEFAULT)
+    memoryInfos.set(provider, info)
+  }
+  return info
+}
+
+const memoryInfos = new Map<string, Pointer>()
+
+/** Runs with options that `signal` can terminate; rejects with the signal's reason. */
+async function cancellable<Result>(
+  api: OrtApi,
+  signal: AbortSignal | undefined,
+  call: (runOptions: Pointer | null) => Promise<Result>,
+): Promise<Result> {
+  if (!signal) return call(null)
+  signal.throwIfAborted()
+  const runOptions = api.createRunOptions()
+  const abort = () => api.terminate(runOptions)
+  signal.addEventListener('abort', abort, { once: true })
+  try {
+    return await call(runOptions)
+  } catch (error) {
+    throw signal.aborted ? signal.reason : error
+  } finally {
+    signal.removeEventListener('abort', abort)
+    api.releaseRunOptions(runOptions)
+  }
+}
+
+/** Keeps device tensors alive until `call` has settled, whoever releases them meanwhile. */
+const holdAll = <Result>(tensors: readonly NodeDeviceTensor[], call: () => Promise<Result>): Promise<Result> =>
+  tensors.reduceRight((inner, tensor) => () => tensor.hold(inner), call)()
+
+class NodeDeviceTensor implements DeviceTensor {
+  readonly dtype: DType
+  readonly shape: readonly number[]
+  readonly #provider: NodeProvider
+  readonly #environment: Environment
+  readonly #native: Native<Pointer>
+
+  constructor(
+    provider: NodeProvider,
+    environment: Environment,
+    value: Pointer,
+    dtype: DType,
+    shape: readonly number[],
+  ) {
+    this.dtype = dtype
+    this.shape = shape
+    this.#provider = provider
+    this.#environment = environment
+    const { api } = environment
+    this.#native = new Native('the device tensor', value, (pointer) => api.releaseValue(pointer)).ownedBy(this)
+  }
+
+  /** The OrtValue, for the input called `name`. */
+  value(name: string): Pointer {
+    try {
+      return this.#native.state
+    } catch (error) {
+      throw new Error(`run: input '${name}': ${(error as Error).message}`)
+    }
+  }
+
+  hold<Result>(call: () => Promise<Result>): Promise<Result> {
+    return this.#native.use(call)
+  }
+
+  read(): Promise<TensorData> {
+    return this.#native.use(async (value) => {
+      if (this.#provider === 'cpu') return copyOut(this.#environment, 'device tensor', value)
+      return this.#copyFromDevice()
+    })
+  }
+
+  release(): void {
+    this.#native.release()
+  }
+
+  async #copyFromDevice(): Promise<TensorData> {
+    throw new Error('todo')
+  }
+}
+
+interface BindingState {
+  values: Pointer[]
+  /** Everything that `args` has the address of. */
+  keep: unknown
+  args: [
+    inputNames: Pointer,
+    inputs: Pointer,
+    inputCount: number,
+    outputNames: Pointer,
+    outputCount: number,
+    outputs: Pointer,
+  ]
+}
+
+class NodeBinding implements Binding {
+  readonly #api: OrtApi
+  /** Collected, the session would be freed under the binding. */
+  readonly session: Session
+  readonly #session: Native<SessionState>
+  readonly #native: Native<BindingState>
+
+  constructor(api: OrtApi, session: Session, native: Native<SessionState>, state: BindingState) {
+    this.#api = api
+    this.session = session
+    this.#session = native
+    this.#native = new Native('the binding', state, ({ values }) => {
+      for (const value of values) api.releaseValue(value)
+    }).ownedBy(this)
+  }
+
+  run({ signal }: RunOptions = {}): Promise<void> {
+    return this.#session
+      .use(({ pointer }) =>
+        this.#native.use(({ args }) =>
+          cancellable(this.#api, signal, (runOptions) => this.#api.run(pointer, runOptions, ...args)),
+        ),
+      )
+      .then(() => signal?.throwIfAborted())
+  }
+
+  runSync(): void {
+    this.#api.runSync(this.#session.state.pointer, null, ...this.#native.state.args)
+  }
+
+  release(): void {
+    this.#native.release()
+  }
+}
