@@ -8,8 +8,8 @@
 import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
-import koffi from 'koffi'
 import type { DType } from '../tensor/data.ts'
+import koffi from './ffi.ts'
 
 export type Pointer = bigint
 
