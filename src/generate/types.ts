@@ -75,6 +75,10 @@ export interface ServedModel {
   /** Seconds since the epoch. */
   readonly created: number
   readonly contextLength: number
+  /** Token ids are 0 to vocabSize − 1. */
+  readonly vocabSize: number
+  /** One sentence for the page: what the model is. */
+  readonly description?: string
   /** False for a model that was only pre-trained: it continues text, and `renderChat` throws. */
   readonly canChat: boolean
   /** Whether `embed` is there. */
