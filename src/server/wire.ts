@@ -149,7 +149,7 @@ export type UpdateConversation = z.infer<typeof updateConversation>
 export const addMessage = z.strictObject({
   parentId: id.nullable(),
   role: z.enum(['user', 'assistant']).default('user'),
-  content: plainText(maxContentLength),
+  content: plainText(maxContentLength).min(1),
 })
 export type AddMessage = z.input<typeof addMessage>
 

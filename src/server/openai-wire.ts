@@ -1,0 +1,171 @@
+import { z } from 'zod'
+import type { SamplingOptions } from '../generate/types.ts'
+import { badRequest } from './errors.ts'
+
+/** Requests of OpenAI's API. Clients send null for what they leave out, so every option is nullish. */
+
+const maxChoices = 128
+const maxStopStrings = 16
+const maxTopLogProbs = 20
+
+const tokenId = z
+  .int()
+  .min(0)
+  .max(2 ** 31 - 1)
+const tokenIds = z.array(tokenId)
+
+const sampling = {
+  model: z.string(),
+  n: z.int().min(1).max(maxChoices).nullish(),
+  stop: z.union([z.string().min(1), z.array(z.string().min(1)).max(maxStopStrings)]).nullish(),
+  seed: z.int().nullish(),
+  temperature: z.number().min(0).max(2).nullish(),
+  top_p: z.number().min(0).max(1).nullish(),
+  presence_penalty: z.number().min(-2).max(2).nullish(),
+  frequency_penalty: z.number().min(-2).max(2).nullish(),
+  logit_bias: z
+    .record(z.string().regex(/^\d{1,10}$/, 'keys must be token ids'), z.number().min(-100).max(100))
+    .nullish(),
+  max_tokens: z.int().min(0).nullish(),
+  // Not OpenAI's, but of every server of open models. −1 and 0 keep all tokens.
+  top_k: z.int().min(-1).nullish(),
+  min_p: z.number().min(0).max(1).nullish(),
+  repetition_penalty: z.number().positive().max(10).nullish(),
+
+  stream: z.boolean().nullish(),
+  stream_options: z
+    .object({ include_usage: z.boolean().nullish(), include_obfuscation: z.boolean().nullish() })
+    .nullish(),
+
+  // Bookkeeping of OpenAI's own service: it changes no answer.
+  user: z.string().nullish(),
+  metadata: z.record(z.string(), z.string()).nullish(),
+  store: z.boolean().nullish(),
+  service_tier: z.string().nullish(),
+  safety_identifier: z.string().nullish(),
+  prompt_cache_key: z.string().nullish(),
+}
+
+/** A parameter that OpenAI has and jackdaw has not: said plainly, where ignoring it would change the answer. */
+const unsupported = (allowed: (value: unknown) => boolean = () => false) =>
+  z
+    .unknown()
+    .refine((value) => value === undefined || value === null || allowed(value), 'this server does not support it')
+    .optional()
+
+const isEmptyArray = (value: unknown): boolean => Array.isArray(value) && value.length === 0
+
+/** Text, or parts that are all text. */
+const content = z
+  .union([z.string(), z.array(z.object({ type: z.literal('text'), text: z.string() }))], {
+    error: 'must be a string, or an array of parts of type "text"',
+  })
+  .transform((value) => (typeof value === 'string' ? value : value.map((part) => part.text).join('')))
+
+const chatMessage = z
+  .object({
+    role: z.enum(['system', 'developer', 'user', 'assistant', 'tool']),
+    content: content.nullish().transform((value) => value ?? ''),
+    tool_calls: unsupported(isEmptyArray),
+    function_call: unsupported(),
+  })
+  .transform(({ role, content }) => ({ role: role === 'developer' ? ('system' as const) : role, content }))
+
+export const chatRequest = z.strictObject({
+  ...sampling,
+  messages: z.array(chatMessage).min(1, 'must have a message'),
+  max_completion_tokens: z.int().min(1).nullish(),
+  max_tokens: z.int().min(1).nullish(),
+  logprobs: z.boolean().nullish(),
+  top_logprobs: z.int().min(0).max(maxTopLogProbs).nullish(),
+  response_format: unsupported((value) => (value as { type?: unknown }).type === 'text'),
+  tools: unsupported(isEmptyArray),
+  tool_choice: unsupported((value) => value === 'none' || value === 'auto'),
+  parallel_tool_calls: z.boolean().nullish(),
+  functions: unsupported(isEmptyArray),
+  function_call: unsupported((value) => value === 'none' || value === 'auto'),
+  modalities: unsupported((value) => Array.isArray(value) && value.every((modality) => modality === 'text')),
+  audio: unsupported(),
+  prediction: unsupported(),
+  reasoning_effort: unsupported((value) => value === 'none'),
+  verbosity: unsupported(),
+  web_search_options: unsupported(),
+})
+export type ChatRequest = z.output<typeof chatRequest>
+
+const maxPrompts = 2048
+
+export const completionRequest = z.strictObject({
+  ...sampling,
+  prompt: z.union(
+    [
+      z.string(),
+      tokenIds.min(1),
+      z.array(z.string()).min(1).max(maxPrompts),
+      z.array(tokenIds.min(1)).min(1).max(maxPrompts),
+    ],
+    { error: 'must be a string, an array of strings, an array of token ids, or an array of arrays of token ids' },
+  ),
+  echo: z.boolean().nullish(),
+  logprobs: z.int().min(0).max(maxTopLogProbs).nullish(),
+  best_of: z.int().min(1).nullish(),
+  suffix: unsupported((value) => value === ''),
+})
+export type CompletionRequest = z.output<typeof completionRequest>
+
+export const embeddingRequest = z.strictObject({
+  model: z.string(),
+  input: z.union(
+    [
+      z.string().min(1),
+      tokenIds.min(1),
+      z.array(z.string().min(1)).min(1).max(maxPrompts),
+      z.array(tokenIds.min(1)).min(1).max(maxPrompts),
+    ],
+    { error: 'must be text or token ids, or an array of one of them, none of them empty' },
+  ),
+  encoding_format: z.enum(['float', 'base64']).nullish(),
+  dimensions: unsupported(),
+  user: z.string().nullish(),
+})
+
+/** The engine's options for what a chat or completion request asks. @throws RequestError for ids the model has not. */
+export function samplingOptions(
+  request: Pick<ChatRequest, Exclude<keyof typeof sampling, 'model' | 'max_tokens'>>,
+  vocabSize: number,
+): SamplingOptions {
+  const options: SamplingOptions = {
+    temperature: request.temperature ?? 1,
+    topP: request.top_p ?? undefined,
+    topK: request.top_k == null ? undefined : Math.max(0, request.top_k),
+    minP: request.min_p ?? undefined,
+    repetitionPenalty: request.repetition_penalty ?? undefined,
+    presencePenalty: request.presence_penalty ?? undefined,
+    frequencyPenalty: request.frequency_penalty ?? undefined,
+    stop: typeof request.stop === 'string' ? [request.stop] : (request.stop ?? undefined),
+    seed: request.seed ?? undefined,
+  }
+  if (request.logit_bias) {
+    options.logitBias = Object.fromEntries(Object.entries(request.logit_bias).map(([id, bias]) => [Number(id), bias]))
+    checkIds(Object.keys(request.logit_bias).map(Number), vocabSize, 'logit_bias')
+  }
+  return options
+}
+
+/** @throws RequestError where an id is not below `vocabSize`. */
+export function checkIds(ids: readonly number[], vocabSize: number, param: string): void {
+  const wrong = ids.find((id) => id >= vocabSize)
+  if (wrong !== undefined) {
+    throw badRequest(
+      `Invalid '${param}': there is no token ${wrong}; the model has ${vocabSize}.`,
+      param,
+      'invalid_value',
+    )
+  }
+}
+
+/** The inputs of a request that takes one or many, each as text or as ids. */
+export function inputList(input: CompletionRequest['prompt']): (string | number[])[] {
+  if (typeof input === 'string') return [input]
+  return typeof input[0] === 'number' ? [input as number[]] : (input as (string | number[])[])
+}

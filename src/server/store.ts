@@ -1,0 +1,350 @@
+import { and, asc, desc, eq, ilike, or, type SQL, sql } from 'drizzle-orm'
+import type { PgDatabase, PgQueryResultHKT } from 'drizzle-orm/pg-core'
+import { openEmbedded } from './embedded-postgres.ts'
+import { migrate } from './migrations.ts'
+import { conversations, feedback, messages } from './schema.ts'
+import type {
+  Conversation,
+  ConversationSummary,
+  ConversationWithMessages,
+  Feedback,
+  FinishReason,
+  Message,
+  Settings,
+  Usage,
+} from './wire.ts'
+
+/** An answer in writing is saved at least this often; one that was not for `lostAfterMs` lost its server. */
+export const saveEveryMs = 1_000
+const lostAfterMs = 5_000
+
+const maxTitleLength = 60
+const maxSearchWords = 8
+const snippetRadius = 60
+
+/** Where conversations live: a folder for embedded PostgreSQL, or a PostgreSQL server. */
+export type StoreLocation = { dataDir: string } | { databaseUrl: string }
+
+export interface NewMessage {
+  conversationId: string
+  parentId: string | null
+  role: 'user' | 'assistant'
+  content: string
+  model?: string
+}
+
+/** A message whose parent is not where the caller says it is. */
+export class ParentError extends Error {}
+
+/** A page's last row: where the next page goes on. */
+interface Cursor {
+  updatedAt: string
+  id: string
+}
+
+export interface ListOptions {
+  search?: string
+  limit: number
+  cursor?: string
+}
+
+/**
+ * Conversations, kept. Every method is one transaction. A conversation or message that is not there is `undefined` or
+ * `false`, never an error.
+ */
+export class ConversationStore {
+  private readonly database: PgDatabase<PgQueryResultHKT>
+  private readonly shut: () => Promise<void>
+
+  private constructor(database: PgDatabase<PgQueryResultHKT>, shut: () => Promise<void>) {
+    this.database = database
+    this.shut = shut
+  }
+
+  /** @throws with one sentence where the folder is in use, or the server cannot be reached. */
+  static async open(location: StoreLocation): Promise<ConversationStore> {
+    const { database, close } =
+      'dataDir' in location ? await openEmbedded(location.dataDir) : await openServer(location.databaseUrl)
+    try {
+      await migrate(database)
+    } catch (error) {
+      await close()
+      throw 'databaseUrl' in location ? connectionError(location.databaseUrl, error) : error
+    }
+    return new ConversationStore(database, close)
+  }
+
+  close(): Promise<void> {
+    return this.shut()
+  }
+
+  /** Newest first. `undefined` where the cursor is none of ours. */
+  async list({
+    search,
+    limit,
+    cursor,
+  }: ListOptions): Promise<{ conversations: ConversationSummary[]; nextCursor: string | null } | undefined> {
+    const after = cursor === undefined ? undefined : readCursor(cursor)
+    if (cursor !== undefined && !after) return undefined
+    const words = (search ?? '').split(/\s+/u).filter(Boolean).slice(0, maxSearchWords)
+    const patterns = words.map((word) => `%${word.replace(/[\\%_]/g, '\\$&')}%`)
+
+    const conditions: (SQL | undefined)[] = patterns.map((pattern) =>
+      or(
+        ilike(conversations.title, pattern),
+        sql`exists (select from ${messages} where ${messages.conversationId} = ${conversations.id}
+          and ${messages.content} ilike ${pattern})`,
+      ),
+    )
+    if (after) {
+      conditions.push(
+        sql`(${conversations.updatedAt}, ${conversations.id}) <
+          (${after.updatedAt}::timestamptz, ${after.id}::uuid)`,
+      )
+    }
+    const match: SQL<string | null> =
+      patterns.length === 0
+        ? sql`null`
+        : sql`(select ${messages.content} from ${messages} where ${messages.conversationId} = ${conversations.id}
+            and (${or(...patterns.map((pattern) => ilike(messages.content, pattern)))})
+            order by ${messages.position} limit 1)`
+    const rows = await this.database
+      .select({ conversation: conversations, match })
+      .from(conversations)
+      .where(and(...conditions))
+      .orderBy(desc(conversations.updatedAt), desc(conversations.id))
+      .limit(limit + 1)
+
+    const page = rows.slice(0, limit)
+    const last = page.at(-1)?.conversation
+    return {
+      conversations: page.map((row) => ({
+        ...toConversation(row.conversation),
+        snippet: row.match === null ? null : snippetOf(row.match, words),
+      })),
+      nextCursor: rows.length > limit && last ? writeCursor(last) : null,
+    }
+  }
+
+  async create(title: string, settings: Settings): Promise<Conversation> {
+    const [row] = await this.database.insert(conversations).values({ title, settings }).returning()
+    return toConversation(row)
+  }
+
+  async find(id: string): Promise<Conversation | undefined> {
+    const [row] = await this.database.select().from(conversations).where(eq(conversations.id, id))
+    return row && toConversation(row)
+  }
+
+  async read(id: string): Promise<ConversationWithMessages | undefined> {
+    const conversation = await this.find(id)
+    if (!conversation) return undefined
+    const rows = await this.selectMessages(eq(messages.conversationId, id))
+    return { ...conversation, messages: rows }
+  }
+
+  /** @throws ParentError where the active message is of another conversation. */
+  async update(
+    id: string,
+    change: { title?: string; settings?: Settings; activeMessageId?: string },
+  ): Promise<Conversation | undefined> {
+    if (change.activeMessageId !== undefined) {
+      const [found] = await this.selectMessages(eq(messages.id, change.activeMessageId))
+      if (found?.conversationId !== id) throw new ParentError('There is no such message in this conversation.')
+    }
+    if (Object.values(change).every((value) => value === undefined)) return this.find(id)
+    // Choosing another branch or model is not news: only a new title moves the conversation up the list.
+    const set = change.title === undefined ? change : { ...change, updatedAt: sql`now()` }
+    const [row] = await this.database.update(conversations).set(set).where(eq(conversations.id, id)).returning()
+    return row && toConversation(row)
+  }
+
+  async remove(id: string): Promise<boolean> {
+    const rows = await this.database.delete(conversations).where(eq(conversations.id, id)).returning({
+      id: conversations.id,
+    })
+    return rows.length > 0
+  }
+
+  /**
+   * Adds a message, makes it the active one, and names a conversation that has no title after it.
+   *
+   * An assistant's message without content is an answer in writing: `saveReply` must follow.
+   *
+   * @throws ParentError where the parent is not in the conversation or is not the other side's.
+   */
+  async addMessage(message: NewMessage): Promise<{ conversation: Conversation; message: Message } | undefined> {
+    return this.database.transaction(async (transaction) => {
+      const [conversation] = await transaction
+        .select()
+        .from(conversations)
+        .where(eq(conversations.id, message.conversationId))
+        .for('update')
+      if (!conversation) return undefined
+      await checkParent(transaction, message)
+      const [row] = await transaction
+        .insert(messages)
+        .values({
+          ...message,
+          finishReason: message.role === 'assistant' && message.content !== '' ? 'stop' : null,
+          // Not now(), which is when the transaction began: messages of one instant must still be in order.
+          createdAt: sql`clock_timestamp()`,
+          updatedAt: sql`clock_timestamp()`,
+        })
+        .returning()
+      const title =
+        conversation.title === '' && message.role === 'user' ? titleFrom(message.content) : conversation.title
+      const [updated] = await transaction
+        .update(conversations)
+        .set({ activeMessageId: row.id, title, updatedAt: sql`clock_timestamp()` })
+        .where(eq(conversations.id, message.conversationId))
+        .returning()
+      return {
+        conversation: toConversation(updated),
+        message: toMessage({ message: row, feedback: null, lost: false }),
+      }
+    })
+  }
+
+  /** The messages from the first to this one; `undefined` where it is not in the conversation. */
+  async branch(conversationId: string, messageId: string): Promise<Message[] | undefined> {
+    const rows = await this.selectMessages(eq(messages.conversationId, conversationId))
+    const byId = new Map(rows.map((message) => [message.id, message]))
+    const path: Message[] = []
+    for (let at = byId.get(messageId); at; at = at.parentId === null ? undefined : byId.get(at.parentId)) path.push(at)
+    return path.length > 0 ? path.reverse() : undefined
+  }
+
+  /** Saves what an answer has come to. `undefined` where its conversation was deleted meanwhile. */
+  async saveReply(
+    id: string,
+    reply: { content: string; finishReason?: FinishReason; usage?: Usage },
+  ): Promise<Message | undefined> {
+    const rows = await this.database
+      .update(messages)
+      .set({ ...reply, updatedAt: sql`now()` })
+      .where(eq(messages.id, id))
+      .returning()
+    return rows[0] && toMessage({ message: rows[0], feedback: null, lost: false })
+  }
+
+  async setFeedback(messageId: string, { rating, comment }: Feedback): Promise<boolean> {
+    return this.database.transaction(async (transaction) => {
+      const found = await transaction
+        .select({ id: messages.id })
+        .from(messages)
+        .where(and(eq(messages.id, messageId), eq(messages.role, 'assistant')))
+        .for('update')
+      if (found.length === 0) return false
+      await transaction
+        .insert(feedback)
+        .values({ messageId, rating, comment })
+        .onConflictDoUpdate({ target: feedback.messageId, set: { rating, comment } })
+      return true
+    })
+  }
+
+  async removeFeedback(messageId: string): Promise<boolean> {
+    const rows = await this.database.delete(feedback).where(eq(feedback.messageId, messageId)).returning()
+    return rows.length > 0
+  }
+
+  private async selectMessages(where: SQL): Promise<Message[]> {
+    const rows = await this.database
+      .select({
+        message: messages,
+        feedback,
+        lost: sql<boolean>`${messages.updatedAt} < now() - ${`${lostAfterMs} milliseconds`}::interval`,
+      })
+      .from(messages)
+      .leftJoin(feedback, eq(feedback.messageId, messages.id))
+      .where(where)
+      .orderBy(asc(messages.position))
+    return rows.map(toMessage)
+  }
+}
+
+async function openServer(url: string): Promise<{ database: PgDatabase<PgQueryResultHKT>; close(): Promise<void> }> {
+  const [{ default: postgres }, { drizzle }] = await Promise.all([
+    import('postgres'),
+    import('drizzle-orm/postgres-js'),
+  ])
+  let client: ReturnType<typeof postgres>
+  try {
+    client = postgres(url, { max: 8, connect_timeout: 5, onnotice: () => {} })
+  } catch (error) {
+    throw connectionError(url, error)
+  }
+  return { database: drizzle(client), close: () => client.end({ timeout: 5 }) }
+}
+
+/** The address without its password. */
+function connectionError(url: string, error: unknown): Error {
+  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error
+  const address = URL.canParse(url) ? `${new URL(url).host}${new URL(url).pathname}` : 'the given URL'
+  const reason = cause instanceof Error ? cause.message : String(cause)
+  return new Error(`Cannot use the PostgreSQL database at ${address}: ${reason}`, { cause: error })
+}
+
+async function checkParent(database: PgDatabase<PgQueryResultHKT>, message: NewMessage): Promise<void> {
+  if (message.parentId === null) {
+    if (message.role !== 'user') throw new ParentError('A conversation begins with a message of the user.')
+    return
+  }
+  const [parent] = await database
+    .select({ role: messages.role })
+    .from(messages)
+    .where(and(eq(messages.id, message.parentId), eq(messages.conversationId, message.conversationId)))
+  if (!parent) throw new ParentError('There is no such message in this conversation.')
+  if (parent.role === message.role) throw new ParentError(`A message of the ${message.role} cannot follow another one.`)
+}
+
+function toConversation(row: typeof conversations.$inferSelect): Conversation {
+  return { ...row, createdAt: row.createdAt.toISOString(), updatedAt: row.updatedAt.toISOString() }
+}
+
+function toMessage(row: {
+  message: typeof messages.$inferSelect
+  feedback: typeof feedback.$inferSelect | null
+  lost: boolean
+}): Message {
+  const { position: _, updatedAt: __, ...message } = row.message
+  return {
+    ...message,
+    finishReason: message.finishReason ?? (message.role === 'assistant' && row.lost ? 'interrupted' : null),
+    feedback: row.feedback && { rating: row.feedback.rating, comment: row.feedback.comment },
+    createdAt: message.createdAt.toISOString(),
+  }
+}
+
+function titleFrom(content: string): string {
+  const line = content.trim().replace(/\s+/gu, ' ')
+  const characters = [...line]
+  if (characters.length <= maxTitleLength) return line
+  const cut = characters.slice(0, maxTitleLength).join('')
+  const space = cut.lastIndexOf(' ')
+  return `${cut.slice(0, space > maxTitleLength / 2 ? space : undefined)}…`
+}
+
+function snippetOf(content: string, words: readonly string[]): string {
+  const lower = content.toLowerCase()
+  const found = words.map((word) => lower.indexOf(word.toLowerCase())).filter((at) => at >= 0)
+  const at = found.length > 0 ? Math.min(...found) : 0
+  const start = Math.max(0, at - snippetRadius)
+  const end = Math.min(content.length, at + 2 * snippetRadius)
+  // toWellFormed by hand: a cut may split a surrogate pair.
+  const cut = content.slice(start, end).replace(/\p{Surrogate}/gu, '')
+  return `${start > 0 ? '…' : ''}${cut.replace(/\s+/gu, ' ').trim()}${end < content.length ? '…' : ''}`
+}
+
+function writeCursor(row: { updatedAt: Date; id: string }): string {
+  return Buffer.from(`${row.updatedAt.toISOString()} ${row.id}`).toString('base64url')
+}
+
+function readCursor(cursor: string): Cursor | undefined {
+  const match = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z) ([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$/.exec(
+    Buffer.from(cursor, 'base64url').toString(),
+  )
+  if (!match || Number.isNaN(Date.parse(match[1]))) return undefined
+  return { updatedAt: match[1], id: match[2] }
+}
