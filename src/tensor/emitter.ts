@@ -1,0 +1,56 @@
+import type { TensorData } from './data.ts'
+import type { Dim, Shape } from './dim.ts'
+import type { Tensor } from './graph.ts'
+
+/** A node attribute. Plain numbers are integers in ONNX; `{ float }` marks the others. */
+export type AttributeValue =
+  | number
+  | string
+  | readonly number[]
+  | { readonly float: number }
+  | { readonly floats: readonly number[] }
+
+export interface EmitOptions {
+  /** `com.microsoft` for ONNX Runtime's own operators. */
+  domain?: string
+  /** How many outputs to name. Default 1. */
+  outputs?: number
+}
+
+/** A weight in blocks of 4- or 8-bit integers along its last axis, as `MatMulNBits` reads it. */
+export interface QuantizedWeight {
+  readonly bits: 4 | 8
+  readonly blockSize: number
+  /** [outFeatures, inFeatures] */
+  readonly shape: readonly [number, number]
+  /** [outFeatures, inFeatures / blockSize, blockSize * bits / 8] */
+  readonly packed: Uint8Array
+  /** [outFeatures * inFeatures / blockSize]; the zero point is 2^(bits-1). */
+  readonly scales: Float32Array
+}
+
+/** Where ops write their ONNX nodes. Implemented by the lowering in `runtime/`; equal nodes are emitted once. */
+export interface Emitter {
+  /** Emits one node and returns the names of its outputs. An empty name leaves an optional input out. */
+  many(
+    opType: string,
+    inputs: readonly string[],
+    attributes?: Record<string, AttributeValue>,
+    options?: EmitOptions,
+  ): string[]
+  /** The same for one output. */
+  one(opType: string, inputs: readonly string[], attributes?: Record<string, AttributeValue>, domain?: string): string
+  constant(value: TensorData): string
+  /** A float32 scalar. */
+  float(value: number): string
+  /** An int64 vector. */
+  ints(values: readonly number[]): string
+  /** A shape as an int64 vector, computed from the inputs' shapes where it is not static. */
+  shape(shape: Shape): string
+  /** One dimension as an int64 scalar. */
+  dim(dim: Dim): string
+  /** A weight that was compiled in as quantised blocks: the names of its packed values and scales. */
+  quantized(tensor: Tensor): { weight: QuantizedWeight; packed: string; scales: string } | undefined
+}
+
+export const MICROSOFT = 'com.microsoft'

@@ -1,0 +1,14 @@
+/** Lazy tensors: what a computation is. Importing this gives `Tensor` all its methods. */
+
+export * from './data.ts'
+export * from './dim.ts'
+export { grad } from './grad.ts'
+export { constant, constantValue, input, scalar, Tensor } from './graph.ts'
+export * from './ops/activation.ts'
+export * from './ops/custom.ts'
+export * from './ops/elementwise.ts'
+export * from './ops/index.ts'
+export * from './ops/matmul.ts'
+export * from './ops/norm.ts'
+export * from './ops/reduce.ts'
+export * from './ops/shape.ts'
