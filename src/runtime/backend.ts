@@ -50,9 +50,15 @@ export interface Session {
 export interface SessionOptions {
   /**
    * Values of initializers that the model declares with external data: weights given as constants.
-   * The arrays are used where they lie and stay referenced by the session.
+   * The arrays are used where they lie and stay referenced by the session, unless `copyInitializers` is set.
    */
   initializers?: ReadonlyMap<string, TensorData>
+  /**
+   * Copy the initializers into the session, so that their arrays can be dropped once it is created. Default false: they
+   * are read in place. Weights that kernels pack are copies either way, so where most are packed (serving) `true` saves
+   * the memory of the originals. Node only; in a browser the weights always are copied.
+   */
+  copyInitializers?: boolean
   /** Copy constant weights into the layout that the kernels like best. Default true. */
   prepack?: boolean
 }

@@ -30,7 +30,6 @@ export const API_INDEX = {
   SessionGetOutputName: 37,
   CreateRunOptions: 39,
   RunOptionsSetTerminate: 46,
-  CreateTensorAsOrtValue: 48,
   CreateTensorWithDataAsOrtValue: 49,
   GetTensorMutableData: 51,
   GetTensorElementType: 60,
@@ -61,6 +60,7 @@ export const API_INDEX = {
   SetGlobalIntraOpNumThreads: 147,
   SetGlobalInterOpNumThreads: 148,
   SetGlobalSpinControl: 149,
+  AddInitializer: 150,
   SessionOptionsAppendExecutionProvider_CUDA_V2: 204,
   CreateCUDAProviderOptions: 205,
   ReleaseCUDAProviderOptions: 208,
@@ -230,6 +230,10 @@ function load() {
     addExternalInitializers: call<[options: Pointer, names: Pointer, values: Pointer, count: number]>(
       'AddExternalInitializers',
       'void*, void*, void*, size_t',
+    ),
+    addInitializer: call<[options: Pointer, name: string, value: Pointer]>(
+      'AddInitializer',
+      'void*, const char*, void*',
     ),
     createSession: callAsync<[env: Pointer, model: Pointer, byteLength: number, options: Pointer, out: Pointer]>(
       'CreateSessionFromArray',

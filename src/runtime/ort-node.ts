@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { bytesPerElement, type DType, newArray, sizeOf, type TensorData } from '../tensor/data.ts'
 import type { Backend, Binding, DeviceTensor, Feeds, RunOptions, Session, SessionOptions } from './backend.ts'
+import { identityModel } from './identity-model.ts'
 import { Native } from './native.ts'
 import {
   addressOf,
@@ -106,7 +107,7 @@ class NodeBackend implements Backend {
 
   async createSession(model: Uint8Array, options: SessionOptions = {}): Promise<Session> {
     const { api, env } = this.#environment
-    const { initializers = new Map<string, TensorData>() } = options
+    const { initializers = new Map<string, TensorData>(), copyInitializers = false } = options
     const settings = api.createSessionOptions()
     const values: Pointer[] = []
     const out = new BigUint64Array(1)
@@ -116,7 +117,12 @@ class NodeBackend implements Backend {
       const names = [...initializers.keys()].map(cString)
       const [nameArray, valueArray] = [pointerArray(names), pointerArray(values)]
       if (values.length > 0) {
+        // AddExternalInitializers stands in for the file and copies; AddInitializer alone would look for the file, but
+        // after it replaces the copy by the array itself.
         api.addExternalInitializers(settings, addressOf(nameArray), addressOf(valueArray), values.length)
+        if (!copyInitializers) {
+          for (const [i, name] of [...initializers.keys()].entries()) api.addInitializer(settings, name, values[i])
+        }
       }
       await api.createSession(env, addressOf(model), model.byteLength, settings, addressOf(out))
     } catch (error) {
@@ -125,8 +131,8 @@ class NodeBackend implements Backend {
       for (const value of values) api.releaseValue(value)
       api.releaseSessionOptions(settings)
     }
-    const state: SessionState = { pointer: out[0], keep: [...initializers.values()].map((tensor) => tensor.data) }
-    return new NodeSession(this.provider, this.#environment, state)
+    const keep = copyInitializers ? [] : [...initializers.values()].map((tensor) => tensor.data)
+    return new NodeSession(this.provider, this.#environment, { pointer: out[0], keep })
   }
 
   #configure(settings: Pointer, { prepack = true }: SessionOptions): void {
@@ -453,17 +459,27 @@ class NodeDeviceTensor implements DeviceTensor {
   read(): Promise<TensorData> {
     return this.#native.use(async (value) => {
       if (this.#provider === 'cpu') return copyOut(this.#environment, 'device tensor', value)
-      return this.#copyFromDevice()
+      const session = await copySession(this.#provider, this.dtype)
+      return (await session.run({ x: this })).y as TensorData
     })
   }
 
   release(): void {
     this.#native.release()
   }
+}
 
-  async #copyFromDevice(): Promise<TensorData> {
-    throw new Error('todo')
+const copySessions = new Map<string, Promise<Session>>()
+
+/** A session whose output on the host is its input on the device: ORT has no copy that every provider supports. */
+function copySession(provider: NodeProvider, dtype: DType): Promise<Session> {
+  const key = `${provider} ${dtype}`
+  let session = copySessions.get(key)
+  if (!session) {
+    session = nodeBackend(provider).then((backend) => backend.createSession(identityModel(ELEMENT_TYPE[dtype])))
+    copySessions.set(key, session)
   }
+  return session
 }
 
 interface BindingState {
