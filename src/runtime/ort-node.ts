@@ -2,7 +2,7 @@
 
 import { existsSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { bytesPerElement, type DType, newArray, sizeOf, type TensorData } from '../tensor/data.ts'
+import type { DType, TensorData } from '../tensor/data.ts'
 import type { Backend, Binding, DeviceTensor, Feeds, RunOptions, Session, SessionOptions } from './backend.ts'
 import { identityModel } from './identity-model.ts'
 import { Native } from './native.ts'
@@ -11,67 +11,27 @@ import {
   cString,
   ELEMENT_TYPE,
   type OrtApi,
-  ortApi,
   type Pointer,
   pointerArray,
   stringAt,
   viewOf,
 } from './ort-api.ts'
-import { defaultThreads } from './threads.ts'
+import {
+  copyOut,
+  describe,
+  deviceMemory,
+  type Environment,
+  LOG_FATAL,
+  openEnvironment,
+  takeOut,
+  tensorValue,
+} from './ort-values.ts'
+
+const OPTIMISE_ALL = 99
 
 export type NodeProvider = 'cpu' | 'webgpu' | 'cuda'
 
-/** ORT's log: fatal only. Whatever fails comes back as a status, and so as an Error, already. */
-const LOG_FATAL = 4
-const OPTIMISE_ALL = 99
-const ARENA_ALLOCATOR = 1
-const DEVICE_ALLOCATOR = 0
-const MEMORY_DEFAULT = 0
-
-/** The name of each device's memory. */
-const DEVICE_MEMORY = { webgpu: 'WebGPU_Buf', cuda: 'Cuda' } as const
-
-interface Environment {
-  api: OrtApi
-  env: Pointer
-  threads: number
-  cpuMemory: Pointer
-  allocator: Pointer
-}
-
-let environment: Environment | undefined
-
-function openEnvironment(threads: number | undefined): Environment {
-  if (environment) {
-    if (threads !== undefined && threads !== environment.threads) {
-      throw new Error(
-        `nodeBackend: this process's thread pool already has ${environment.threads} threads and cannot be given ` +
-          `${threads}; ask for them on the first call`,
-      )
-    }
-    return environment
-  }
-  const api = ortApi()
-  const count = threads ?? defaultThreads()
-  const threading = api.createThreadingOptions()
-  try {
-    api.setGlobalIntraOpNumThreads(threading, count)
-    api.setGlobalInterOpNumThreads(threading, 1)
-    api.setGlobalSpinControl(threading, 1)
-    environment = {
-      api,
-      env: api.createEnvWithGlobalThreadPools(LOG_FATAL, 'jackdaw', threading),
-      threads: count,
-      cpuMemory: api.createCpuMemoryInfo(ARENA_ALLOCATOR, MEMORY_DEFAULT),
-      allocator: api.defaultAllocator(),
-    }
-    return environment
-  } finally {
-    api.releaseThreadingOptions(threading)
-  }
-}
-
-const backends = new Map<NodeProvider, Promise<Backend>>()
+const backends = new Map<NodeProvider, Backend>()
 
 /**
  * ONNX Runtime in this process. One backend a provider; all share one thread pool, made at the first call.
@@ -79,13 +39,17 @@ const backends = new Map<NodeProvider, Promise<Backend>>()
  * @param threads - threads of the pool, the calling one included. Default `JACKDAW_THREADS`, or the physical cores.
  * @throws Error where the platform has no library, the provider is not there, or the pool has another size already.
  */
-export function nodeBackend(provider: NodeProvider = 'cpu', { threads }: { threads?: number } = {}): Promise<Backend> {
-  const known = backends.get(provider)
-  if (known && (threads === undefined || threads === environment?.threads)) return known
-  const opening = (async () => new NodeBackend(provider, openEnvironment(threads)))()
-  backends.set(provider, opening)
-  opening.catch(() => backends.delete(provider))
-  return opening
+export async function nodeBackend(
+  provider: NodeProvider = 'cpu',
+  { threads }: { threads?: number } = {},
+): Promise<Backend> {
+  const environment = openEnvironment(threads)
+  let backend = backends.get(provider)
+  if (!backend) {
+    backend = new NodeBackend(provider, environment)
+    backends.set(provider, backend)
+  }
+  return backend
 }
 
 /** What a native session needs as long as it lives. */
@@ -161,45 +125,6 @@ function requireCuda(library: string): void {
     `${path} is missing: install onnxruntime-node with ONNXRUNTIME_NODE_INSTALL=cuda12 in the environment ` +
       '(Linux x64), or set JACKDAW_ORT_LIBRARY to the onnxruntime library of a CUDA build',
   )
-}
-
-/** An OrtValue over the caller's array, which must stay referenced as long as ORT may use it. */
-function tensorValue({ api, cpuMemory }: Environment, name: string, { dtype, shape, data }: TensorData): Pointer {
-  if (data.length !== sizeOf(shape)) {
-    throw new Error(`'${name}': shape [${shape}] needs ${sizeOf(shape)} elements, the array has ${data.length}`)
-  }
-  if (data.BYTES_PER_ELEMENT !== bytesPerElement(dtype)) {
-    throw new Error(`'${name}': dtype ${dtype} cannot lie in a ${data.constructor.name}`)
-  }
-  const dims = BigInt64Array.from(shape, BigInt)
-  return api.createTensor(cpuMemory, addressOf(data), data.byteLength, dims, shape.length, ELEMENT_TYPE[dtype])
-}
-
-const DTYPE_OF = new Map(Object.entries(ELEMENT_TYPE).map(([dtype, code]) => [code, dtype as DType]))
-
-function describe({ api }: Environment, name: string, value: Pointer): { dtype: DType; shape: number[] } {
-  const info = api.tensorTypeAndShape(value)
-  try {
-    const code = api.elementType(info)
-    const dtype = DTYPE_OF.get(code)
-    if (!dtype) throw new Error(`output '${name}' has ONNX element type ${code}, which no dtype here stands for`)
-    const dims = new BigInt64Array(Number(api.dimensionsCount(info)))
-    if (dims.length > 0) api.dimensions(info, addressOf(dims), dims.length)
-    return { dtype, shape: Array.from(dims, Number) }
-  } finally {
-    api.releaseTensorTypeAndShape(info)
-  }
-}
-
-/** The value's numbers in an array of their own. */
-function copyOut(environment: Environment, name: string, value: Pointer): TensorData {
-  const { dtype, shape } = describe(environment, name, value)
-  const data = newArray(dtype, sizeOf(shape))
-  if (data.byteLength > 0) {
-    const source = new Uint8Array(viewOf(environment.api.tensorData(value), data.byteLength))
-    new Uint8Array(data.buffer).set(source)
-  }
-  return { dtype, shape, data }
 }
 
 class NodeSession implements Session {
@@ -354,7 +279,7 @@ class NodeSession implements Session {
   }
 
   #deviceMemory(): Pointer {
-    return deviceMemory(this.#environment.api, this.provider as keyof typeof DEVICE_MEMORY)
+    return deviceMemory(this.#environment.api, this.provider as 'webgpu' | 'cuda')
   }
 
   #collect(
@@ -373,8 +298,8 @@ class NodeSession implements Session {
           results[name] = new NodeDeviceTensor(this.provider, this.#environment, value, dtype, shape)
           pending.shift()
         } else {
-          results[name] = copyOut(this.#environment, name, value)
-          api.releaseValue(pending.shift()!)
+          pending.shift()
+          results[name] = takeOut(this.#environment, name, value)
         }
       }
       return results
@@ -383,18 +308,6 @@ class NodeSession implements Session {
     }
   }
 }
-
-/** The memory info of a device, made once. */
-function deviceMemory(api: OrtApi, provider: keyof typeof DEVICE_MEMORY): Pointer {
-  let info = memoryInfos.get(provider)
-  if (info === undefined) {
-    info = api.createMemoryInfo(DEVICE_MEMORY[provider], DEVICE_ALLOCATOR, 0, MEMORY_DEFAULT)
-    memoryInfos.set(provider, info)
-  }
-  return info
-}
-
-const memoryInfos = new Map<string, Pointer>()
 
 /** Runs with options that `signal` can terminate; rejects with the signal's reason. */
 async function cancellable<Result>(
