@@ -1,0 +1,197 @@
+import { spellingToBytes } from './byte-level.ts'
+import { toPattern } from './patterns.ts'
+import { prependScheme } from './pre-tokenizers.ts'
+import type { DecoderJson, FlatDecoderJson } from './tokenizer-json.ts'
+
+/**
+ * One step from tokens to text, as a stream: pieces go in one by one, and each comes out as soon as nothing that
+ * follows can change it. Decoding at once is the same steps followed by `flush`, so the two cannot differ.
+ */
+export interface DecoderStep {
+  push(piece: string): string[]
+  flush(): string[]
+}
+
+/** Makes fresh steps (they hold state) for one text. */
+export function makeDecoder(json: DecoderJson): () => DecoderStep[] {
+  const flat = flatten(json)
+  const makers: (() => DecoderStep)[] = []
+  let joined = false
+  for (const step of flat) {
+    makers.push(makeStep(step, joined))
+    joined ||= step.type === 'Fuse' || step.type === 'ByteLevel'
+  }
+  return () => makers.map((make) => make())
+}
+
+const flatten = (json: DecoderJson): FlatDecoderJson[] =>
+  json.type === 'Sequence' ? json.decoders.flatMap(flatten) : [json]
+
+/** @param joined - an earlier step has joined the pieces into one text, of which this step sees parts. */
+function makeStep(json: FlatDecoderJson, joined: boolean): () => DecoderStep {
+  switch (json.type) {
+    case 'ByteLevel':
+      return whole(byteLevel, joined)
+    case 'ByteFallback':
+      return whole(byteFallback, joined)
+    case 'Fuse':
+      return () => pieceByPiece((piece) => piece)
+    case 'Strip':
+      if (joined) return () => stripJoined(json.content, json.start, json.stop)
+      return () => pieceByPiece((piece) => strip(piece, json.content, json.start, json.stop))
+    case 'Replace': {
+      const pattern = toPattern(json.pattern)
+      return whole(() => pieceByPiece((piece) => piece.replace(pattern, () => json.content)), joined)
+    }
+    case 'WordPiece':
+      return whole(
+        () =>
+          pieceByPiece((piece, i) => {
+            const text = i === 0 ? piece : piece.startsWith(json.prefix) ? piece.slice(json.prefix.length) : ` ${piece}`
+            return json.cleanup ? cleanUp(text) : text
+          }),
+        joined,
+      )
+    case 'Metaspace': {
+      const dropsFirst = prependScheme(json) !== 'never'
+      return whole(
+        () => pieceByPiece((piece, i) => piece.replaceAll(json.replacement, i === 0 && dropsFirst ? '' : ' ')),
+        joined,
+      )
+    }
+    case 'BPEDecoder':
+      return whole(() => bpeDecoder(json.suffix), joined)
+    case 'CTC':
+      return whole(() => {
+        let last: string | undefined
+        return pieceByPiece((piece) => {
+          if (piece === last) return ''
+          last = piece
+          const text = json.pad_token ? piece.replaceAll(json.pad_token, '') : piece
+          return json.cleanup ? cleanUp(text).replaceAll(json.word_delimiter_token, ' ') : text
+        })
+      }, joined)
+  }
+}
+
+function pieceByPiece(decode: (piece: string, index: number) => string): DecoderStep {
+  let index = 0
+  return { push: (piece) => [decode(piece, index++)], flush: () => [] }
+}
+
+/** After the pieces were joined, a step that looks at whole pieces has to wait for the end. */
+function whole(make: () => DecoderStep, joined: boolean): () => DecoderStep {
+  if (!joined) return make
+  return () => {
+    const step = make()
+    let text = ''
+    let pushed = false
+    return {
+      push: (piece) => {
+        text += piece
+        pushed = true
+        return []
+      },
+      flush: () => (pushed ? [...step.push(text), ...step.flush()] : []),
+    }
+  }
+}
+
+/** Bytes to text; U+FFFD for what is not UTF-8. */
+function byteLevel(): DecoderStep {
+  const decoder = new TextDecoder('utf-8', { ignoreBOM: true })
+  const emit = (text: string) => (text === '' ? [] : [text])
+  return {
+    push: (piece) => emit(decoder.decode(spellingToBytes(piece), { stream: true })),
+    flush: () => emit(decoder.decode()),
+  }
+}
+
+/** Runs of byte tokens to text; a run that is not UTF-8 becomes one U+FFFD for each of its bytes. */
+function byteFallback(): DecoderStep {
+  let run: number[] = []
+  const decodeRun = (): string[] => {
+    if (run.length === 0) return []
+    const bytes = Uint8Array.from(run)
+    run = []
+    try {
+      return [new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)]
+    } catch {
+      return ['\ufffd'.repeat(bytes.length)]
+    }
+  }
+  return {
+    push: (piece) => {
+      const byte = /^<0x([0-9A-Fa-f]{2})>$/.exec(piece)
+      if (!byte) return [...decodeRun(), piece]
+      run.push(Number.parseInt(byte[1], 16))
+      return []
+    },
+    flush: decodeRun,
+  }
+}
+
+/** The suffix that ends a word becomes a space, except in the last token, so what follows a suffix waits. */
+function bpeDecoder(suffix: string): DecoderStep {
+  let held = ''
+  return {
+    push: (piece) => {
+      const ended = held.replaceAll(suffix, ' ')
+      const at = piece.indexOf(suffix)
+      held = at === -1 ? '' : piece.slice(at)
+      return [ended + (at === -1 ? piece : piece.slice(0, at))]
+    },
+    flush: () => [held.replaceAll(suffix, '')],
+  }
+}
+
+function strip(piece: string, content: string, start: number, stop: number): string {
+  let from = 0
+  for (let i = 0; i < start && piece.startsWith(content, from); i++) from += content.length
+  let to = piece.length
+  for (let i = 0; i < stop && to - content.length >= from && piece.startsWith(content, to - content.length); i++) {
+    to -= content.length
+  }
+  return piece.slice(from, to)
+}
+
+/** `strip` of a text that comes in parts: the beginning is decided first, and as much as may be cut off the end waits. */
+function stripJoined(content: string, start: number, stop: number): DecoderStep {
+  let text = ''
+  let started = start === 0
+  return {
+    push: (piece) => {
+      text += piece
+      if (!started) {
+        if (text.length < start * content.length && (content.repeat(start).startsWith(text) || text === '')) return []
+        text = strip(text, content, start, 0)
+        started = true
+      }
+      const keep = Math.max(0, text.length - stop * content.length)
+      // Never cut a character in two.
+      const splits = /[\ud800-\udbff]/.test(text[keep - 1] ?? '') ? keep - 1 : keep
+      const ready = text.slice(0, splits)
+      text = text.slice(splits)
+      return ready === '' ? [] : [ready]
+    },
+    flush: () => [strip(text, content, started ? 0 : start, stop)],
+  }
+}
+
+/** Undoes the spaces that English tokenization put in: the reference's list, in its order. */
+const CLEAN_UPS: readonly (readonly [string, string])[] = [
+  [' .', '.'],
+  [' ?', '?'],
+  [' !', '!'],
+  [' ,', ','],
+  [" ' ", "'"],
+  [" n't", "n't"],
+  [" 'm", "'m"],
+  [' do not', " don't"],
+  [" 's", "'s"],
+  [" 've", "'ve"],
+  [" 're", "'re"],
+]
+
+const cleanUp = (text: string): string =>
+  text.includes(' ') ? CLEAN_UPS.reduce((cleaned, [from, to]) => cleaned.replaceAll(from, to), text) : text
