@@ -33,9 +33,10 @@ export function chatPrompt(model: ServedModel, messages: readonly ChatMessage[])
 /**
  * How many tokens may follow the prompt: what is asked, or as many as the context still holds where that is fewer.
  *
- * @throws RequestError where the prompt leaves no room.
+ * @throws RequestError where the prompt leaves no room, or is empty.
  */
 export function roomFor(model: ServedModel, promptTokens: number, wanted: number | undefined, param: string): number {
+  if (promptTokens === 0) throw badRequest('The prompt has no tokens.', param, 'invalid_value')
   const room = model.contextLength - promptTokens
   if (room < 1) {
     throw badRequest(

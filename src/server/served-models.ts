@@ -36,6 +36,19 @@ export class ModelDesk {
   }
 
   async *generate(request: GenerationRequest): AsyncGenerator<GenerationEvent, void, void> {
+    if (request.maxNewTokens === 0) {
+      const promptTokens = request.promptIds.length
+      yield {
+        type: 'end',
+        reason: 'length',
+        promptTokens,
+        cachedTokens: 0,
+        completionTokens: 0,
+        promptMs: 0,
+        decodeMs: 0,
+      }
+      return
+    }
     for await (const event of this.model.generate(request)) {
       // An engine notices an abort at its next step; what it had on the way until then is not wanted any more.
       request.signal?.throwIfAborted()
@@ -45,6 +58,10 @@ export class ModelDesk {
       }
       yield event
     }
+  }
+
+  get busy(): boolean {
+    return this.active > 0
   }
 
   status(): Status['models'][number] {

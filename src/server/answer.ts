@@ -1,0 +1,54 @@
+import type { EndEvent, GenerationRequest, ServedModel, TokenEvent } from '../generate/types.ts'
+import { checkIds } from './openai-wire.ts'
+import { version } from './package.ts'
+import type { ModelDesk } from './served-models.ts'
+
+/** One of an answer's choices. `add` and `end` give the chunk to stream, if there is one. */
+export interface Choice {
+  opening(): object | undefined
+  add(event: TokenEvent): object | undefined
+  end(event: EndEvent): object
+}
+
+/** What a request is to be answered with: the same whole or streamed. */
+export interface Answer {
+  readonly desk: ModelDesk
+  readonly choices: readonly Choice[]
+  /** One for each choice. */
+  requests(signal: AbortSignal): GenerationRequest[]
+  /** What every chunk begins with. */
+  head(streamed: boolean): object
+  usage(): object
+  whole(): object
+}
+
+/** The build that answered. */
+export const systemFingerprint = `jackdaw-${version}`
+
+/** The ids of a prompt given as text or as ids. */
+export function idsOf(model: ServedModel, input: string | number[], param: string): number[] {
+  if (typeof input === 'string') return model.encode(input)
+  checkIds(input, model.vocabSize, param)
+  return input
+}
+
+const isPresent = <T>(value: T | undefined): value is T => value !== undefined
+
+/** @param ends - Of all answers; the first of each prompt's `n` says what its prompt cost. */
+export function usageOf(ends: readonly (EndEvent | undefined)[], promptTokens: number, n: number) {
+  const completionTokens = ends.filter(isPresent).reduce((sum, end) => sum + end.completionTokens, 0)
+  const cachedTokens = ends
+    .filter((_, index) => index % n === 0)
+    .filter(isPresent)
+    .reduce((sum, end) => sum + end.cachedTokens, 0)
+  return {
+    prompt_tokens: promptTokens,
+    completion_tokens: completionTokens,
+    total_tokens: promptTokens + completionTokens,
+    prompt_tokens_details: { cached_tokens: cachedTokens },
+  }
+}
+
+/** Answers to one prompt differ by their seed. */
+export const seedOf = (seed: number | undefined, choice: number): number | undefined =>
+  seed === undefined ? undefined : seed + choice

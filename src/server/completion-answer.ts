@@ -1,0 +1,131 @@
+import { randomUUID } from 'node:crypto'
+import type { EndEvent, GenerationRequest, TokenEvent } from '../generate/types.ts'
+import { type Answer, type Choice, idsOf, seedOf, systemFingerprint, usageOf } from './answer.ts'
+import { badRequest } from './errors.ts'
+import { CompletionLogProbs } from './log-probs.ts'
+import { type CompletionRequest, inputList, samplingOptions } from './openai-wire.ts'
+import { roomFor } from './prompt.ts'
+import type { ModelDesk } from './served-models.ts'
+
+/** OpenAI's default for completions; a chat may fill the context. */
+const defaultMaxTokens = 16
+const maxChoices = 2048
+
+class CompletionChoice implements Choice {
+  text = ''
+  ended?: EndEvent
+  private readonly index: number
+  private readonly echo: string
+  private readonly logProbs?: CompletionLogProbs
+
+  /** @param echo - What comes before the answer. */
+  constructor(index: number, echo: string, logProbs?: CompletionLogProbs) {
+    this.index = index
+    this.echo = echo
+    this.logProbs = logProbs
+  }
+
+  opening() {
+    return this.echo === '' ? undefined : this.chunk(this.echo)
+  }
+
+  add(event: TokenEvent) {
+    const logProbs = this.logProbs?.add(event, this.text.length)
+    this.text += event.text
+    return event.text === '' && !logProbs ? undefined : this.chunk(event.text, logProbs)
+  }
+
+  end(event: EndEvent) {
+    this.ended = event
+    return { ...this.chunk(''), finish_reason: event.reason }
+  }
+
+  whole() {
+    const chunk = this.chunk(this.echo + this.text, this.logProbs?.all)
+    return { ...chunk, finish_reason: this.ended?.reason }
+  }
+
+  private chunk(text: string, logprobs: object | null = null) {
+    return { index: this.index, text, logprobs, finish_reason: null }
+  }
+}
+
+/** What `/v1/completions` answers. */
+export class CompletionAnswer implements Answer {
+  readonly desk: ModelDesk
+  readonly choices: CompletionChoice[]
+  private readonly request: CompletionRequest
+  private readonly prompts: number[][]
+  private readonly options: ReturnType<typeof samplingOptions>
+  private readonly n: number
+  private readonly id = `cmpl-${randomUUID().replaceAll('-', '')}`
+  private readonly created = Math.floor(Date.now() / 1000)
+
+  /** @throws RequestError where the model cannot do what is asked. */
+  constructor(desk: ModelDesk, request: CompletionRequest) {
+    const { model } = desk
+    this.desk = desk
+    this.request = request
+    this.options = samplingOptions(request, model.vocabSize)
+    this.n = request.n ?? 1
+    if (request.best_of != null && request.best_of !== this.n) {
+      throw badRequest("'best_of' other than 'n' is not supported.", 'best_of', 'invalid_value')
+    }
+    if (request.echo && request.logprobs != null) {
+      throw badRequest("'logprobs' of an echoed prompt are not supported.", 'echo', 'invalid_value')
+    }
+    const inputs = inputList(request.prompt)
+    if (inputs.length * this.n > maxChoices) {
+      throw badRequest(`That is ${inputs.length * this.n} answers; ${maxChoices} are the most.`, 'n', 'invalid_value')
+    }
+    this.prompts = inputs.map((input) => idsOf(model, input, 'prompt'))
+    for (const prompt of this.prompts) roomFor(model, prompt.length, undefined, 'prompt')
+    this.choices = inputs.flatMap((input, prompt) => {
+      const echo = request.echo ? (typeof input === 'string' ? input : model.decode(input)) : ''
+      return Array.from(
+        { length: this.n },
+        (_, choice) =>
+          new CompletionChoice(
+            prompt * this.n + choice,
+            echo,
+            request.logprobs == null ? undefined : new CompletionLogProbs(model),
+          ),
+      )
+    })
+  }
+
+  requests(signal: AbortSignal): GenerationRequest[] {
+    const { model } = this.desk
+    const wanted = this.request.max_tokens ?? defaultMaxTokens
+    return this.prompts.flatMap((promptIds) =>
+      Array.from({ length: this.n }, (_, choice) => ({
+        ...this.options,
+        promptIds,
+        maxNewTokens: roomFor(model, promptIds.length, wanted, 'prompt'),
+        seed: seedOf(this.options.seed, choice),
+        topLogProbs: this.request.logprobs ?? undefined,
+        signal,
+      })),
+    )
+  }
+
+  head() {
+    return {
+      id: this.id,
+      object: 'text_completion',
+      created: this.created,
+      model: this.desk.model.id,
+      system_fingerprint: systemFingerprint,
+    }
+  }
+
+  usage() {
+    const promptTokens = this.prompts.reduce((sum, prompt) => sum + prompt.length, 0)
+    const ends = this.choices.map((choice) => choice.ended)
+    return usageOf(ends, promptTokens, this.n)
+  }
+
+  whole() {
+    return { ...this.head(), choices: this.choices.map((choice) => choice.whole()), usage: this.usage() }
+  }
+}

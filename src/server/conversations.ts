@@ -1,0 +1,168 @@
+import { type Context, Hono } from 'hono'
+import { badRequest, check, RequestError, readBody } from './errors.ts'
+import type { RouteContext } from './openai.ts'
+import { version } from './package.ts'
+import { replyRequest, writeReply } from './replies.ts'
+import { type ConversationStore, type NewMessage, ParentError } from './store.ts'
+import { answerScope, eventStream } from './stream.ts'
+import {
+  addMessage,
+  createConversation,
+  type Feedback,
+  feedback,
+  listQuery,
+  type ReplyEvent,
+  reply,
+  type Status,
+  updateConversation,
+} from './wire.ts'
+
+export interface ConversationContext extends RouteContext {
+  /** May still be opening: only the routes that need it wait. */
+  store: ConversationStore | Promise<ConversationStore>
+}
+
+/** jackdaw's own routes, as wire.ts lists them. */
+export function conversationRoutes({ models, store: opening, logger, shutdown }: ConversationContext): Hono {
+  const app = new Hono()
+  const startedAt = performance.now()
+  const openStore = async (): Promise<ConversationStore> => {
+    try {
+      return await opening
+    } catch (error) {
+      throw new RequestError(503, error instanceof Error ? error.message : String(error), { code: 'no_store' })
+    }
+  }
+
+  app.get('/status', (context) =>
+    context.json({
+      version,
+      uptimeSeconds: (performance.now() - startedAt) / 1000,
+      models: models.all().map((desk) => desk.status()),
+    } satisfies Status),
+  )
+
+  app.get('/conversations', async (context) => {
+    const query = check(listQuery, context.req.query())
+    const list = await (await openStore()).list(query)
+    if (!list) throw badRequest("Invalid 'cursor': it is not one that this server gave.", 'cursor', 'invalid_value')
+    return context.json(list)
+  })
+
+  app.post('/conversations', async (context) => {
+    const { title, settings } = await readBody(context, createConversation)
+    if (settings.model !== undefined) models.get(settings.model)
+    return context.json(await (await openStore()).create(title, settings), 201)
+  })
+
+  app.get('/conversations/:id', async (context) => {
+    return context.json(found(await (await openStore()).read(idOf(context)), 'conversation'))
+  })
+
+  app.patch('/conversations/:id', async (context) => {
+    const id = idOf(context)
+    const change = await readBody(context, updateConversation)
+    if (change.settings?.model !== undefined) models.get(change.settings.model)
+    const store = await openStore()
+    return context.json(found(await within('activeMessageId', store.update(id, change)), 'conversation'))
+  })
+
+  app.delete('/conversations/:id', async (context) => {
+    found((await (await openStore()).remove(idOf(context))) || undefined, 'conversation')
+    return context.body(null, 204)
+  })
+
+  app.post('/conversations/:id/messages', async (context) => {
+    const message = { conversationId: idOf(context), ...(await readBody(context, addMessage)) }
+    const store = await openStore()
+    return context.json(found(await within('parentId', store.addMessage(message)), 'conversation').message, 201)
+  })
+
+  app.post('/conversations/:id/reply', async (context) => {
+    const conversationId = idOf(context)
+    const { parentId, content } = await readBody(context, reply)
+    const store = await openStore()
+    const before = found(await store.find(conversationId), 'conversation')
+    // The model that the conversation was held with may be gone; the page says which one answered.
+    const desk = models.get(before.settings.model ?? models.default.model.id)
+
+    const branch = parentId === null ? [] : await store.branch(conversationId, parentId)
+    if (!branch) throw badRequest('There is no such message in this conversation.', 'parentId')
+    const question: NewMessage | undefined =
+      content === undefined ? undefined : { conversationId, parentId, role: 'user', content }
+    if (!question && branch.at(-1)?.role !== 'user') {
+      throw badRequest('Only a message of the user can be answered.', 'parentId')
+    }
+
+    // Nothing is kept of a question that cannot be answered: the page still has its text, to be shortened.
+    const request = replyRequest(desk, before, question ? [...branch, question] : branch)
+    const scope = answerScope(desk.enter(), context.req.raw.signal, shutdown)
+    try {
+      const add = async (message: NewMessage) =>
+        found(await within('parentId', store.addMessage(message)), 'conversation')
+      const asked = question && (await add(question))
+      const answer = await add({
+        conversationId,
+        parentId: asked?.message.id ?? parentId,
+        role: 'assistant',
+        content: '',
+        model: desk.model.id,
+      })
+      const job = {
+        store,
+        desk,
+        conversation: answer.conversation,
+        userMessage: asked?.message ?? null,
+        message: answer.message,
+        scope,
+        log: (error: unknown) => logger.error({ err: error }, 'an answer failed'),
+      }
+      return eventStream(serverSentEvents(writeReply(job, request)), scope.release)
+    } catch (error) {
+      scope.release()
+      throw error
+    }
+  })
+
+  app.put('/messages/:id/feedback', async (context) => {
+    const id = idOf(context)
+    const given: Feedback = await readBody(context, feedback)
+    found((await (await openStore()).setFeedback(id, given)) || undefined, 'answer')
+    return context.json(given)
+  })
+
+  app.delete('/messages/:id/feedback', async (context) => {
+    found((await (await openStore()).removeFeedback(idOf(context))) || undefined, 'feedback')
+    return context.body(null, 204)
+  })
+
+  return app
+}
+
+async function* serverSentEvents(events: AsyncGenerator<ReplyEvent, void, void>): AsyncGenerator<string, void, void> {
+  for await (const event of events) yield `event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`
+}
+
+/** Ids that are none are not found: PostgreSQL would refuse them as an error of ours. */
+function idOf(context: Context): string {
+  const id = context.req.param('id') ?? ''
+  if (!/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(id)) throw notFound('conversation or message')
+  return id.toLowerCase()
+}
+
+const notFound = (what: string): RequestError =>
+  new RequestError(404, `There is no such ${what}.`, { code: 'not_found' })
+
+function found<T>(value: T | undefined, what: string): T {
+  if (value === undefined) throw notFound(what)
+  return value
+}
+
+async function within<T>(param: string, work: Promise<T>): Promise<T> {
+  try {
+    return await work
+  } catch (error) {
+    if (error instanceof ParentError) throw badRequest(error.message, param)
+    throw error
+  }
+}

@@ -1,0 +1,85 @@
+import { createServer } from 'node:http'
+import { setTimeout as delay } from 'node:timers/promises'
+import { getRequestListener } from '@hono/node-server'
+import { type AppOptions, createApp } from './app.ts'
+import { ServedModels } from './served-models.ts'
+import { ShutdownError } from './stream.ts'
+
+/** How long answers in writing may go on after the server was told to stop. */
+const graceMs = 3_000
+/** How long their last save may then take. */
+const saveMs = 2_000
+
+const loopback = ['localhost', '127.0.0.1', '[::1]']
+
+export interface ListenOptions extends Omit<AppOptions, 'allowedHosts' | 'shutdown'> {
+  host: string
+  /** 0 takes a free one. */
+  port: number
+}
+
+export interface RunningServer {
+  /** `http://127.0.0.1:3000` */
+  readonly url: string
+  /** Takes no more requests, lets answers end for a while, saves what there is of the others, closes the store. */
+  close(): Promise<void>
+}
+
+/** @throws with one sentence where the port is taken or may not be used. */
+export async function listen({ host, port, ...options }: ListenOptions): Promise<RunningServer> {
+  const shutdown = new AbortController()
+  const models = options.models instanceof ServedModels ? options.models : new ServedModels(options.models)
+  const isLoopback = ['localhost', '127.0.0.1', '::1'].includes(host)
+  const app = createApp({
+    ...options,
+    models,
+    allowedHosts: isLoopback ? loopback : undefined,
+    shutdown: shutdown.signal,
+  })
+  const server = createServer(getRequestListener(app.fetch))
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (error: NodeJS.ErrnoException) => reject(new Error(listenFailure(error, host, port))))
+    server.listen(port, host, resolve)
+  })
+  const address = server.address()
+  if (address === null || typeof address === 'string') throw new Error('internal: the server has no port')
+  const shownHost = address.family === 'IPv6' ? `[${address.address}]` : address.address
+  const idle = () => models.all().every((desk) => !desk.busy)
+
+  const close = async () => {
+    const closed = new Promise<void>((resolve) => {
+      server.close(() => resolve())
+    })
+    server.closeIdleConnections()
+    await waitFor(idle, graceMs)
+    shutdown.abort(new ShutdownError())
+    await waitFor(idle, saveMs)
+    server.closeAllConnections()
+    // A reader that does not read holds its answer back until the connection is cut.
+    await waitFor(idle, saveMs)
+    await closed
+    await Promise.resolve(options.store).then(
+      (store) => store.close(),
+      () => {},
+    )
+  }
+  return { url: `http://${shownHost}:${address.port}`, close }
+}
+
+async function waitFor(condition: () => boolean, ms: number): Promise<void> {
+  for (const end = performance.now() + ms; !condition() && performance.now() < end; ) await delay(10)
+}
+
+function listenFailure(error: NodeJS.ErrnoException, host: string, port: number): string {
+  switch (error.code) {
+    case 'EADDRINUSE':
+      return `Port ${port} of ${host} is in use; stop what listens there, or choose another with --port.`
+    case 'EACCES':
+      return `Port ${port} may not be opened by this user; choose one above 1023 with --port.`
+    case 'EADDRNOTAVAIL':
+    case 'ENOTFOUND':
+      return `${host} is no address of this machine; choose another with --host.`
+    default:
+      return `Cannot listen on ${host}, port ${port}: ${error.message}`
+  }
+}

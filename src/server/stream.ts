@@ -1,0 +1,106 @@
+import type { GenerationEvent, GenerationRequest } from '../generate/types.ts'
+import type { ModelDesk } from './served-models.ts'
+
+/** How many of one request's answers are written side by side: enough to fill a batch, and others get their turn. */
+const choicesAtOnce = 8
+
+/** Aborts when the client goes away or the server shuts down. `release` when the answer is done. */
+export interface AnswerScope {
+  readonly signal: AbortSignal
+  release(): void
+}
+
+/** Why an answer ended early, where it was the server and not the client. */
+export class ShutdownError extends Error {
+  constructor() {
+    super('The server is shutting down.')
+  }
+}
+
+export function answerScope(leave: () => void, ...signals: (AbortSignal | undefined)[]): AnswerScope {
+  // Not AbortSignal.any: the server's own signal outlives a million answers, and each would stay hung on it.
+  const controller = new AbortController()
+  const listening = signals.filter((signal) => signal !== undefined)
+  const abort = () => controller.abort(listening.find((signal) => signal.aborted)?.reason)
+  for (const signal of listening) signal.addEventListener('abort', abort)
+  if (listening.some((signal) => signal.aborted)) abort()
+  return {
+    signal: controller.signal,
+    release() {
+      for (const signal of listening) signal.removeEventListener('abort', abort)
+      controller.abort()
+      leave()
+    },
+  }
+}
+
+/** The events of several answers as they come, each with its answer's place in `requests`. */
+export async function* generateAll(
+  desk: ModelDesk,
+  requests: readonly GenerationRequest[],
+): AsyncGenerator<{ index: number; event: GenerationEvent }, void, void> {
+  const running = new Map<number, { events: AsyncGenerator<GenerationEvent, void, void>; next: Promise<Step> }>()
+  let started = 0
+  const start = () => {
+    const index = started++
+    const events = desk.generate(requests[index])
+    running.set(index, { events, next: step(index, events) })
+  }
+  try {
+    while (started < requests.length && running.size < choicesAtOnce) start()
+    while (running.size > 0) {
+      const { index, result } = await Promise.race([...running.values()].map(({ next }) => next))
+      const answer = running.get(index)!
+      if (result.done) {
+        running.delete(index)
+        if (started < requests.length) start()
+      } else {
+        answer.next = step(index, answer.events)
+        yield { index, event: result.value }
+      }
+    }
+  } finally {
+    for (const { events, next } of running.values()) {
+      next.catch(() => {})
+      events.return().catch(() => {})
+    }
+  }
+}
+
+interface Step {
+  index: number
+  result: IteratorResult<GenerationEvent, void>
+}
+
+const step = async (index: number, events: AsyncGenerator<GenerationEvent, void, void>): Promise<Step> => ({
+  index,
+  result: await events.next(),
+})
+
+/**
+ * A response of server-sent events, one for each piece of text. Pieces are taken as the client reads them.
+ *
+ * @param release - Called when the client goes away.
+ */
+export function eventStream(pieces: AsyncGenerator<string, void, void>, release: () => void): Response {
+  const encoder = new TextEncoder()
+  const body = new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      const { done, value } = await pieces.next()
+      if (done) controller.close()
+      else controller.enqueue(encoder.encode(value))
+    },
+    async cancel() {
+      release()
+      await pieces.return()
+    },
+  })
+  return new Response(body, {
+    headers: {
+      'content-type': 'text/event-stream; charset=utf-8',
+      'cache-control': 'no-store',
+      // Proxies otherwise gather an answer before they pass it on.
+      'x-accel-buffering': 'no',
+    },
+  })
+}
