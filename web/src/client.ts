@@ -1,0 +1,89 @@
+import type {
+  Conversation,
+  ConversationList,
+  ConversationWithMessages,
+  CreateConversation,
+  ErrorBody,
+  Feedback,
+  ListQuery,
+  Reply,
+  ReplyEvent,
+  Status,
+  UpdateConversation,
+} from '../../src/server/wire.ts'
+import { eventData } from './events.ts'
+import { readStored } from './storage.ts'
+
+/** `status` is 0 where no answer came at all. */
+export class ApiError extends Error {
+  readonly status: number
+
+  constructor(message: string, status: number) {
+    super(message)
+    this.name = 'ApiError'
+    this.status = status
+  }
+}
+
+const unreachable = 'The server does not answer. Is `jackdaw serve` still running?'
+
+/** What to tell the reader about anything that was thrown. */
+export function messageOf(error: unknown): string {
+  if (error instanceof ApiError) return error.message
+  // fetch and a broken stream throw TypeError with words that differ by browser and help nobody.
+  return error instanceof TypeError ? unreachable : String(error instanceof Error ? error.message : error)
+}
+
+async function request(method: string, path: string, body?: unknown, init: RequestInit = {}): Promise<Response> {
+  const headers = new Headers()
+  if (body !== undefined) headers.set('content-type', 'application/json')
+  const key = readStored('apiKey')
+  if (key) headers.set('authorization', `Bearer ${key}`)
+  let response: Response
+  try {
+    response = await fetch(path, { ...init, method, headers, body: body === undefined ? null : JSON.stringify(body) })
+  } catch (error) {
+    if (init.signal?.aborted) throw error
+    throw new ApiError(unreachable, 0)
+  }
+  if (response.ok) return response
+  const failure = (await response.json().catch(() => null)) as ErrorBody | null
+  throw new ApiError(failure?.error?.message ?? `The server answered ${response.status}.`, response.status)
+}
+
+async function json<T>(method: string, path: string, body?: unknown, init?: RequestInit): Promise<T> {
+  return (await request(method, path, body, init)).json() as Promise<T>
+}
+
+const conversationUrl = (id: string) => `/api/conversations/${encodeURIComponent(id)}`
+const feedbackUrl = (messageId: string) => `/api/messages/${encodeURIComponent(messageId)}/feedback`
+
+export const getStatus = () => json<Status>('GET', '/api/status')
+
+export function listConversations(query: ListQuery, signal?: AbortSignal): Promise<ConversationList> {
+  const parameters = new URLSearchParams()
+  for (const [name, value] of Object.entries(query)) if (value !== undefined) parameters.set(name, String(value))
+  return json('GET', `/api/conversations?${parameters}`, undefined, { signal })
+}
+
+export const createConversation = (body: CreateConversation) => json<Conversation>('POST', '/api/conversations', body)
+
+export const getConversation = (id: string) => json<ConversationWithMessages>('GET', conversationUrl(id))
+
+export const updateConversation = (id: string, body: UpdateConversation) =>
+  json<Conversation>('PATCH', conversationUrl(id), body)
+
+/** `keepalive`: the request outlives the page. */
+export const deleteConversation = (id: string, keepalive = false) =>
+  request('DELETE', conversationUrl(id), undefined, { keepalive })
+
+export const putFeedback = (messageId: string, body: Feedback) => json<Feedback>('PUT', feedbackUrl(messageId), body)
+
+export const deleteFeedback = (messageId: string) => request('DELETE', feedbackUrl(messageId))
+
+/** Aborting the signal closes the connection, which stops the answer. */
+export async function* streamReply(id: string, body: Reply, signal: AbortSignal): AsyncGenerator<ReplyEvent> {
+  const response = await request('POST', `${conversationUrl(id)}/reply`, body, { signal })
+  if (!response.body) throw new ApiError('The server sent an empty answer.', response.status)
+  for await (const data of eventData(response.body)) yield JSON.parse(data) as ReplyEvent
+}

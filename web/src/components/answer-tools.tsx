@@ -1,0 +1,56 @@
+import type { FinishReason, Message } from '../../../src/server/wire.ts'
+import { describeSpeed, type Speed } from '../speed.ts'
+import { BranchSwitch } from './branch-switch.tsx'
+import { CopyButton } from './copy-button.tsx'
+import { IconButton } from './icon-button.tsx'
+import type { ThreadActions } from './thread-actions.ts'
+
+interface AnswerToolsProps {
+  message: Message
+  versions: readonly Message[]
+  speed: Speed | null
+  actions: ThreadActions
+  live: boolean
+  busy: boolean
+  /** What copying copies. */
+  text: string
+  children?: React.ReactNode
+}
+
+const endings: Partial<Record<FinishReason, string>> = {
+  length: 'Ended at the token limit',
+  stopped: 'Stopped',
+}
+
+export function AnswerTools({ message, versions, speed, actions, live, busy, text, children }: AnswerToolsProps) {
+  const rating = message.feedback?.rating
+  const ending = message.finishReason && endings[message.finishReason]
+  return (
+    <div className="message-tools">
+      {!live && <BranchSwitch message={message} versions={versions} onSwitch={actions.switchTo} disabled={busy} />}
+      {!live && children}
+      {!live && message.content !== '' && (
+        <>
+          <CopyButton label="Copy answer" read={() => text} />
+          <IconButton icon="again" label="Regenerate" disabled={busy} onClick={() => actions.regenerate(message)} />
+          <IconButton
+            icon="up"
+            label="Good answer"
+            aria-pressed={rating === 'up'}
+            onClick={() => actions.rate(message, 'up')}
+          />
+          <IconButton
+            icon="down"
+            label="Bad answer"
+            aria-pressed={rating === 'down'}
+            onClick={() => actions.rate(message, 'down')}
+          />
+        </>
+      )}
+      <p className="figures">
+        {ending && <span className="ending">{ending}</span>}
+        {speed && <span className="speed">{describeSpeed(speed)}</span>}
+      </p>
+    </div>
+  )
+}

@@ -1,0 +1,89 @@
+import { type RefObject, useState } from 'react'
+import type { Settings } from '../../../src/server/wire.ts'
+import { begin, openConversation, send, stop, threads } from '../chat.ts'
+import { messageOf } from '../client.ts'
+import { useValue } from '../observable.ts'
+import { loadServed, modelOf, served } from '../served.ts'
+import { pathTo } from '../tree.ts'
+import { BaseNotice } from './base-notice.tsx'
+import { Composer } from './composer.tsx'
+import { Failure } from './failure.tsx'
+import { ThreadView } from './thread-view.tsx'
+import { Unlock } from './unlock.tsx'
+import { Welcome } from './welcome.tsx'
+
+interface ChatPageProps {
+  /** Null: a conversation yet to begin. */
+  conversationId: string | null
+  settings: Settings
+  field: RefObject<HTMLTextAreaElement | null>
+}
+
+export function ChatPage({ conversationId, settings, field }: ChatPageProps) {
+  const now = useValue(served)
+  const opened = useValue(threads)[conversationId ?? '']
+  // What is typed and not sent, kept for each conversation while the page is open.
+  const [drafts, setDrafts] = useState<Readonly<Record<string, string>>>({})
+  const [failed, setFailed] = useState<{ message: string; text: string } | null>(null)
+
+  if (now.state === 'locked') return <Unlock />
+
+  const model = modelOf(now, settings)
+  const continues = model?.canChat === false
+  const thread = opened?.state === 'ready' ? opened.thread : null
+  const key = conversationId ?? ''
+  const setDraft = (text: string) => setDrafts((before) => ({ ...before, [key]: text }))
+
+  const submit = async (text: string) => {
+    setFailed(null)
+    setDraft('')
+    if (thread && conversationId !== null) {
+      const last = pathTo(thread.messages, thread.leafId).at(-1)
+      // A question that could not be sent is not stored: what follows takes its place.
+      const parentId = thread.failure?.retry.content === undefined ? (last?.id ?? null) : thread.failure.retry.parentId
+      void send(conversationId, { parentId, content: text })
+      return
+    }
+    try {
+      await begin(text)
+    } catch (error) {
+      setDraft(text)
+      setFailed({ message: messageOf(error), text })
+    }
+  }
+
+  return (
+    <>
+      {conversationId === null || (thread && thread.messages.length === 0) ? (
+        <div className="thread welcome-scroll">
+          <Welcome model={model} onExample={(text) => void submit(text)} />
+        </div>
+      ) : thread ? (
+        <ThreadView thread={thread} continues={continues} />
+      ) : (
+        <div className="thread column">
+          {opened?.state === 'failed' && (
+            <Failure message={opened.message} onRetry={() => void openConversation(conversationId)} />
+          )}
+        </div>
+      )}
+      <div className="column composer-column">
+        {now.state === 'failed' && <Failure message={now.message} onRetry={() => void loadServed()} />}
+        {failed && conversationId === null && (
+          <Failure message={failed.message} onRetry={() => void submit(failed.text)} />
+        )}
+        {model && continues && <BaseNotice model={model} />}
+        <Composer
+          field={field}
+          text={drafts[key] ?? ''}
+          onText={setDraft}
+          placeholder={continues ? 'Write how a text begins …' : 'Ask anything'}
+          busy={thread?.live != null}
+          onSend={submit}
+          onStop={() => conversationId !== null && stop(conversationId)}
+        />
+        <p className="composer-note">{continues ? 'What it writes is invented.' : 'Answers can be wrong.'}</p>
+      </div>
+    </>
+  )
+}

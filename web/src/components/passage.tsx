@@ -1,0 +1,67 @@
+import { memo, useId, useState } from 'react'
+import type { Message } from '../../../src/server/wire.ts'
+import type { Speed } from '../speed.ts'
+import { AnswerTools } from './answer-tools.tsx'
+import { BranchSwitch } from './branch-switch.tsx'
+import { IconButton } from './icon-button.tsx'
+import { MessageEditor } from './message-editor.tsx'
+import type { ThreadActions } from './thread-actions.ts'
+
+interface PassageProps {
+  start: Message
+  startVersions: readonly Message[]
+  /** Null where writing it failed before it began. */
+  continuation: Message | null
+  versions: readonly Message[]
+  speed: Speed | null
+  actions: ThreadActions
+  live: boolean
+  busy: boolean
+}
+
+/** A pre-trained model's turn: not a question and an answer, but one text that the model went on with. */
+export const Passage = memo(function Passage(props: PassageProps) {
+  const { start, startVersions, continuation, versions, speed, actions, live, busy } = props
+  const [editing, setEditing] = useState(false)
+  const heading = useId()
+  const whole = start.content + (continuation?.content ?? '')
+  const tools = (
+    <>
+      <BranchSwitch message={start} versions={startVersions} onSwitch={actions.switchTo} disabled={busy} />
+      <IconButton icon="edit" label="Edit the start" disabled={busy} onClick={() => setEditing(true)} />
+    </>
+  )
+  return (
+    <article className={`message passage ${live ? 'is-live' : ''}`} aria-labelledby={heading} aria-busy={live}>
+      <h2 id={heading} className="visually-hidden">
+        Your start, and how {continuation?.model ?? 'the model'} continues it
+      </h2>
+      {editing ? (
+        <MessageEditor
+          content={start.content}
+          label="Edit the start of the text"
+          onCancel={() => setEditing(false)}
+          onSend={(content) => {
+            setEditing(false)
+            actions.edit(start, content)
+          }}
+        />
+      ) : (
+        <p className="passage-text">
+          <span className="passage-start">{start.content}</span>
+          <span className="passage-continuation">{continuation?.content}</span>
+        </p>
+      )}
+      {continuation ? (
+        <AnswerTools {...{ versions, speed, actions, live, busy }} message={continuation} text={whole}>
+          <button type="button" className="button write-on" disabled={busy} onClick={() => actions.edit(start, whole)}>
+            Write on
+          </button>
+          {tools}
+        </AnswerTools>
+      ) : (
+        <div className="message-tools">{tools}</div>
+      )}
+    </article>
+  )
+})

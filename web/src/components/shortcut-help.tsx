@@ -1,0 +1,35 @@
+import { isApple } from '../keyboard.ts'
+import { Dialog } from './dialog.tsx'
+
+const command = isApple ? '⌘' : 'Ctrl'
+
+const shortcuts: readonly (readonly [string, readonly string[]])[] = [
+  ['Send', ['Enter']],
+  ['New line', ['Shift', 'Enter']],
+  ['Stop the answer', ['Esc']],
+  ['Search conversations', [command, 'K']],
+  ['New chat', [command, 'Shift', 'O']],
+  ['Settings', [command, ',']],
+  ['This help', [command, '/']],
+]
+
+export function ShortcutHelp({ onClose }: { onClose: () => void }) {
+  return (
+    <Dialog title="Keyboard shortcuts" onClose={onClose}>
+      <div className="dialog-body">
+        <dl className="shortcuts">
+          {shortcuts.map(([action, keys]) => (
+            <div key={action}>
+              <dt>{action}</dt>
+              <dd>
+                {keys.map((key) => (
+                  <kbd key={key}>{key}</kbd>
+                ))}
+              </dd>
+            </div>
+          ))}
+        </dl>
+      </div>
+    </Dialog>
+  )
+}

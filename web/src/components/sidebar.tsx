@@ -1,0 +1,71 @@
+import { type RefObject, useEffect, useState } from 'react'
+import { conversationPage, loadConversations } from '../conversations.ts'
+import { isApple } from '../keyboard.ts'
+import { useValue } from '../observable.ts'
+import { ConversationList } from './conversation-list.tsx'
+import { Icon } from './icon.tsx'
+import { Link } from './link.tsx'
+
+interface SidebarProps {
+  searchField: RefObject<HTMLInputElement | null>
+  onNewChat: () => void
+  /** A conversation was chosen: a drawer closes then. */
+  onChosen: () => void
+}
+
+const typingPauseMs = 150
+
+export function Sidebar({ searchField, onNewChat, onChosen }: SidebarProps) {
+  const page = useValue(conversationPage)
+  const [search, setSearch] = useState(page.search)
+
+  useEffect(() => {
+    if (search.trim() === conversationPage.value.search) return
+    const timer = setTimeout(() => void loadConversations(search.trim()), typingPauseMs)
+    return () => clearTimeout(timer)
+  }, [search])
+
+  return (
+    <>
+      <div className="sidebar-actions">
+        <Link
+          to="/"
+          className="button new-chat"
+          onFollow={() => {
+            onNewChat()
+            onChosen()
+          }}
+        >
+          <Icon name="plus" />
+          New chat
+        </Link>
+        <search className="search">
+          <Icon name="search" />
+          <input
+            ref={searchField}
+            className="input"
+            type="search"
+            aria-label="Search conversations"
+            placeholder="Search"
+            aria-keyshortcuts={isApple ? 'Meta+K' : 'Control+K'}
+            value={search}
+            maxLength={200}
+            onChange={(event) => setSearch(event.target.value)}
+            onKeyDown={(event) => {
+              if (event.key !== 'Escape') return
+              event.preventDefault()
+              if (search) setSearch('')
+              else event.currentTarget.blur()
+            }}
+          />
+          <span className="search-keys" aria-hidden="true">
+            {isApple ? '⌘K' : 'Ctrl K'}
+          </span>
+        </search>
+      </div>
+      <nav className="conversations" aria-label="Conversations">
+        <ConversationList page={page} onChosen={onChosen} />
+      </nav>
+    </>
+  )
+}

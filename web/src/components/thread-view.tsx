@@ -1,0 +1,105 @@
+import { useLayoutEffect, useMemo, useRef } from 'react'
+import type { Message } from '../../../src/server/wire.ts'
+import { rate, send, switchBranch } from '../chat.ts'
+import { speedOf } from '../speed.ts'
+import type { Thread } from '../thread.ts'
+import { pathTo, siblingsOf } from '../tree.ts'
+import { useStickToBottom } from '../use-stick-to-bottom.ts'
+import { Answer } from './answer.tsx'
+import { Failure } from './failure.tsx'
+import { IconButton } from './icon-button.tsx'
+import { Passage } from './passage.tsx'
+import type { ThreadActions } from './thread-actions.ts'
+import { UserMessage } from './user-message.tsx'
+
+interface ThreadViewProps {
+  thread: Thread
+  /** Show each turn as one text that goes on, not as question and answer. */
+  continues: boolean
+}
+
+const brokenOff: Partial<Record<NonNullable<Message['finishReason']>, string>> = {
+  error: 'The model failed while it wrote this.',
+  interrupted: 'The server went away while this was being written.',
+}
+
+export function ThreadView({ thread, continues }: ThreadViewProps) {
+  const scroller = useRef<HTMLDivElement>(null)
+  const content = useRef<HTMLDivElement>(null)
+  const { away, toBottom } = useStickToBottom(scroller, content)
+  const id = thread.conversation.id
+  const busy = thread.live !== null
+  const path = useMemo(() => pathTo(thread.messages, thread.leafId), [thread.messages, thread.leafId])
+  const last = path.at(-1)
+
+  const actions = useMemo<ThreadActions>(
+    () => ({
+      edit: (message, text) => void send(id, { parentId: message.parentId, content: text }),
+      regenerate: (answer) => void send(id, { parentId: answer.parentId }),
+      switchTo: (messageId) => switchBranch(id, messageId),
+      rate: (answer, rating) => void rate(answer, rating),
+    }),
+    [id],
+  )
+
+  // Whoever sends something wants to see it, and whoever opens a conversation its end.
+  // biome-ignore lint/correctness/useExhaustiveDependencies: when it opens, and each time writing begins.
+  useLayoutEffect(toBottom, [id, busy && last?.parentId])
+
+  const ending = last?.finishReason ? brokenOff[last.finishReason] : undefined
+  const failure =
+    thread.failure ?? (ending && last && !busy ? { message: ending, retry: { parentId: last.parentId } } : null)
+
+  const turns = path.map((message, index) => {
+    const versions = siblingsOf(thread.messages, message)
+    const live = thread.live?.id === message.id
+    const speed = message.role === 'assistant' ? speedOf(message, thread.timings[message.id]) : null
+    const before = path[index - 1]
+    const after = path[index + 1]
+    if (continues && message.role === 'user') {
+      const continuation = after?.role === 'assistant' ? after : null
+      if (continuation) return null // drawn with it, next
+      return (
+        <Passage
+          key={`${message.parentId}-start`}
+          {...{ actions, busy }}
+          start={message}
+          startVersions={versions}
+          continuation={null}
+          versions={[]}
+          speed={null}
+          live={false}
+        />
+      )
+    }
+    if (continues && before?.role === 'user') {
+      return (
+        <Passage
+          key={`${before.parentId}-start`}
+          {...{ versions, speed, actions, live, busy }}
+          start={before}
+          startVersions={siblingsOf(thread.messages, before)}
+          continuation={message}
+        />
+      )
+    }
+    return message.role === 'user' ? (
+      <UserMessage key={`${message.parentId}-user`} {...{ message, versions, actions, busy }} />
+    ) : (
+      <Answer key={`${before?.parentId}-answer`} {...{ message, versions, speed, actions, live, busy }} />
+    )
+  })
+
+  return (
+    <div className="thread">
+      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls, so the keyboard must reach it. */}
+      <div className="thread-scroll" ref={scroller} tabIndex={0} role="log" aria-label="Conversation" aria-live="off">
+        <div className="column thread-column" ref={content}>
+          {turns}
+          {failure && <Failure message={failure.message} onRetry={() => void send(id, failure.retry)} />}
+        </div>
+      </div>
+      {away && <IconButton className="jump" icon="bottom" label="Jump to the latest" onClick={toBottom} />}
+    </div>
+  )
+}
