@@ -87,6 +87,7 @@ class GraphEmitter implements Emitter {
   private readonly initializers: { name: string; [field: string]: unknown }[] = []
   private readonly external = new Map<string, TensorData>()
   private readonly quantizedWeights = new Map<Tensor, { weight: QuantizedWeight; packed: string; scales: string }>()
+  private readonly defined = new Map<string, string>()
   private nextName = 0
 
   constructor(
@@ -162,6 +163,8 @@ class GraphEmitter implements Emitter {
       // Sizes are not negative, so ONNX's truncating division is a floor.
       return this.one('Div', [this.dimVector(quotient.numerator), this.ints([quotient.denominator])])
     }
+    const defined = this.defined.get(factor)
+    if (defined) return defined
     for (const leaf of this.graph.inputs) {
       const axis = leaf.shape.findIndex((d) => typeof d !== 'number' && `${d}` === factor)
       if (axis >= 0) return this.one('Shape', [inputName(leaf)], { start: axis, end: axis + 1 })
@@ -185,6 +188,10 @@ class GraphEmitter implements Emitter {
     this.addWeight(scales, { dtype: 'float32', shape: [rows * blocks], data: value.scales })
     this.quantizedWeights.set(leaf, { weight: value, packed, scales })
     return name
+  }
+
+  define(dimension: string, value: string): void {
+    this.defined.set(dimension, value)
   }
 
   quantized(tensor: Tensor): { weight: QuantizedWeight; packed: string; scales: string } | undefined {

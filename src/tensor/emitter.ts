@@ -49,6 +49,8 @@ export interface Emitter {
   shape(shape: Shape): string
   /** One dimension as an int64 scalar. */
   dim(dim: Dim): string
+  /** Gives a named dimension its value: an int64 vector of one element, for a size that no input's shape has. */
+  define(dimension: string, value: string): void
   /** A weight that was compiled in as quantised blocks: the names of its packed values and scales. */
   quantized(tensor: Tensor): { weight: QuantizedWeight; packed: string; scales: string } | undefined
 }

@@ -1,0 +1,89 @@
+import type { Dim } from '../tensor/index.ts'
+import { arange, broadcastTo, constant, expandDims, type Tensor } from '../tensor/index.ts'
+
+/** Where tokens stand: position ids, and the tables that encode them. */
+
+/** 0, 1, …, seq − 1 for every sequence: int32 [batch, seq]. */
+export const defaultPositionIds = (batch: Dim, seq: Dim): Tensor =>
+  broadcastTo(expandDims(arange(seq), 0), [batch, seq])
+
+export interface RotaryConfig {
+  /** Features that turn, at most headDim. */
+  readonly rotaryDim: number
+  readonly theta: number
+  /** Positions to make tables for. */
+  readonly maxPositions: number
+  readonly scaling?: RopeScaling
+}
+
+/** How the angles are stretched for contexts longer than those trained on, in the checkpoint's words. */
+export type RopeScaling =
+  | { readonly type: 'linear'; readonly factor: number }
+  | { readonly type: 'dynamic'; readonly factor: number; readonly originalMaxPositions: number }
+  | {
+      readonly type: 'llama3'
+      readonly factor: number
+      readonly lowFreqFactor: number
+      readonly highFreqFactor: number
+      readonly originalMaxPositions: number
+    }
+  | {
+      readonly type: 'yarn'
+      readonly factor: number
+      readonly originalMaxPositions: number
+      readonly betaFast: number
+      readonly betaSlow: number
+      readonly attentionFactor?: number
+    }
+
+/** The turn per position of every feature pair, in radians. */
+export function rotaryFrequencies({ rotaryDim, theta, scaling }: RotaryConfig): Float64Array {
+  const base = Float64Array.from({ length: rotaryDim / 2 }, (_, i) => theta ** (-(2 * i) / rotaryDim))
+  switch (scaling?.type) {
+    case 'linear':
+      return base.map((frequency) => frequency / scaling.factor)
+    case 'llama3': {
+      const { factor, lowFreqFactor, highFreqFactor, originalMaxPositions } = scaling
+      return base.map((frequency) => {
+        const turns = (originalMaxPositions * frequency) / (2 * Math.PI)
+        if (turns < lowFreqFactor) return frequency / factor
+        if (turns > highFreqFactor) return frequency
+        const smooth = (turns - lowFreqFactor) / (highFreqFactor - lowFreqFactor)
+        return ((1 - smooth) * frequency) / factor + smooth * frequency
+      })
+    }
+    case 'yarn': {
+      const { factor, originalMaxPositions, betaFast, betaSlow } = scaling
+      const pairOfTurns = (turns: number) =>
+        (rotaryDim * Math.log(originalMaxPositions / (turns * 2 * Math.PI))) / (2 * Math.log(theta))
+      const low = Math.max(Math.floor(pairOfTurns(betaFast)), 0)
+      const high = Math.min(Math.ceil(pairOfTurns(betaSlow)), rotaryDim - 1)
+      const width = high === low ? 0.001 : high - low
+      return base.map((frequency, i) => {
+        const interpolated = Math.min(Math.max((i - low) / width, 0), 1)
+        return (frequency / factor) * interpolated + frequency * (1 - interpolated)
+      })
+    }
+    default:
+      return base
+  }
+}
+
+/** YaRN also sharpens attention (Peng et al., 2023, arXiv 2309.00071, §3.4) by scaling both tables. */
+const tableScale = (scaling?: RopeScaling): number =>
+  scaling?.type === 'yarn' ? (scaling.attentionFactor ?? 0.1 * Math.log(scaling.factor) + 1) : 1
+
+/** Cosines and sines by position, each [maxPositions, rotaryDim / 2]. */
+export function rotaryTables(config: RotaryConfig): { cos: Tensor; sin: Tensor } {
+  const frequencies = rotaryFrequencies(config)
+  const scale = tableScale(config.scaling)
+  const shape = [config.maxPositions, frequencies.length]
+  const table = (fn: (angle: number) => number): Tensor => {
+    const data = new Float32Array(config.maxPositions * frequencies.length)
+    for (let position = 0, at = 0; position < config.maxPositions; position++) {
+      for (const frequency of frequencies) data[at++] = scale * fn(Math.fround(position * Math.fround(frequency)))
+    }
+    return constant({ dtype: 'float32', shape, data })
+  }
+  return { cos: table(Math.cos), sin: table(Math.sin) }
+}
