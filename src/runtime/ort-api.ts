@@ -111,7 +111,10 @@ export function plainMessage(message: string): string {
     message,
   )
   const text = (run ? `${run[1]} node '${run[2]}': ${run[3]}` : message)
-    .replace(/(?:\/|[A-Za-z]:\\)\S*\.(?:cc|h|cpp):\d+ .*?(?=\S+ (?:was false|failed)|: )/gs, '')
+    .replace(
+      /(?:\/|[A-Za-z]:\\)\S*\.(?:cc|h|cpp):\d+ (?:.*? (?:was false|failed)\. |[^()]*\([^)]*\) (?:const )?)?/gs,
+      '',
+    )
     .replace(/\s+/g, ' ')
     .trim()
   return text || 'ONNX Runtime failed without a message'

@@ -90,7 +90,9 @@ class NodeBackend implements Backend {
       }
       await api.createSession(env, addressOf(model), model.byteLength, settings, addressOf(out))
     } catch (error) {
-      throw new Error(`createSession: ${(error as Error).message}`, { cause: error })
+      const { message } = error as Error
+      const advice = message.includes('WebGPU adapter') ? '; install a driver for the GPU, or run on the cpu' : ''
+      throw new Error(`createSession: ${message}${advice}`, { cause: error })
     } finally {
       for (const value of values) api.releaseValue(value)
       api.releaseSessionOptions(settings)
@@ -166,7 +168,7 @@ class NodeSession implements Session {
       const held: NodeDeviceTensor[] = []
       const inputs = this.inputNames.map((name) => {
         const feed = feeds[name]
-        if (feed instanceof NodeDeviceTensor) {
+        if (feed instanceof NodeDeviceTensor && feed.provider === this.provider) {
           held.push(feed)
           return feed.value(name)
         }
@@ -197,6 +199,7 @@ class NodeSession implements Session {
   }
 
   bind(inputs: Readonly<Record<string, TensorData>>, outputs: Readonly<Record<string, TensorData>>): Binding {
+    void this.#native.state // throws after a release
     this.#checkFeeds(inputs)
     const outputNames = Object.keys(outputs)
     this.#checkNames('output', outputNames, this.outputNames)
@@ -337,7 +340,7 @@ const holdAll = <Result>(tensors: readonly NodeDeviceTensor[], call: () => Promi
 class NodeDeviceTensor implements DeviceTensor {
   readonly dtype: DType
   readonly shape: readonly number[]
-  readonly #provider: NodeProvider
+  readonly provider: NodeProvider
   readonly #environment: Environment
   readonly #native: Native<Pointer>
 
@@ -350,7 +353,7 @@ class NodeDeviceTensor implements DeviceTensor {
   ) {
     this.dtype = dtype
     this.shape = shape
-    this.#provider = provider
+    this.provider = provider
     this.#environment = environment
     const { api } = environment
     this.#native = new Native('the device tensor', value, (pointer) => api.releaseValue(pointer)).ownedBy(this)
@@ -371,8 +374,8 @@ class NodeDeviceTensor implements DeviceTensor {
 
   read(): Promise<TensorData> {
     return this.#native.use(async (value) => {
-      if (this.#provider === 'cpu') return copyOut(this.#environment, 'device tensor', value)
-      const session = await copySession(this.#provider, this.dtype)
+      if (this.provider === 'cpu') return copyOut(this.#environment, 'device tensor', value)
+      const session = await copySession(this.provider, this.dtype)
       return (await session.run({ x: this })).y as TensorData
     })
   }
