@@ -1,7 +1,18 @@
 import { Command } from 'commander'
+import { convertCommand } from './convert.ts'
+import { tokenizeCommand } from './tokenize.ts'
 
 const program = new Command('jackdaw')
   .description('The whole ChatGPT stack, paper by paper: train, align, run and serve language models.')
   .version('0.1.0')
+  .addCommand(convertCommand())
+  .addCommand(tokenizeCommand())
 
-program.parseAsync()
+try {
+  await program.parseAsync()
+} catch (error) {
+  // What users can mend is said in one sentence; the stack is for those who ask.
+  const said = process.env.DEBUG ? (error as Error).stack : (error as Error).message
+  process.stderr.write(`jackdaw: ${said}\n`)
+  process.exitCode = 1
+}

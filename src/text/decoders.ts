@@ -12,6 +12,8 @@ export interface DecoderStep {
   flush(): string[]
 }
 
+const encoder = new TextEncoder()
+
 /** Makes fresh steps (they hold state) for one text. */
 export function makeDecoder(json: DecoderJson): () => DecoderStep[] {
   const flat = flatten(json)
@@ -31,7 +33,7 @@ const flatten = (json: DecoderJson): FlatDecoderJson[] =>
 function makeStep(json: FlatDecoderJson, joined: boolean): () => DecoderStep {
   switch (json.type) {
     case 'ByteLevel':
-      return whole(byteLevel, joined)
+      return whole(byteLevel(), joined)
     case 'ByteFallback':
       return whole(byteFallback, joined)
     case 'Fuse':
@@ -98,12 +100,31 @@ function whole(make: () => DecoderStep, joined: boolean): () => DecoderStep {
 }
 
 /** Bytes to text; U+FFFD for what is not UTF-8. */
-function byteLevel(): DecoderStep {
-  const decoder = new TextDecoder('utf-8', { ignoreBOM: true })
-  const emit = (text: string) => (text === '' ? [] : [text])
-  return {
-    push: (piece) => emit(decoder.decode(spellingToBytes(piece), { stream: true })),
-    flush: () => emit(decoder.decode()),
+function byteLevel(): () => DecoderStep {
+  // Most tokens are ASCII, whose text needs no decoder; either form is worked out once for all streams.
+  const known = new Map<string, string | Uint8Array>()
+  const textOrBytes = (token: string): string | Uint8Array => {
+    let value = known.get(token)
+    if (value === undefined) {
+      const bytes = spellingToBytes(token)
+      value = bytes.every((byte) => byte < 0x80) ? new TextDecoder().decode(bytes) : bytes
+      known.set(token, value)
+    }
+    return value
+  }
+  return () => {
+    const decoder = new TextDecoder('utf-8', { ignoreBOM: true })
+    let mayBeInsideCharacter = false
+    const emit = (text: string) => (text === '' ? [] : [text])
+    return {
+      push: (piece) => {
+        const value = textOrBytes(piece)
+        if (typeof value === 'string' && !mayBeInsideCharacter) return emit(value)
+        mayBeInsideCharacter = typeof value !== 'string'
+        return emit(decoder.decode(typeof value === 'string' ? encoder.encode(value) : value, { stream: true }))
+      },
+      flush: () => emit(decoder.decode()),
+    }
   }
 }
 
