@@ -93,7 +93,7 @@ export async function downloadModel(reference: HubReference, options: DownloadOp
 }
 
 /** Small files beside the weights that say how a model is used. */
-const SIDE_FILE =
+export const SIDE_FILE =
   /^((config|generation_config|preprocessor_config|processor_config|image_processor|scheduler_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab|chat_template|encoder)\.json|(vocab|merges)\.txt|vocab\.bpe|[\w-]+\.model|[\w-]+\.spm|chat_template\.jinja|model_index\.json)$/
 
 /**
@@ -392,7 +392,7 @@ class Hub {
     timer.unref()
     const done = () => clearTimeout(timer)
     // `fetch` drops the token where a redirect leads to another host.
-    const authorization = this.#token ? { authorization: `Bearer ${this.#token}` } : {}
+    const authorization: Record<string, string> = this.#token ? { authorization: `Bearer ${this.#token}` } : {}
     try {
       const response = await fetch(url, {
         ...init,

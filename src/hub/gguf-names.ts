@@ -51,7 +51,7 @@ function translate(
 }
 
 /** How many heads the rows of a tensor with this Hugging Face name are cut into; 0 where their order is the same. */
-function rotaryHeads(name: string, config: Record<string, unknown>): number {
+export function rotaryHeads(name: string, config: Record<string, unknown>): number {
   if (/\.self_attn\.q_proj\./.test(name)) return config.num_attention_heads as number
   if (/\.self_attn\.k_proj\./.test(name)) return config.num_key_value_heads as number
   return 0
