@@ -30,6 +30,9 @@ const OPSETS = [
 ]
 const IR_VERSION = 9
 
+/** Operators that must name all their outputs. Others may leave unused ones at the end out, and skip their work. */
+const FIXED_OUTPUTS: ReadonlySet<string> = new Set(['Split', 'TopK'])
+
 /** Weights above this size are handed over beside the model, not copied into it. */
 const INLINE_BYTES = 1024
 
@@ -151,6 +154,7 @@ class GraphEmitter implements Emitter {
   private dimVector(dim: Dim): string {
     if (typeof dim === 'number') return this.ints([dim])
     const terms = dim.terms.map(({ coefficient, factors }) => {
+      if (factors.length === 0) return this.ints([coefficient])
       const product = factors.map((factor) => this.factor(dim, factor)).reduce((a, b) => this.one('Mul', [a, b]))
       return coefficient === 1 ? product : this.one('Mul', [product, this.ints([coefficient])])
     })
@@ -214,7 +218,7 @@ class GraphEmitter implements Emitter {
       return
     }
     this.external.set(name, value)
-    const entries = { location: 'weights', offset: '0', length: `${data.byteLength}` }
+    const entries = { location: name, offset: '0', length: `${data.byteLength}` }
     const externalData = Object.entries(entries).map(([key, v]) => ({ key, value: v }))
     const dataLocation = onnx.TensorProto.DataLocation.EXTERNAL
     this.initializers.push({ name, dataType: ONNX_TYPES[dtype], dims: [...shape], dataLocation, externalData })
@@ -232,6 +236,7 @@ class GraphEmitter implements Emitter {
     const rename = (name: string): string => renamed.get(name) ?? name
     const used = new Set(this.nodes.flatMap((node) => node.input))
     for (const node of this.nodes) {
+      if (FIXED_OUTPUTS.has(node.opType)) continue
       const last = node.output.findLastIndex((name) => used.has(name) || renamed.has(name) || !/^t\d+$/.test(name))
       node.output = node.output.slice(0, Math.max(last, 0) + 1)
     }
