@@ -111,9 +111,16 @@ const constantOp: Op<{ value: TensorData }> = {
 /** Numbers known while tracing. */
 export const constant = (value: TensorData): Tensor => apply(constantOp, [], { value })
 
-/** A number as a tensor without dimensions. */
-export const scalar = (value: number, dtype: DType = 'float32'): Tensor =>
-  constant({
+/**
+ * A number as a tensor without dimensions.
+ *
+ * @throws RangeError for a fraction as an integer: it would be cut off unseen.
+ */
+export function scalar(value: number, dtype: DType = 'float32'): Tensor {
+  if (dtype !== 'float32' && !Number.isInteger(value)) {
+    throw new RangeError(`scalar: ${value} is not an ${dtype}; cast the tensor that it meets to float32 first`)
+  }
+  return constant({
     dtype,
     shape: [],
     data:
@@ -125,6 +132,7 @@ export const scalar = (value: number, dtype: DType = 'float32'): Tensor =>
             ? Int32Array.of(value)
             : Uint8Array.of(value),
   })
+}
 
 /** What a constant holds, where the tensor is one. */
 export const constantValue = (tensor: Tensor): TensorData | undefined =>

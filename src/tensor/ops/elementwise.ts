@@ -1,5 +1,5 @@
 import type { DType } from '../data.ts'
-import { broadcastShapes, showShape } from '../dim.ts'
+import { broadcastShapes, type Shape, showShape } from '../dim.ts'
 import type { Emitter } from '../emitter.ts'
 import { addMethods, apply, constantValue, type Op, scalar, type Tensor } from '../graph.ts'
 import { cast, sumTo } from './shape.ts'
@@ -10,6 +10,11 @@ import { cast, sumTo } from './shape.ts'
 export type Operand = Tensor | number
 
 const toTensor = (x: Operand, like: Tensor): Tensor => (typeof x === 'number' ? scalar(x, like.dtype) : x)
+
+/** Unary ops that integers know too. */
+const WHOLE: ReadonlySet<string> = new Set(['neg', 'abs', 'sign', 'relu'])
+
+const shown = (x: Tensor): string => `${x.dtype} ${showShape(x.shape)}`
 
 interface UnaryRule {
   lower(e: Emitter, x: string): string
@@ -23,7 +28,9 @@ function unary(name: string, rule: UnaryRule | string, grad?: UnaryRule['grad'])
   const op: Op<null> = {
     name,
     infer: ([x]) => {
-      if (x.dtype === 'bool' || x.dtype === 'uint8') throw new TypeError(`${name}: needs numbers, got ${x.dtype}`)
+      if (x.dtype !== 'float32' && (!WHOLE.has(name) || x.dtype === 'bool' || x.dtype === 'uint8')) {
+        throw new TypeError(`${name}: needs ${WHOLE.has(name) ? 'numbers' : 'float32'}, got ${shown(x)}`)
+      }
       return [{ shape: x.shape, dtype: x.dtype }]
     },
     lower: (e, [x]) => [lower(e, x)],
@@ -52,6 +59,7 @@ export const erf = unary('erf', 'Erf', (dy, x) => dy.mul(exp(neg(x.mul(x))).mul(
 /** log(1 + eˣ) */
 export const softplus = unary('softplus', 'Softplus', (dy, x) => dy.mul(sigmoid(x)))
 export const relu = unary('relu', 'Relu', (dy, x, y) => where(greater(y, 0), dy, 0))
+// biome-ignore lint/suspicious/noShadowRestrictedNames: the op has this name everywhere
 export const isNaN = (x: Tensor): Tensor => apply(isNaNOp, [x], null)
 
 const isNaNOp: Op<null> = {
@@ -63,7 +71,7 @@ const isNaNOp: Op<null> = {
 export const square = (x: Tensor): Tensor => x.mul(x)
 export const rsqrt = (x: Tensor): Tensor => reciprocal(sqrt(x))
 
-function joined(name: string, a: Tensor, b: Tensor): { shape: readonly import('../dim.ts').Dim[]; dtype: DType } {
+function joined(name: string, a: Tensor, b: Tensor): { shape: Shape; dtype: DType } {
   const shape = broadcastShapes(a.shape, b.shape)
   if (!shape || a.dtype !== b.dtype) {
     throw new TypeError(
@@ -78,7 +86,12 @@ type BinaryGrad = (dy: Tensor, a: Tensor, b: Tensor, y: Tensor) => [Tensor | (()
 function binary(name: string, opType: string, grad?: BinaryGrad): (a: Tensor, b: Operand) => Tensor {
   const op: Op<null> = {
     name,
-    infer: ([a, b]) => [joined(name, a, b)],
+    infer: ([a, b]) => {
+      const type = joined(name, a, b)
+      if (type.dtype === 'bool') throw new TypeError(`${name}: needs numbers, got ${shown(a)}`)
+      if (name === 'mod' && type.dtype === 'float32') throw new TypeError(`${name}: needs integers, got ${shown(a)}`)
+      return [type]
+    },
     lower: (e, inputs) => [e.one(opType, inputs)],
     grad:
       grad &&
@@ -113,10 +126,19 @@ export const minimum = binary('minimum', 'Min', (dy, a, b) => [
 /** The remainder with the sign of the divisor; integers. */
 export const mod = binary('mod', 'Mod')
 
+function requireBool(name: string, x: Tensor): void {
+  if (x.dtype !== 'bool') throw new TypeError(`${name}: needs bool, got ${shown(x)}`)
+}
+
 function comparison(name: string, opType: string): (a: Tensor, b: Operand) => Tensor {
   const op: Op<null> = {
     name,
-    infer: ([a, b]) => [{ ...joined(name, a, b), dtype: 'bool' }],
+    infer: ([a, b]) => {
+      const type = joined(name, a, b)
+      if (name.startsWith('logical')) requireBool(name, a)
+      else if (type.dtype === 'bool' && name !== 'equal') throw new TypeError(`${name}: needs numbers, got ${shown(a)}`)
+      return [{ ...type, dtype: 'bool' }]
+    },
     lower: (e, inputs) => [e.one(opType, inputs)],
   }
   return (a, b) => apply(op, [a, toTensor(b, a)], null)
@@ -131,7 +153,10 @@ export const logicalAnd = comparison('logicalAnd', 'And')
 export const logicalOr = comparison('logicalOr', 'Or')
 const notOp: Op<null> = {
   name: 'logicalNot',
-  infer: ([x]) => [{ shape: x.shape, dtype: 'bool' }],
+  infer: ([x]) => {
+    requireBool('logicalNot', x)
+    return [{ shape: x.shape, dtype: 'bool' }]
+  },
   lower: (e, [x]) => [e.one('Not', [x])],
 }
 export const logicalNot = (x: Tensor): Tensor => apply(notOp, [x], null)

@@ -1,4 +1,4 @@
-import type { DType } from '../data.ts'
+import { type DType, newArray, type TypedArray } from '../data.ts'
 import {
   addDims,
   broadcastShapes,
@@ -6,6 +6,7 @@ import {
   evaluateDim,
   exactQuotient,
   floorDivDim,
+  mulDims,
   normalizeAxis,
   type Shape,
   sameDim,
@@ -14,6 +15,7 @@ import {
   sizeOfShape,
   subDims,
 } from '../dim.ts'
+import type { Emitter } from '../emitter.ts'
 import { addMethods, apply, applyMany, type Op, type Tensor } from '../graph.ts'
 
 /** Ops that move numbers without changing them. */
@@ -37,20 +39,25 @@ export const cast = (x: Tensor, to: DType): Tensor => (x.dtype === to ? x : appl
 const reshapeOp: Op<{ shape: Shape }> = {
   name: 'reshape',
   infer: ([x], { shape }) => [{ shape, dtype: x.dtype }],
-  lower: (e, [x], { attributes: { shape }, inputs }) => [
-    e.one('Reshape', [x, reshapeTarget(e, shape, inputs[0].shape)]),
-  ],
+  lower: (e, [x], { attributes: { shape }, inputs: [from] }) => {
+    const target = reshapeTarget(shape, from.shape)
+    if (target) return [e.one('Reshape', [x, e.ints(target)])]
+    return [e.one('Reshape', [x, e.shape(shape)], { allowzero: 1 })]
+  },
   grad: ({ inputs: [x] }, [dy]) => [dy && reshape(dy, x.shape)],
 }
 
-/** A constant shape vector wherever ONNX's 0 (copy) and -1 (infer) can say it; computed otherwise. */
-function reshapeTarget(e: Parameters<typeof reshapeOp.lower>[0], shape: Shape, from: Shape): string {
+/**
+ * The shape as a constant, wherever ONNX's 0 (copy the dimension) and -1 (find it) can say it. Not both at once: beside
+ * a copied dimension that turns out to be 0, -1 cannot be found.
+ */
+function reshapeTarget(shape: Shape, from: Shape): number[] | undefined {
+  if (shape.includes(0)) return undefined
   const target = shape.map((dim, i) =>
     typeof dim === 'number' ? dim : i < from.length && sameDim(dim, from[i]) ? 0 : -1,
   )
-  const unknown = target.filter((dim) => dim === -1).length
-  const ambiguous = shape.includes(0)
-  return unknown <= 1 && !ambiguous ? e.ints(target) : e.shape(shape)
+  const missing = target.filter((dim) => dim === -1).length
+  return missing === 0 || (missing === 1 && !target.includes(0)) ? target : undefined
 }
 
 /** The same numbers under another shape. One entry may be -1: it is worked out from the others. */
@@ -73,7 +80,7 @@ function fillMissing(x: Tensor, shape: Shape): Shape {
     return shape
   }
   const missing = exactQuotient(size, sizeOfShape(shape.filter((_, i) => i !== at)))
-  if (missing === undefined)
+  if (missing === undefined || shape.lastIndexOf(-1) !== at)
     throw new RangeError(`reshape: cannot infer -1 in ${showShape(shape)} from ${showShape(x.shape)}`)
   return shape.map((dim, i) => (i === at ? missing : dim))
 }
@@ -169,13 +176,26 @@ const sliceOp: Op<SliceAttributes> = {
     const last = step < 0 && end === -1 ? e.ints([-(2 ** 31)]) : e.shape([end])
     return [e.one('Slice', [x, e.shape([start]), last, e.ints([axis]), e.ints([step])])]
   },
-  grad: ({ inputs: [x], attributes: { axis, start, end, step } }, [dy]) => {
+  grad: ({ inputs: [x], outputs: [y], attributes: { axis, start, step } }, [dy]) => {
     if (!dy) return [undefined]
-    if (step === 1) return [padAxis(dy, axis, start, subDims(x.shape[axis], end))]
-    if (step === -1 && end === -1)
-      return [padAxis(slice(dy, { axis, step: -1 }), axis, 0, subDims(x.shape[axis], addDims(start, 1)))]
-    throw new Error(`slice: the gradient of step ${step} is not known`)
+    // Each element goes back to its place: zeros between them, then zeros before and after.
+    const count = subDims(y.shape[axis], 1)
+    const stride = Math.abs(step)
+    const first = step > 0 ? start : subDims(start, mulDims(count, stride))
+    const last = step > 0 ? addDims(start, mulDims(count, stride)) : start
+    const forwards = step > 0 ? dy : flip(dy, axis)
+    return [padAxis(spread(forwards, axis, stride), axis, first, subDims(subDims(x.shape[axis], last), 1))]
   },
+}
+
+/** `stride` − 1 zeros between neighbours along an axis. */
+function spread(x: Tensor, axis: number, stride: number): Tensor {
+  if (stride === 1) return x
+  const size = x.shape[axis]
+  const [before, after] = [x.shape.slice(0, axis), x.shape.slice(axis + 1)]
+  const apart = padAxis(expandDims(x, axis + 1), axis + 1, 0, stride - 1)
+  const joined = reshape(apart, [...before, mulDims(size, stride), ...after])
+  return slice(joined, { axis, start: 0, end: subDims(mulDims(size, stride), stride - 1) })
 }
 
 /** Elements `start` (kept) to `end` (left out) of one axis. Negative positions count from the end. */
@@ -187,9 +207,12 @@ export function slice(x: Tensor, range: { axis: number; start?: Dim; end?: Dim; 
     typeof position === 'number' && position < 0 ? addDims(size, position) : position
   const start = range.start === undefined ? (step > 0 ? 0 : subDims(size, 1)) : place(range.start)
   const end = range.end === undefined ? (step > 0 ? size : -1) : place(range.end)
+  if (!Number.isInteger(step) || step === 0)
+    throw new RangeError(`slice: the step must be a whole number other than 0, got ${step}`)
   if (typeof start === 'number' && typeof end === 'number' && typeof size === 'number') {
-    if (start < 0 || end > size || (step > 0 && start > end)) {
-      throw new RangeError(`slice: ${start}:${end} is outside axis ${axis} of ${showShape(x.shape)}`)
+    const inside = step > 0 ? start >= 0 && start <= end && end <= size : start < size && end <= start && end >= -1
+    if (!inside) {
+      throw new RangeError(`slice: ${start}:${end}:${step} is outside axis ${axis} of ${showShape(x.shape)}`)
     }
   }
   return step === 1 && start === 0 && sameDim(end, size) ? x : apply(sliceOp, [x], { axis, start, end, step })
@@ -268,7 +291,8 @@ export function concat(tensors: readonly Tensor[], axis = -1): Tensor {
 
 /** Joins tensors of one shape along a new axis. */
 export function stack(tensors: readonly Tensor[], axis = 0): Tensor {
-  const at = axis < 0 ? axis + tensors[0].rank + 1 : axis
+  if (tensors.length === 0) throw new RangeError('stack: needs at least one tensor')
+  const at = normalizeAxis('stack', axis, tensors[0].rank + 1)
   return concat(
     tensors.map((x) => expandDims(x, at)),
     at,
@@ -284,23 +308,35 @@ interface PadAttributes {
   readonly value: number
 }
 
+const typedScalar = (e: Emitter, value: number, dtype: DType): string =>
+  e.constant({ dtype, shape: [], data: dtype === 'int64' ? BigInt64Array.of(BigInt(value)) : filled(dtype, value) })
+
+const filled = (dtype: DType, value: number): TypedArray => {
+  const array = newArray(dtype, 1) as Exclude<TypedArray, BigInt64Array>
+  return array.fill(value)
+}
+
 const padOp: Op<PadAttributes> = {
   name: 'pad',
-  infer: ([x], { pads }) => {
-    if (pads.length !== x.rank) throw new RangeError(`pad: ${pads.length} pairs for ${showShape(x.shape)}`)
+  infer: ([x], { pads, mode }) => {
+    if (pads.length !== x.rank) {
+      throw new RangeError(`pad: needs a pair for each axis of ${showShape(x.shape)}, got ${pads.length}`)
+    }
+    pads.forEach((pair, axis) => {
+      const size = x.shape[axis]
+      if (
+        mode === 'reflect' &&
+        pair.some((width) => typeof width === 'number' && width !== 0 && width >= Number(size))
+      ) {
+        throw new RangeError(`pad: [${pair}] cannot be mirrored within axis ${axis} of ${showShape(x.shape)}`)
+      }
+    })
     return [{ shape: x.shape.map((dim, i) => addDims(addDims(dim, pads[i][0]), pads[i][1])), dtype: x.dtype }]
   },
   lower: (e, [x], { attributes: { pads, mode, value }, inputs }) => {
     const amounts = e.shape([...pads.map(([before]) => before), ...pads.map(([, after]) => after)])
-    const fill =
-      value === 0
-        ? []
-        : [
-            inputs[0].dtype === 'float32'
-              ? e.float(value)
-              : e.constant({ dtype: 'int32', shape: [], data: Int32Array.of(value) }),
-          ]
-    return [e.one('Pad', [x, amounts, ...(mode === 'constant' ? fill : [])], { mode })]
+    const fill = mode === 'constant' && value !== 0 ? [typedScalar(e, value, inputs[0].dtype)] : []
+    return [e.one('Pad', [x, amounts, ...fill], { mode })]
   },
   grad: ({ inputs: [x], attributes: { pads, mode } }, [dy]) => {
     if (!dy) return [undefined]
@@ -361,7 +397,7 @@ export function roll(x: Tensor, shift: number, axis: number): Tensor {
 
 /** Adds an axis of size 1 before position `axis`. */
 export function expandDims(x: Tensor, axis: number): Tensor {
-  const at = axis < 0 ? axis + x.rank + 1 : axis
+  const at = normalizeAxis('expandDims', axis, x.rank + 1)
   return reshape(x, [...x.shape.slice(0, at), 1, ...x.shape.slice(at)])
 }
 
@@ -378,11 +414,9 @@ export function squeeze(x: Tensor, axis: number): Tensor {
 const fullOp: Op<{ shape: Shape; value: number; dtype: DType }> = {
   name: 'full',
   infer: (_inputs, { shape, dtype }) => [{ shape, dtype }],
-  lower: (e, _inputs, { attributes: { shape, value, dtype } }) => {
-    const fill = e.constant({ dtype: 'float32', shape: [], data: Float32Array.of(value) })
-    const typed = dtype === 'float32' ? fill : e.one('Cast', [fill], { to: ONNX_TYPES[dtype] })
-    return [e.one('Expand', [typed, e.shape(shape)])]
-  },
+  lower: (e, _inputs, { attributes: { shape, value, dtype } }) => [
+    e.one('Expand', [typedScalar(e, value, dtype), e.shape(shape)]),
+  ],
 }
 
 /** One number everywhere. */
