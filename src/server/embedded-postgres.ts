@@ -50,6 +50,8 @@ async function initialise(folder: string): Promise<void> {
       .then((database) => database.close())`,
     {
       eval: true,
+      // What the process was started with may not suit a script.
+      execArgv: [],
       workerData: {
         module: import.meta.resolve('@electric-sql/pglite'),
         dataDir: unfinished,

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import { createServer } from 'node:http'
 import { setTimeout as delay } from 'node:timers/promises'
 import { getRequestListener } from '@hono/node-server'
@@ -28,6 +29,8 @@ export interface RunningServer {
 /** @throws with one sentence where the port is taken or may not be used. */
 export async function listen({ host, port, ...options }: ListenOptions): Promise<RunningServer> {
   const shutdown = new AbortController()
+  // Every answer in writing listens.
+  setMaxListeners(0, shutdown.signal)
   const models = options.models instanceof ServedModels ? options.models : new ServedModels(options.models)
   const isLoopback = ['localhost', '127.0.0.1', '::1'].includes(host)
   const app = createApp({

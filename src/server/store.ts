@@ -102,12 +102,18 @@ export class ConversationStore {
           (${after.updatedAt}::timestamptz, ${after.id}::uuid)`,
       )
     }
-    const match: SQL<string | null> =
-      patterns.length === 0
-        ? sql`null`
-        : sql`(select ${messages.content} from ${messages} where ${messages.conversationId} = ${conversations.id}
-            and (${or(...patterns.map((pattern) => ilike(messages.content, pattern)))})
-            order by ${messages.position} limit 1)`
+    const firstMatch = this.database
+      .select({ content: messages.content })
+      .from(messages)
+      .where(
+        and(
+          eq(messages.conversationId, conversations.id),
+          or(...patterns.map((pattern) => ilike(messages.content, pattern))),
+        ),
+      )
+      .orderBy(asc(messages.position))
+      .limit(1)
+    const match = patterns.length === 0 ? sql<null>`null` : sql<string | null>`${firstMatch}`
     const rows = await this.database
       .select({ conversation: conversations, match })
       .from(conversations)

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import type { GenerationEvent, GenerationRequest } from '../generate/types.ts'
 import type { ModelDesk } from './served-models.ts'
 
@@ -20,6 +21,8 @@ export class ShutdownError extends Error {
 export function answerScope(leave: () => void, ...signals: (AbortSignal | undefined)[]): AnswerScope {
   // Not AbortSignal.any: the server's own signal outlives a million answers, and each would stay hung on it.
   const controller = new AbortController()
+  // Every choice of the answer may listen, and that is no leak.
+  setMaxListeners(0, controller.signal)
   const listening = signals.filter((signal) => signal !== undefined)
   const abort = () => controller.abort(listening.find((signal) => signal.aborted)?.reason)
   for (const signal of listening) signal.addEventListener('abort', abort)

@@ -1,0 +1,259 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Hono } from 'hono'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { createApp } from '../../src/server/app.ts'
+import { ConversationStore } from '../../src/server/store.ts'
+import type { Message, ReplyEvent } from '../../src/server/wire.ts'
+import {
+  conversation,
+  conversationList,
+  conversationWithMessages,
+  errorBody,
+  message,
+  status,
+} from '../../src/server/wire.ts'
+import { MockModel } from './mock-model.ts'
+import { replyEvents } from './sse.ts'
+import { captureLogger, noStore, until } from './support.ts'
+
+const model = new MockModel()
+const slow = new MockModel({ id: 'slow', delayMs: 15, length: 500 })
+const broken = new MockModel({ id: 'broken', failAfter: 3 })
+const tight = new MockModel({ id: 'tight', contextLength: 60 })
+const log = captureLogger()
+let folder: string
+let store: ConversationStore
+let app: Hono
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'jackdaw-conversations-'))
+  store = await ConversationStore.open({ dataDir: folder })
+  app = createApp({ models: [model, slow, broken, tight], store, logger: log.logger })
+})
+afterAll(async () => {
+  await store?.close()
+  await rm(folder, { recursive: true, force: true })
+})
+
+const call = (method: string, path: string, body?: unknown, signal?: AbortSignal) =>
+  app.request(`/api${path}`, {
+    method,
+    signal,
+    ...(body !== undefined && { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } }),
+  })
+const create = async (settings = {}) =>
+  conversation.parse(await (await call('POST', '/conversations', { settings })).json())
+const read = async (id: string) =>
+  conversationWithMessages.parse(await (await call('GET', `/conversations/${id}`)).json())
+const collect = async (response: Response): Promise<ReplyEvent[]> => {
+  const events: ReplyEvent[] = []
+  for await (const event of replyEvents(response)) events.push(event)
+  return events
+}
+const textOf = (events: readonly ReplyEvent[]) =>
+  events.map((event) => (event.type === 'token' ? event.text : '')).join('')
+const reply = async (id: string, body: unknown) => {
+  const events = await collect(await call('POST', `/conversations/${id}/reply`, body))
+  const [start, end] = [events[0], events.at(-1)!]
+  if (start.type !== 'start' || end.type !== 'end') throw new Error(`${start.type} … ${end.type}`)
+  return { events, start, end }
+}
+
+describe('a reply', () => {
+  it('streams start, tokens and end, and is stored as it was streamed', async () => {
+    const { id } = await create()
+    const { events, start, end } = await reply(id, { parentId: null, content: 'Tell me of jackdaws' })
+    expect(start.conversation.title).toBe('Tell me of jackdaws')
+    expect(start.userMessage).toMatchObject({ role: 'user', content: 'Tell me of jackdaws', parentId: null })
+    expect(start.message).toMatchObject({ content: '', finishReason: null, parentId: start.userMessage!.id })
+    expect(events.slice(1, -1).every(({ type }) => type === 'token')).toBe(true)
+    expect(end.message).toMatchObject({ content: textOf(events), finishReason: 'stop', model: 'mock' })
+    expect(end.message.usage).toMatchObject({ completionTokens: 12, promptTokens: expect.any(Number) })
+
+    const whole = await read(id)
+    expect(whole.messages).toEqual([start.userMessage, end.message])
+    expect(whole.activeMessageId).toBe(end.message.id)
+  })
+
+  it('hears the whole branch, its system prompt and its settings, and nothing of other branches', async () => {
+    const { id } = await create({ systemPrompt: 'Be a bird.', temperature: 0.5, topK: 3, seed: 9, maxNewTokens: 4 })
+    const first = await reply(id, { parentId: null, content: 'one' })
+    const second = await reply(id, { parentId: first.end.message.id, content: 'two' })
+    await reply(id, { parentId: first.end.message.id, content: 'edited two' })
+    const request = model.requests.at(-1)!
+    expect(model.decode(request.promptIds)).toBe(
+      `<system>Be a bird.\n<user>one\n<assistant>${first.end.message.content}\n<user>edited two\n<assistant>`,
+    )
+    expect(request).toMatchObject({ temperature: 0.5, topK: 3, seed: 9, maxNewTokens: 4 })
+    expect(second.end.message.finishReason).toBe('length')
+    const { messages } = await read(id)
+    expect(messages).toHaveLength(6)
+    expect(messages.filter(({ parentId }) => parentId === first.end.message.id).map(({ content }) => content)).toEqual([
+      'two',
+      'edited two',
+    ])
+  })
+
+  it('again to the same message is a branch beside the first', async () => {
+    const { id } = await create()
+    const first = await reply(id, { parentId: null, content: 'hello' })
+    const parentId = first.start.userMessage!.id
+    const again = await reply(id, { parentId })
+    expect(again.start.userMessage).toBeNull()
+    const { messages, activeMessageId } = await read(id)
+    expect(messages.map(({ parentId }) => parentId)).toEqual([null, parentId, parentId])
+    expect(activeMessageId).toBe(again.end.message.id)
+  })
+
+  it('that its reader leaves keeps what was written, marked stopped, and the engine stops', async () => {
+    const { id } = await create({ model: 'slow' })
+    const response = await call('POST', `/conversations/${id}/reply`, { parentId: null, content: 'go on' })
+    let seen = ''
+    for await (const event of replyEvents(response)) {
+      if (event.type === 'token') seen += event.text
+      if (seen.length > 30) break
+    }
+    await until(() => slow.running === 0)
+    let stored: Message | undefined
+    await until(async () => (stored = (await read(id)).messages[1]).finishReason !== null)
+    expect(stored?.finishReason).toBe('stopped')
+    expect(stored?.content.startsWith(seen)).toBe(true)
+    expect(stored!.content.length - seen.length).toBeLessThan(40)
+    expect(stored?.usage?.completionTokens).toBe(stored?.content.trim().split(' ').length)
+  })
+
+  it('is in the store while it is being written', async () => {
+    const { id } = await create({ model: 'slow', maxNewTokens: 150 })
+    const response = await call('POST', `/conversations/${id}/reply`, { parentId: null, content: 'slowly' })
+    const events = collect(response)
+    await until(async () => ((await read(id)).messages[1]?.content.length ?? 0) > 0)
+    const partial = (await read(id)).messages[1]
+    expect(partial.finishReason).toBeNull()
+    const whole = textOf(await events)
+    expect(whole.startsWith(partial.content)).toBe(true)
+    expect(partial.content.length).toBeLessThan(whole.length)
+  })
+
+  it('that the engine fails at ends with an error event and keeps the beginning', async () => {
+    const { id } = await create({ model: 'broken' })
+    const events = await collect(await call('POST', `/conversations/${id}/reply`, { parentId: null, content: 'hi' }))
+    expect(events.at(-1)).toMatchObject({ type: 'error', error: { type: 'server_error' } })
+    expect((await read(id)).messages[1]).toMatchObject({ content: textOf(events), finishReason: 'error' })
+    expect(textOf(events).trim().split(' ')).toHaveLength(3)
+  })
+
+  it('in a conversation that is deleted meanwhile ends', async () => {
+    const { id } = await create({ model: 'slow' })
+    const events = collect(await call('POST', `/conversations/${id}/reply`, { parentId: null, content: 'go on' }))
+    await until(() => slow.running === 1)
+    expect((await call('DELETE', `/conversations/${id}`)).status).toBe(204)
+    expect((await events).at(-1)).toMatchObject({ type: 'error', error: { message: 'The conversation was deleted.' } })
+    expect(slow.running).toBe(0)
+  })
+
+  it('that cannot be given stores nothing', async () => {
+    const { id } = await create({ model: 'tight' })
+    const response = await call('POST', `/conversations/${id}/reply`, { parentId: null, content: 'long '.repeat(20) })
+    expect(response.status).toBe(400)
+    expect(errorBody.parse(await response.json()).error.code).toBe('context_length_exceeded')
+    expect((await read(id)).messages).toEqual([])
+  })
+
+  it('to an answer, to nothing or to a message of elsewhere is refused', async () => {
+    const [a, b] = [await create(), await create()]
+    const { end } = await reply(a.id, { parentId: null, content: 'x' })
+    for (const [id, body, param] of [
+      [a.id, { parentId: end.message.id }, 'parentId'],
+      [a.id, { parentId: null }, 'parentId'],
+      [b.id, { parentId: end.message.id, content: 'y' }, 'parentId'],
+      [a.id, { parentId: null, content: '' }, 'content'],
+    ] as const) {
+      const response = await call('POST', `/conversations/${id}/reply`, body)
+      expect(response.status).toBe(400)
+      expect(errorBody.parse(await response.json()).error.param).toBe(param)
+    }
+  })
+})
+
+describe('a conversation', () => {
+  it('is made, renamed, found, listed and deleted', async () => {
+    const made = await call('POST', '/conversations', { title: 'Zwiebelfisch', settings: { topP: 0.9 } })
+    expect(made.status).toBe(201)
+    const { id } = conversation.parse(await made.json())
+    const renamed = await call('PATCH', `/conversations/${id}`, { title: 'Eisvogel', settings: { topK: 5 } })
+    expect(conversation.parse(await renamed.json())).toMatchObject({ title: 'Eisvogel', settings: { topK: 5 } })
+    const find = async (search: string) =>
+      conversationList.parse(await (await call('GET', `/conversations?search=${search}`)).json()).conversations
+    expect((await find('eisVOGEL')).map((found) => found.id)).toEqual([id])
+    expect(await find('Zwiebelfisch')).toEqual([])
+    expect((await call('DELETE', `/conversations/${id}`)).status).toBe(204)
+    expect((await call('GET', `/conversations/${id}`)).status).toBe(404)
+    expect((await call('DELETE', `/conversations/${id}`)).status).toBe(404)
+  })
+
+  it('goes to the top of the list with a new message, not with another branch or model', async () => {
+    const [older, newer] = [await create(), await create()]
+    const top = async () =>
+      conversationList.parse(await (await call('GET', '/conversations?limit=1')).json()).conversations[0].id
+    expect(await top()).toBe(newer.id)
+    await call('PATCH', `/conversations/${older.id}`, { settings: { topK: 2 } })
+    expect(await top()).toBe(newer.id)
+    await reply(older.id, { parentId: null, content: 'news' })
+    expect(await top()).toBe(older.id)
+  })
+
+  it('takes edited messages as siblings and remembers the branch last shown', async () => {
+    const { id } = await create()
+    const add = async (body: unknown) =>
+      message.parse(await (await call('POST', `/conversations/${id}/messages`, body)).json())
+    const first = await add({ parentId: null, content: 'one' })
+    const edited = await add({ parentId: null, content: 'two' })
+    expect((await read(id)).activeMessageId).toBe(edited.id)
+    await call('PATCH', `/conversations/${id}`, { activeMessageId: first.id })
+    expect((await read(id)).activeMessageId).toBe(first.id)
+  })
+
+  it('keeps what is thought of its answers', async () => {
+    const { id } = await create()
+    const { end } = await reply(id, { parentId: null, content: 'rate me' })
+    const path = `/messages/${end.message.id}/feedback`
+    expect((await call('PUT', path, { rating: 'down', comment: 'too short' })).status).toBe(200)
+    expect((await read(id)).messages[1].feedback).toEqual({ rating: 'down', comment: 'too short' })
+    expect((await call('DELETE', path)).status).toBe(204)
+    expect((await read(id)).messages[1].feedback).toBeNull()
+  })
+
+  it('with a model that is not served is refused', async () => {
+    const response = await call('POST', '/conversations', { settings: { model: 'nope' } })
+    expect(response.status).toBe(404)
+    expect(errorBody.parse(await response.json()).error.code).toBe('model_not_found')
+  })
+})
+
+describe('the status', () => {
+  it('tells the models, default first, and the speed of the last answers', async () => {
+    const { id } = await create()
+    await reply(id, { parentId: null, content: 'x' })
+    const { models, version, uptimeSeconds } = status.parse(await (await call('GET', '/status')).json())
+    expect(models.map((entry) => entry.id)).toEqual(['mock', 'slow', 'broken', 'tight'])
+    // The mock says ten milliseconds a token.
+    expect(models[0]).toMatchObject({
+      canChat: true,
+      contextLength: 2048,
+      description: 'A mock.',
+      tokensPerSecond: 100,
+    })
+    expect(version).toMatch(/^\d+\.\d+\.\d+$/)
+    expect(uptimeSeconds).toBeGreaterThan(0)
+  })
+
+  it('and the API do not wait for a store that does not open; conversations say why they are not there', async () => {
+    const without = createApp({ models: [model], store: noStore(), logger: log.logger })
+    expect((await without.request('/api/status')).status).toBe(200)
+    const response = await without.request('/api/conversations')
+    expect(response.status).toBe(503)
+    expect(errorBody.parse(await response.json()).error.message).toBe('This test has no store.')
+  })
+})
