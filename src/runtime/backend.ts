@@ -49,7 +49,8 @@ export interface Session {
 
 export interface SessionOptions {
   /**
-   * Values of initializers that the model declares with external data: weights given as constants.
+   * Values of initializers that the model declares with external data: weights given as constants. Each declares its
+   * own name as the `location`, and `offset` 0.
    * The arrays are used where they lie and stay referenced by the session, unless `copyInitializers` is set.
    */
   initializers?: ReadonlyMap<string, TensorData>

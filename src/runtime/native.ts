@@ -51,4 +51,12 @@ export class Native<State> {
   }
 }
 
+export interface Holdable {
+  use<Result>(call: () => Promise<Result>): Promise<Result>
+}
+
+/** Runs `call` with all of them in use: a `release` meanwhile takes effect when it has settled. */
+export const holdAll = <Result>(natives: readonly Holdable[], call: () => Promise<Result>): Promise<Result> =>
+  natives.reduceRight((inner, native) => () => native.use(inner), call)()
+
 const REGISTRY = new FinalizationRegistry<Native<unknown>>((native) => native.release())

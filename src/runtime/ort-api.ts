@@ -9,6 +9,7 @@ import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import type { DType } from '../tensor/data.ts'
+import { plainMessage } from './checks.ts'
 import koffi from './ffi.ts'
 
 export type Pointer = bigint
@@ -103,21 +104,6 @@ export function libraryPath(platform: string = process.platform, arch: string = 
   const path = join(root, 'bin', 'napi-v6', platform, arch, file)
   if (!existsSync(path)) throw new Error(`${path} is missing: reinstall onnxruntime-node`)
   return path
-}
-
-/** What is left of ORT's message when its own source paths, status codes and line breaks are gone: one sentence. */
-export function plainMessage(message: string): string {
-  const run = /^Non-zero status code returned while running (\S+) node\. Name:'([^']*)' Status Message: (.*)$/s.exec(
-    message,
-  )
-  const text = (run ? `${run[1]} node '${run[2]}': ${run[3]}` : message)
-    .replace(
-      /(?:\/|[A-Za-z]:\\)\S*\.(?:cc|h|cpp):\d+ (?:.*? (?:was false|failed)\. |[^()]*\([^)]*\) (?:const )?)?/gs,
-      '',
-    )
-    .replace(/\s+/g, ' ')
-    .trim()
-  return text || 'ONNX Runtime failed without a message'
 }
 
 /** A C string; koffi passes its address, so it must stay referenced as long as ORT may read it. */

@@ -4,8 +4,9 @@ import { existsSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import type { DType, TensorData } from '../tensor/data.ts'
 import type { Backend, Binding, DeviceTensor, Feeds, RunOptions, Session, SessionOptions } from './backend.ts'
+import { checkFeeds, checkNames } from './checks.ts'
 import { identityModel } from './identity-model.ts'
-import { Native } from './native.ts'
+import { type Holdable, holdAll, Native } from './native.ts'
 import {
   addressOf,
   cString,
@@ -159,17 +160,17 @@ class NodeSession implements Session {
     options: RunOptions & { outputs?: readonly string[]; onDevice?: readonly string[] } = {},
   ): Promise<Record<string, TensorData | DeviceTensor>> {
     const { signal, outputs = this.outputNames, onDevice = [] } = options
-    this.#checkFeeds(feeds)
-    this.#checkNames('output', outputs, this.outputNames)
-    this.#checkNames('output', onDevice, outputs)
+    checkFeeds(feeds, this.inputNames)
+    checkNames('output', outputs, this.outputNames)
+    checkNames('output', onDevice, outputs)
     const { api } = this.#environment
     return this.#native.use(async ({ pointer }) => {
       const made: Pointer[] = []
-      const held: NodeDeviceTensor[] = []
+      const held: Holdable[] = []
       const inputs = this.inputNames.map((name) => {
         const feed = feeds[name]
         if (feed instanceof NodeDeviceTensor && feed.provider === this.provider) {
-          held.push(feed)
+          held.push(feed.native)
           return feed.value(name)
         }
         if (!('data' in feed)) throw new Error(`run: input '${name}' is a device tensor of another backend`)
@@ -200,9 +201,9 @@ class NodeSession implements Session {
 
   bind(inputs: Readonly<Record<string, TensorData>>, outputs: Readonly<Record<string, TensorData>>): Binding {
     void this.#native.state // throws after a release
-    this.#checkFeeds(inputs)
+    checkFeeds(inputs, this.inputNames)
     const outputNames = Object.keys(outputs)
-    this.#checkNames('output', outputNames, this.outputNames)
+    checkNames('output', outputNames, this.outputNames)
     const tensors = [...this.inputNames.map((name) => inputs[name]), ...outputNames.map((name) => outputs[name])]
     const names = [...this.inputNames, ...outputNames]
     const { api } = this.#environment
@@ -240,20 +241,6 @@ class NodeSession implements Session {
 
   #cNames(names: readonly string[]): BigUint64Array {
     return pointerArray(names.map((name) => this.#names.get(name)!))
-  }
-
-  #checkFeeds(feeds: Readonly<Record<string, unknown>>): void {
-    for (const name of this.inputNames) {
-      if (!feeds[name])
-        throw new Error(`run: input '${name}' is missing; the graph takes ${this.inputNames.join(', ')}`)
-    }
-    this.#checkNames('input', Object.keys(feeds), this.inputNames)
-  }
-
-  #checkNames(kind: string, names: readonly string[], known: readonly string[]): void {
-    for (const name of names) {
-      if (!known.includes(name)) throw new Error(`run: there is no ${kind} '${name}'; there is ${known.join(', ')}`)
-    }
   }
 
   async #runOnDevice(
@@ -333,16 +320,13 @@ async function cancellable<Result>(
   }
 }
 
-/** Keeps device tensors alive until `call` has settled, whoever releases them meanwhile. */
-const holdAll = <Result>(tensors: readonly NodeDeviceTensor[], call: () => Promise<Result>): Promise<Result> =>
-  tensors.reduceRight((inner, tensor) => () => tensor.hold(inner), call)()
-
 class NodeDeviceTensor implements DeviceTensor {
   readonly dtype: DType
   readonly shape: readonly number[]
   readonly provider: NodeProvider
   readonly #environment: Environment
-  readonly #native: Native<Pointer>
+  /** Held by runs that take the tensor as an input. */
+  readonly native: Native<Pointer>
 
   constructor(
     provider: NodeProvider,
@@ -356,24 +340,20 @@ class NodeDeviceTensor implements DeviceTensor {
     this.provider = provider
     this.#environment = environment
     const { api } = environment
-    this.#native = new Native('the device tensor', value, (pointer) => api.releaseValue(pointer)).ownedBy(this)
+    this.native = new Native('the device tensor', value, (pointer) => api.releaseValue(pointer)).ownedBy(this)
   }
 
   /** The OrtValue, for the input called `name`. */
   value(name: string): Pointer {
     try {
-      return this.#native.state
+      return this.native.state
     } catch (error) {
       throw new Error(`run: input '${name}': ${(error as Error).message}`)
     }
   }
 
-  hold<Result>(call: () => Promise<Result>): Promise<Result> {
-    return this.#native.use(call)
-  }
-
   read(): Promise<TensorData> {
-    return this.#native.use(async (value) => {
+    return this.native.use(async (value) => {
       if (this.provider === 'cpu') return copyOut(this.#environment, 'device tensor', value)
       const session = await copySession(this.provider, this.dtype)
       return (await session.run({ x: this })).y as TensorData
@@ -381,7 +361,7 @@ class NodeDeviceTensor implements DeviceTensor {
   }
 
   release(): void {
-    this.#native.release()
+    this.native.release()
   }
 }
 

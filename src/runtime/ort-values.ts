@@ -2,6 +2,7 @@
 
 import { markAsUntransferable } from 'node:worker_threads'
 import { bytesPerElement, type DType, newArray, sizeOf, type TensorData } from '../tensor/data.ts'
+import { checkTensor } from './checks.ts'
 import { Native } from './native.ts'
 import { addressOf, ELEMENT_TYPE, type OrtApi, ortApi, type Pointer, viewOf } from './ort-api.ts'
 import { defaultThreads } from './threads.ts'
@@ -57,17 +58,9 @@ export function openEnvironment(threads: number | undefined): Environment {
 }
 
 /** An OrtValue over the caller's array, which must stay referenced as long as ORT may use it. */
-export function tensorValue(
-  { api, cpuMemory }: Environment,
-  name: string,
-  { dtype, shape, data }: TensorData,
-): Pointer {
-  if (data.length !== sizeOf(shape)) {
-    throw new Error(`'${name}': shape [${shape}] needs ${sizeOf(shape)} elements, the array has ${data.length}`)
-  }
-  if (data.BYTES_PER_ELEMENT !== bytesPerElement(dtype)) {
-    throw new Error(`'${name}': dtype ${dtype} cannot lie in a ${data.constructor.name}`)
-  }
+export function tensorValue({ api, cpuMemory }: Environment, name: string, tensor: TensorData): Pointer {
+  const { dtype, shape, data } = tensor
+  checkTensor(name, tensor)
   const dims = BigInt64Array.from(shape, BigInt)
   return api.createTensor(cpuMemory, addressOf(data), data.byteLength, dims, shape.length, ELEMENT_TYPE[dtype])
 }

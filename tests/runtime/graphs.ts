@@ -59,7 +59,7 @@ export function encodeGraph({ nodes, inputs, outputs, constants = {}, external =
     dims: [...shape],
     dataLocation: 1,
     externalData: [
-      { key: 'location', value: 'weights' },
+      { key: 'location', value: name },
       { key: 'offset', value: '0' },
       { key: 'length', value: String(data.byteLength) },
     ],

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { afterEach, describe, expect, it } from 'vitest'
-import { API_INDEX, libraryPath, ortApi, plainMessage } from '../../src/runtime/ort-api.ts'
+import { plainMessage } from '../../src/runtime/checks.ts'
+import { API_INDEX, libraryPath, ortApi } from '../../src/runtime/ort-api.ts'
 import { defaultThreads } from '../../src/runtime/threads.ts'
 import { lacksShared, sharedPath } from '../shared.ts'
 
