@@ -1,11 +1,14 @@
 import { Command } from 'commander'
 import { convertCommand } from './convert.ts'
+import { forwardCommand, gradCommand } from './forward.ts'
 import { tokenizeCommand } from './tokenize.ts'
 
 const program = new Command('jackdaw')
   .description('The whole ChatGPT stack, paper by paper: train, align, run and serve language models.')
   .version('0.1.0')
   .addCommand(convertCommand())
+  .addCommand(forwardCommand())
+  .addCommand(gradCommand())
   .addCommand(tokenizeCommand())
 
 try {

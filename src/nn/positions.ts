@@ -19,7 +19,6 @@ export interface RotaryConfig {
 /** How the angles are stretched for contexts longer than those trained on, in the checkpoint's words. */
 export type RopeScaling =
   | { readonly type: 'linear'; readonly factor: number }
-  | { readonly type: 'dynamic'; readonly factor: number; readonly originalMaxPositions: number }
   | {
       readonly type: 'llama3'
       readonly factor: number

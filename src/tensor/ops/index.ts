@@ -1,8 +1,8 @@
-import { type Dim, normalizeAxis, type Shape, sameShape, showShape } from '../dim.ts'
+import { type Dim, mulDims, normalizeAxis, type Shape, sameShape, showShape } from '../dim.ts'
 import { MICROSOFT } from '../emitter.ts'
 import { apply, applyMany, type Op, type Tensor } from '../graph.ts'
 import { indicator } from './elementwise.ts'
-import { arange, cast, expandDims, full, reshape, slice, transpose, zerosLike } from './shape.ts'
+import { arange, cast, dimTensor, expandDims, full, reshape, slice, transpose, zerosLike } from './shape.ts'
 
 /** Ops that pick elements by position. Positions are int32. */
 
@@ -201,4 +201,17 @@ export const at = (x: Tensor, axis: number, position: number): Tensor => {
     one,
     x.shape.filter((_, j) => j !== i),
   )
+}
+
+/**
+ * One position of every sequence.
+ *
+ * @param x - [batch, seq, features]
+ * @param positions - int32 [batch]
+ * @returns [batch, features]
+ */
+export function takeRows(x: Tensor, positions: Tensor): Tensor {
+  const [batch, seq, features] = x.shape
+  const starts = arange(batch).mul(dimTensor(seq))
+  return gather(reshape(x, [mulDims(batch, seq), features]), starts.add(cast(positions, 'int32')), 0)
 }

@@ -1,7 +1,7 @@
-import { normalizeAxis, type Shape, sizeOfShape } from '../dim.ts'
+import { normalizeAxis, type Shape, showShape, sizeOfShape } from '../dim.ts'
 import { addMethods, apply, type Op, type Tensor } from '../graph.ts'
 import { div, equal, exp, indicator, log, mul, where } from './elementwise.ts'
-import { broadcastTo, cast, dimTensor, reshape, sumKeepingAxes } from './shape.ts'
+import { arange, broadcastTo, cast, dimTensor, expandDims, reshape, squeeze, sumKeepingAxes } from './shape.ts'
 
 /** Ops that fold axes away. */
 
@@ -14,7 +14,11 @@ export interface ReduceOptions {
 
 function axesOf(name: string, x: Tensor, axis: ReduceOptions['axis']): number[] {
   const axes = axis === undefined ? x.shape.map((_, i) => i) : typeof axis === 'number' ? [axis] : axis
-  return axes.map((a) => normalizeAxis(name, a, x.rank)).sort((a, b) => a - b)
+  if (x.dtype === 'bool') throw new TypeError(`${name}: needs numbers, got bool ${showShape(x.shape)}`)
+  const normal = axes.map((a) => normalizeAxis(name, a, x.rank)).sort((a, b) => a - b)
+  const twice = normal.find((a, i) => a === normal[i - 1])
+  if (twice !== undefined) throw new RangeError(`${name}: axis ${twice} is named twice for ${showShape(x.shape)}`)
+  return normal
 }
 
 const withoutAxes = (shape: Shape, axes: readonly number[]): Shape => shape.filter((_, i) => !axes.includes(i))
@@ -68,7 +72,7 @@ function extreme(name: string, opType: string): (x: Tensor, options?: ReduceOpti
   }
   return (x, { axis, keepDims } = {}) => {
     const axes = axesOf(name, x, axis)
-    return settle(apply(op, [x], { axes }), axes, keepDims)
+    return settle(axes.length === 0 ? x : apply(op, [x], { axes }), axes, keepDims)
   }
 }
 
@@ -79,20 +83,34 @@ const prodOp: Op<{ axes: readonly number[] }> = {
   name: 'prod',
   infer: ([x], { axes }) => [{ shape: x.shape.map((dim, i) => (axes.includes(i) ? 1 : dim)), dtype: x.dtype }],
   lower: (e, [x], { attributes }) => [e.one('ReduceProd', [x, e.ints(attributes.axes)], { keepdims: 1 })],
-  grad: ({ inputs: [x], outputs: [y] }, [dy]) => [dy && div(mul(dy, y), x)],
+  // The product of the others, not y / x: that is right where an element is zero, too. Axes one after the other.
+  grad: ({ inputs: [x], attributes: { axes } }, [dy]) => {
+    if (!dy) return [undefined]
+    const partial = axes.reduce((done, axis) => [...done, prodOver(done[done.length - 1], axis)], [x])
+    return [axes.reduceRight((dx, axis, i) => mul(dx, productOfOthers(partial[i], axis)), dy)]
+  },
 }
 
-/** The product. Its gradient divides by the elements, so it is only right where none is zero. */
+const prodOver = (x: Tensor, axis: number): Tensor => apply(prodOp, [x], { axes: [axis] })
+
+/** At each position of an axis, the product of all other positions. */
+function productOfOthers(x: Tensor, axis: number): Tensor {
+  const size = x.shape[axis]
+  const column = expandDims(x, axis)
+  const diagonal = expandDims(arange(size), 1).equal(arange(size))
+  const mask = reshape(diagonal, [size, size, ...x.shape.slice(axis + 1).map(() => 1)])
+  return squeeze(prodOver(where(mask, 1, column), axis + 1), axis + 1)
+}
+
 export function prod(x: Tensor, { axis, keepDims }: ReduceOptions = {}): Tensor {
   const axes = axesOf('prod', x, axis)
-  return settle(apply(prodOp, [x], { axes }), axes, keepDims)
+  return settle(axes.length === 0 ? x : apply(prodOp, [x], { axes }), axes, keepDims)
 }
 
 /** log Σ eˣ, without overflow. */
 export function logSumExp(x: Tensor, { axis, keepDims }: ReduceOptions = {}): Tensor {
   const axes = axesOf('logSumExp', x, axis)
-  const result = apply(logSumExpOp, [x], { axes })
-  return settle(result, axes, keepDims)
+  return settle(axes.length === 0 ? x : apply(logSumExpOp, [x], { axes }), axes, keepDims)
 }
 
 const logSumExpOp: Op<{ axes: readonly number[] }> = {

@@ -1,0 +1,10 @@
+import { setBackends } from './compile.ts'
+import { type NodeProvider, nodeBackend } from './ort-node.ts'
+
+/** Makes compiled graphs run in this Node process: on the CPU, or where `JACKDAW_PROVIDER` says. */
+setBackends((provider = (process.env.JACKDAW_PROVIDER as NodeProvider | undefined) ?? 'cpu') => {
+  if (provider !== 'cpu' && provider !== 'webgpu' && provider !== 'cuda') {
+    throw new Error(`provider '${provider}' does not run in Node; take cpu, webgpu or cuda`)
+  }
+  return nodeBackend(provider)
+})
