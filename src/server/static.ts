@@ -77,10 +77,9 @@ async function locate(folder: string, path: string): Promise<FoundFile | undefin
     const root = await realpath(folder)
     const file = await realpath(join(root, path.endsWith('/') ? `${path}index.html` : path))
     if (!file.startsWith(root + sep)) return undefined
-    const { size, mtimeMs, ...found } = await stat(file)
-    return found.isFile()
-      ? { path: file, size, tag: `"${size.toString(36)}-${Math.floor(mtimeMs).toString(36)}"` }
-      : undefined
+    const found = await stat(file)
+    const tag = `"${found.size.toString(36)}-${Math.floor(found.mtimeMs).toString(36)}"`
+    return found.isFile() ? { path: file, size: found.size, tag } : undefined
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     if (code === 'ENOENT' || code === 'ENOTDIR' || code === 'ENAMETOOLONG' || code === 'ELOOP') return undefined
