@@ -33,6 +33,9 @@ const IR_VERSION = 9
 /** Operators that must name all their outputs. Others may leave unused ones at the end out, and skip their work. */
 const FIXED_OUTPUTS: ReadonlySet<string> = new Set(['Split', 'TopK'])
 
+/** Ops that read quantised weights. */
+const READ_BLOCKS: ReadonlySet<string> = new Set(['linear', 'gather'])
+
 /** Weights above this size are handed over beside the model, not copied into it. */
 const INLINE_BYTES = 1024
 
@@ -52,6 +55,12 @@ export function lower(graph: Graph, { inlineWeights = false } = {}): LoweredGrap
       throw new Error(`internal: input '${inputName(node.outputs[0])}' is used but not among the graph's inputs`)
     }
     const inputs = node.inputs.map((tensor) => names.get(tensor) as string)
+    const blocks = node.inputs.find((tensor) => emitter.quantized(tensor))
+    if (blocks && !READ_BLOCKS.has(node.op.name)) {
+      throw new Error(
+        `weight '${names.get(blocks)}' is quantised, which ${node.op.name} cannot read: give it as floats`,
+      )
+    }
     const outputs = node.op.lower(emitter, inputs, node)
     node.outputs.forEach((tensor, i) => {
       names.set(tensor, outputs[i])
