@@ -70,9 +70,11 @@ export const flattenRows = (x: Tensor): Tensor =>
 const linearOp: Op<LinearAttributes> = {
   name: 'linear',
   infer: ([x, weight, bias], { inFirst }) => {
+    const integers = [x, weight, bias].find((operand) => operand && operand.dtype !== 'float32')
+    if (integers) throw new TypeError(`linear: needs float32, got ${integers.dtype} ${showShape(integers.shape)}`)
     const inFeatures = weight.shape[inFirst ? 0 : 1]
     const out = outFeatures(weight, inFirst)
-    if (weight.rank !== 2 || !sameDim(x.shape[x.rank - 1], inFeatures)) {
+    if (weight.rank !== 2 || x.rank === 0 || !sameDim(x.shape[x.rank - 1], inFeatures)) {
       throw new RangeError(
         `linear: a weight of ${showShape(weight.shape)}${inFirst ? ' (in, out)' : ' (out, in)'} does not fit features of ${showShape(x.shape)}`,
       )
@@ -85,6 +87,7 @@ const linearOp: Op<LinearAttributes> = {
   lower: (e, [x, weight, bias], { inputs, outputs: [y], attributes: { inFirst } }) => {
     const quantized = e.quantized(inputs[1])
     if (quantized) {
+      if (inFirst) throw new Error(`linear: a quantised weight must be [out, in], and '${inputs[1]}' is [in, out]`)
       const { weight: q, packed, scales } = quantized
       const [N, K] = q.shape
       const attributes = { K, N, bits: q.bits, block_size: q.blockSize, accuracy_level: 4 }
@@ -93,7 +96,7 @@ const linearOp: Op<LinearAttributes> = {
     }
     const operands = bias ? [weight, bias] : [weight]
     if (inputs[0].rank === 2) return [e.one('Gemm', [x, ...operands], { transB: +!inFirst })]
-    const flat = e.one('Reshape', [x, e.ints([-1, Number(inputs[0].shape[inputs[0].rank - 1])])])
+    const flat = e.one('Reshape', [x, e.shape([-1, inputs[0].shape[inputs[0].rank - 1]])])
     return [e.one('Reshape', [e.one('Gemm', [flat, ...operands], { transB: +!inFirst }), e.shape(y.shape)])]
   },
   grad: ({ inputs: [x, weight, bias], attributes: { inFirst } }, [dy]) => {
@@ -142,6 +145,8 @@ export function einsum(equation: string, ...operands: readonly Tensor[]): Tensor
   })
   for (const label of result)
     if (!sizes.has(label)) throw new RangeError(`einsum: '${label}' of the result is in no operand`)
+  const twice = [...result].find((label, i) => result.indexOf(label) !== i)
+  if (twice) throw new RangeError(`einsum: '${twice}' stands twice in the result of '${equation}'`)
 
   /** Sums axes that neither the other operand nor the result has, and puts the rest in the order asked for. */
   const arrange = (i: number, order: readonly string[], shape: Shape): Tensor => {
