@@ -1,4 +1,4 @@
-import { type Dim, mulDims, normalizeAxis, type Shape, sameShape, showShape } from '../dim.ts'
+import { type Dim, mulDims, normalizeAxis, type Shape, sameDim, sameShape, showShape } from '../dim.ts'
 import { MICROSOFT } from '../emitter.ts'
 import { apply, applyMany, type Op, type Tensor } from '../graph.ts'
 import { indicator } from './elementwise.ts'
@@ -108,6 +108,11 @@ const takeOp: Op<{ axis: number }> = {
         `takeAlongAxis: ${showShape(indices.shape)} must have the rank of ${showShape(x.shape)} (axis ${axis})`,
       )
     }
+    if (indices.shape.some((dim, i) => i !== axis && !sameDim(dim, x.shape[i]))) {
+      throw new RangeError(
+        `takeAlongAxis: positions ${showShape(indices.shape)} must match ${showShape(x.shape)} on every axis but ${axis}`,
+      )
+    }
     return [{ shape: indices.shape, dtype: x.dtype }]
   },
   lower: (e, inputs, { attributes: { axis } }) => [e.one('GatherElements', inputs, { axis })],
@@ -164,6 +169,10 @@ interface TopKAttributes {
 const topKOp: Op<TopKAttributes> = {
   name: 'topK',
   infer: ([x], { k, axis }) => {
+    const size = x.shape[axis]
+    if (typeof k === 'number' && (!Number.isInteger(k) || k < 0 || (typeof size === 'number' && k > size))) {
+      throw new RangeError(`topK: the ${k} first of axis ${axis} were asked of ${showShape(x.shape)}`)
+    }
     const shape = x.shape.map((dim, i) => (i === axis ? k : dim))
     return [
       { shape, dtype: x.dtype },
