@@ -37,9 +37,9 @@ async function openTokenizer(model: string) {
     import('../hub/open.ts'),
     import('../hub/gguf.ts'),
   ])
-  const isOther = /^(gguf|hf):/.test(model) || model.endsWith('.gguf') || !(await stat(model).catch(() => undefined))
-  // A path that does not exist may still be the name of a shipped model; one that looks like a path is not.
-  const files = isOther && !model.endsWith('.json') ? await resolveModelRef(model) : { kind: 'folder', path: model }
+  const isThere = (await stat(model).catch(() => undefined)) !== undefined
+  const isReference = /^(gguf|hf):/.test(model) || model.endsWith('.gguf') || (!isThere && !/[/\\]|\.json$/.test(model))
+  const files = isReference ? await resolveModelRef(model) : { kind: 'folder', path: model }
   if (files.kind !== 'gguf') return loadTokenizer(files.path)
   const file = openGguf(files.path)
   try {

@@ -92,9 +92,15 @@ export function tokenizerFromJson(tokenizerJson: unknown, config: unknown = {}):
   )
   const ids = new Map(modelVocab)
   for (const token of file.added_tokens) ids.set(token.content, token.id)
-  const tokens: string[] = []
-  for (const vocab of [modelVocab, ids]) for (const [token, id] of vocab) tokens[id] = token
-  const specialIds = new Set(file.added_tokens.filter((token) => token.special).map((token) => token.id))
+  // A unigram vocabulary may list a token twice: by id, not by way of the map.
+  const tokens = file.model.type === 'Unigram' ? file.model.vocab.map(([token]) => token) : []
+  if (file.model.type !== 'Unigram') for (const [token, id] of modelVocab) tokens[id] = token
+  for (const token of file.added_tokens) tokens[token.id] = token.content
+  const specialTokens = new Set(file.added_tokens.filter((token) => token.special).map((token) => token.content))
+  const specialIds = new Set<number>()
+  tokens.forEach((token, id) => {
+    if (specialTokens.has(token)) specialIds.add(id)
+  })
 
   const normalizer = file.normalizer ? makeNormalizer(file.normalizer) : undefined
   const preTokenizer: PreTokenizer = file.pre_tokenizer
@@ -104,6 +110,11 @@ export function tokenizerFromJson(tokenizerJson: unknown, config: unknown = {}):
   const template = file.post_processor ? makeTemplate(file.post_processor) : [TEXT]
   const decoder = file.decoder ? makeDecoder(file.decoder) : () => [joinBySpaces()]
   const isNormalized = (token: (typeof file.added_tokens)[number]) => token.normalized ?? !token.special
+  // Where added tokens are looked for in normalised text, the reference also writes them normalised.
+  const written = tokens.slice()
+  for (const token of file.added_tokens) {
+    if (normalizer && isNormalized(token)) written[token.id] = normalizer(token.content)
+  }
   const splitBefore = makeSplitter(file.added_tokens.filter((token) => !normalizer || !isNormalized(token)))
   const splitAfter = makeSplitter(
     file.added_tokens.filter((token) => normalizer && isNormalized(token)),
@@ -149,7 +160,7 @@ export function tokenizerFromJson(tokenizerJson: unknown, config: unknown = {}):
     const steps = decoder()
     return {
       push: (id) => {
-        const token = tokens[id]
+        const token = written[id]
         if (token === undefined || (skipSpecialTokens && specialIds.has(id))) return ''
         return run(steps, 0, [token]).join('')
       },
