@@ -1,6 +1,7 @@
 import { Command } from 'commander'
 import { convertCommand } from './convert.ts'
 import { forwardCommand, gradCommand } from './forward.ts'
+import { serveCommand } from './serve.ts'
 import { tokenizeCommand } from './tokenize.ts'
 
 const program = new Command('jackdaw')
@@ -9,6 +10,7 @@ const program = new Command('jackdaw')
   .addCommand(convertCommand())
   .addCommand(forwardCommand())
   .addCommand(gradCommand())
+  .addCommand(serveCommand())
   .addCommand(tokenizeCommand())
 
 try {

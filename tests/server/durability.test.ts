@@ -1,13 +1,16 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, describe, expect, it } from 'vitest'
+import { afterEach, describe, expect, it, vi } from 'vitest'
 import type { StoreLocation } from '../../src/server/store.ts'
 import { type Conversation, conversationWithMessages } from '../../src/server/wire.ts'
 import { type ServerChild, startChild } from './child.ts'
 import { lacksPostgres, startPostgres } from './postgres-server.ts'
 import { replyEvents } from './sse.ts'
 import { until } from './support.ts'
+
+// Several processes start one after the other, each with a database to create or to open.
+vi.setConfig({ testTimeout: 180_000 })
 
 const cleanups: (() => Promise<unknown>)[] = []
 afterEach(async () => {

@@ -15,10 +15,10 @@ export function noStore(): Promise<ConversationStore> {
   return store
 }
 
-/** @throws where it does not become true within five seconds. */
+/** @throws where it does not become true within twenty seconds. */
 export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  for (const end = Date.now() + 5_000; !(await condition()); ) {
-    if (Date.now() > end) throw new Error('it did not happen within five seconds')
+  for (const end = Date.now() + 20_000; !(await condition()); ) {
+    if (Date.now() > end) throw new Error('it did not happen within twenty seconds')
     await new Promise((resolve) => setTimeout(resolve, 5))
   }
 }

@@ -1,0 +1,155 @@
+import { existsSync } from 'node:fs'
+import { homedir } from 'node:os'
+import { join } from 'node:path'
+import { Command, InvalidArgumentError, Option } from 'commander'
+import type { ServedModel } from '../generate/types.ts'
+import type { RunningServer } from '../server/listen.ts'
+import type { StoreLocation } from '../server/store.ts'
+
+interface ServeOptions {
+  model?: string[]
+  host: string
+  port: number
+  open?: boolean
+  data?: string
+  databaseUrl?: string
+  apiKey?: string
+  cors?: string[]
+  provider: 'cpu' | 'webgpu' | 'cuda'
+  quantize?: 'q4' | 'q8'
+  threads?: number
+  logLevel: string
+}
+
+/** The model of our own, under weights/. */
+const defaultModel = 'jackdaw'
+
+export function serveCommand(): Command {
+  return new Command('serve')
+    .description('Serve the chat page and an API that speaks as OpenAI does.')
+    .option(
+      '--model <ref>',
+      'a folder, hf:owner/name, gguf:FILE or a shipped name; repeatable, the first is the default',
+      collect,
+    )
+    .option('--host <address>', 'address to listen on; any but this machine’s own opens it to the network', '127.0.0.1')
+    .option('--port <number>', 'port to listen on; 0 takes a free one', integer(0, 65_535), 3000)
+    .option('--open', 'open the page in the browser')
+    .option('--data <dir>', 'folder that keeps the conversations')
+    .addOption(new Option('--database-url <url>', 'keep them in a PostgreSQL server instead').env('DATABASE_URL'))
+    .addOption(new Option('--api-key <key>', 'ask this key of every request to the API').env('JACKDAW_API_KEY'))
+    .option('--cors <origin>', 'let pages of this origin use /v1; repeatable, * for all', collect)
+    .addOption(new Option('--provider <name>', 'where models run').choices(['cpu', 'webgpu', 'cuda']).default('cpu'))
+    .addOption(new Option('--quantize <type>', 'block-quantise the weights while loading').choices(['q4', 'q8']))
+    .option('--threads <number>', 'threads of the CPU provider', integer(1, 1024))
+    .addOption(
+      new Option('--log-level <level>', 'what goes to standard error')
+        .choices(['silent', 'error', 'warn', 'info', 'debug'])
+        .default('warn'),
+    )
+    .action(serve)
+}
+
+async function serve(options: ServeOptions, command: Command): Promise<void> {
+  const startedAt = performance.now()
+  // The models, the conversations and the server's own code are made ready side by side.
+  const loading = loadModels(options)
+  // Waited for below; until then its failure is nobody's.
+  loading.catch(() => {})
+  const [{ listen }, { ConversationStore }, { packageRoot }, { pino, destination }] = await Promise.all([
+    import('../server/listen.ts'),
+    import('../server/store.ts'),
+    import('../server/package.ts'),
+    import('pino'),
+  ])
+  const logger = pino({ level: options.logLevel }, destination({ dest: 2, sync: true }))
+  const store = ConversationStore.open(storeLocation(options, command))
+  store.catch(() => {})
+  const sinceStart = () => Math.round(performance.now() - startedAt)
+
+  let server: RunningServer | undefined
+  try {
+    const models = await loading
+    const staticDir = join(packageRoot, 'web', 'dist')
+    server = await listen({
+      models,
+      store,
+      logger,
+      host: options.host,
+      port: options.port,
+      apiKey: options.apiKey,
+      corsOrigins: options.cors,
+      staticDir: existsSync(join(staticDir, 'index.html')) ? staticDir : undefined,
+    })
+    const { url, close } = server
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop(close(), signal))
+    console.log(`jackdaw serves ${models.map(({ id }) => id).join(', ')} at ${url}`)
+    logger.info({ ms: sinceStart() }, 'listening')
+    if (!options.apiKey && !isLoopback(options.host)) {
+      console.error('Anyone who reaches this address can use it and read the conversations; --api-key asks for a key.')
+    }
+    if (options.open) openBrowser(url)
+    await store
+    logger.info({ ms: sinceStart() }, 'the conversations are open')
+  } catch (error) {
+    // Not waited for: the reason is to be read at once, and the process ends when they are closed.
+    if (server) void server.close()
+    else store.then((opened) => opened.close()).catch(() => {})
+    throw error
+  }
+}
+
+/** The address is printed anyway: a machine without a browser loses nothing. */
+function openBrowser(url: string): void {
+  import('open').then(({ default: open }) => open(url)).catch(() => {})
+}
+
+async function loadModels({ model, provider, quantize, threads }: ServeOptions): Promise<ServedModel[]> {
+  const { loadServedModel } = await import('../generate/served.ts')
+  return Promise.all((model ?? [defaultModel]).map((ref) => loadServedModel(ref, { provider, quantize, threads })))
+}
+
+function storeLocation({ data, databaseUrl }: ServeOptions, command: Command): StoreLocation {
+  if (!databaseUrl) return { dataDir: data ?? defaultDataDir() }
+  if (!data) return { databaseUrl }
+  if (command.getOptionValueSource('databaseUrl') === 'cli') {
+    throw new Error('--data and --database-url are two places for the conversations; give one of them.')
+  }
+  // DATABASE_URL may be there for another program: what is said on the command line counts.
+  return { dataDir: data }
+}
+
+function defaultDataDir(): string {
+  if (process.env.JACKDAW_HOME) return process.env.JACKDAW_HOME
+  const shared =
+    process.env.XDG_DATA_HOME ||
+    (process.platform === 'win32' && process.env.LOCALAPPDATA) ||
+    join(homedir(), '.local', 'share')
+  return join(shared, 'jackdaw')
+}
+
+function stop(closed: Promise<void>, signal: NodeJS.Signals): void {
+  // Who asks twice does not want to wait.
+  process.once(signal, () => process.exit(1))
+  closed.then(
+    () => process.exit(0),
+    (error) => {
+      console.error(`The server did not shut down cleanly: ${error instanceof Error ? error.message : error}`)
+      process.exit(1)
+    },
+  )
+}
+
+const isLoopback = (host: string): boolean => ['localhost', '127.0.0.1', '::1'].includes(host)
+
+const collect = (value: string, previous: string[] = []): string[] => [...previous, value]
+
+function integer(min: number, max: number): (value: string) => number {
+  return (value) => {
+    const number = Number(value)
+    if (!Number.isInteger(number) || number < min || number > max) {
+      throw new InvalidArgumentError(`It must be a whole number from ${min} to ${max}.`)
+    }
+    return number
+  }
+}
