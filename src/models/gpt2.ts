@@ -21,9 +21,8 @@ import { attention } from '../nn/attention.ts'
 import { normal } from '../nn/initializers.ts'
 import { layerNorm, linear } from '../nn/layers.ts'
 import { type CausalInputs, type CausalLm, type CausalOptions, nextTokenLoss } from '../nn/model.ts'
-import { defaultPositionIds } from '../nn/positions.ts'
 import type { Scope } from '../nn/scope.ts'
-import { activation, embedding, linear as project, type Tensor, takeRows } from '../tensor/index.ts'
+import { activation, arange, embedding, linear as project, type Tensor, takeRows } from '../tensor/index.ts'
 import { parseConfig } from './config.ts'
 
 export interface GPT2Config {
@@ -163,8 +162,7 @@ export class GPT2 implements CausalLm {
     const { config } = this
     const init = normal(config.initializerRange)
     const { inputIds, attentionMask, labels } = inputs
-    const [batch, seq] = inputIds.shape
-    const positionIds = inputs.positionIds ?? cache?.positionIds ?? defaultPositionIds(batch, seq)
+    const positionIds = inputs.positionIds ?? cache?.positionIds ?? arange(inputIds.shape[1]) // [seq], the same for every sequence
     const transformer = scope.at('transformer')
     const wte = transformer.at('wte').param('weight', [config.vocabSize, config.dModel], init)
     const wpe = transformer.at('wpe').param('weight', [config.maxPositions, config.dModel], init)

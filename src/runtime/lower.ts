@@ -39,6 +39,9 @@ const READ_BLOCKS: ReadonlySet<string> = new Set(['linear', 'gather'])
 /** Weights above this size are handed over beside the model, not copied into it. */
 const INLINE_BYTES = 1024
 
+/** Constants up to this size are compared, so that equal ones are written once. */
+const SHARED_BYTES = 16384
+
 export const isQuantized = (value: TensorData | QuantizedWeight): value is QuantizedWeight => 'packed' in value
 
 export const inputName = (leaf: Tensor): string => (leaf.node.attributes as InputAttributes).name
@@ -129,7 +132,7 @@ class GraphEmitter implements Emitter {
 
   constant(value: TensorData): string {
     const bytes = new Uint8Array(value.data.buffer, value.data.byteOffset, value.data.byteLength)
-    const key = bytes.length <= 64 ? `${value.dtype}[${value.shape}]${bytes}` : undefined
+    const key = bytes.length <= SHARED_BYTES ? `${value.dtype}[${value.shape}]${bytes}` : undefined
     const known = key && this.constants.get(key)
     if (known) return known
     const name = `c${this.nextName++}`

@@ -1,7 +1,7 @@
 import { showShape } from './dim.ts'
 import { type OpNode, scalar, type Tensor } from './graph.ts'
 import { recompute } from './ops/custom.ts'
-import { add } from './ops/elementwise.ts'
+import { addGradients } from './ops/index.ts'
 import { broadcastTo, zerosLike } from './ops/shape.ts'
 
 /**
@@ -31,7 +31,7 @@ export function grad(output: Tensor, wrt: readonly Tensor[], seed?: Tensor): Ten
       queue.push(tensor.node)
     }
     const before = slots[tensor.index]
-    slots[tensor.index] = before ? add(before, gradient) : gradient
+    slots[tensor.index] = before ? addGradients(before, gradient) : gradient
   }
 
   accumulate(output, seed ?? scalar(1))

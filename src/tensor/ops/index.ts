@@ -1,8 +1,8 @@
 import { type Dim, mulDims, normalizeAxis, type Shape, sameDim, sameShape, showShape } from '../dim.ts'
 import { MICROSOFT } from '../emitter.ts'
 import { apply, applyMany, type Op, type Tensor } from '../graph.ts'
-import { indicator } from './elementwise.ts'
-import { arange, cast, dimTensor, expandDims, full, reshape, slice, transpose, zerosLike } from './shape.ts'
+import { add, indicator } from './elementwise.ts'
+import { arange, cast, dimTensor, expandDims, fillValue, full, reshape, slice, transpose, zerosLike } from './shape.ts'
 
 /** Ops that pick elements by position. Positions are int32. */
 
@@ -98,6 +98,23 @@ const scatterRowsOp: Op<null> = {
  */
 export const scatterAddRows = (x: Tensor, indices: Tensor, updates: Tensor): Tensor =>
   apply(scatterRowsOp, [x, indices, updates], null)
+
+/**
+ * a + b for gradients of one tensor. A gradient scattered into zeros is scattered into the other one instead: a table
+ * used twice (tied embeddings) then costs no pass over zeros and no sum.
+ */
+export function addGradients(a: Tensor, b: Tensor): Tensor {
+  for (const [scattered, other] of [
+    [a, b],
+    [b, a],
+  ]) {
+    const { op, inputs } = scattered.node
+    if (op === (scatterRowsOp as Op<unknown>) && fillValue(inputs[0]) === 0) {
+      return scatterAddRows(other, inputs[1], inputs[2])
+    }
+  }
+  return add(a, b)
+}
 
 const takeOp: Op<{ axis: number }> = {
   name: 'takeAlongAxis',

@@ -423,6 +423,10 @@ const fullOp: Op<{ shape: Shape; value: number; dtype: DType }> = {
 export const full = (shape: Shape, value: number, dtype: DType = 'float32'): Tensor =>
   apply(fullOp, [], { shape, value, dtype })
 
+/** The number that a `full` tensor repeats; undefined for any other tensor. */
+export const fillValue = (x: Tensor): number | undefined =>
+  x.node.op === (fullOp as Op<unknown>) ? (x.node.attributes as { value: number }).value : undefined
+
 export const zerosLike = (x: Tensor): Tensor => full(x.shape, 0, x.dtype)
 
 const arangeOp: Op<{ size: Dim }> = {
