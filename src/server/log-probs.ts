@@ -8,7 +8,7 @@ const finite = (logProb: number | undefined): number => {
   return Math.max(logProb, impossible)
 }
 
-interface ChatTokenLogProb {
+export interface ChatTokenLogProb {
   token: string
   logprob: number
   bytes: number[] | null
@@ -47,7 +47,7 @@ export class ChatLogProbs {
   }
 }
 
-interface CompletionLogProbsBody {
+export interface CompletionLogProbsBody {
   tokens: string[]
   token_logprobs: number[]
   top_logprobs: Record<string, number>[]
