@@ -34,8 +34,12 @@ const scoredVocab = z.custom<[string, number][]>(
 
 /** For `z.discriminatedUnion('type', …, byType)`: names the type that is not known. */
 const byType = {
-  error: ({ input }: { input?: unknown }) =>
-    isObject(input) ? `is of a type we do not know, ${JSON.stringify(input.type)}` : 'must be an object with a type',
+  error: ({ input }: { input?: unknown }) => {
+    if (!isObject(input)) return 'must be an object with a type'
+    return typeof input.type === 'string'
+      ? `is ${JSON.stringify(input.type.slice(0, 60))}, a kind we do not know`
+      : 'must be a string'
+  },
 }
 
 const pattern = z.union([z.object({ String: z.string() }), z.object({ Regex: z.string() })], {
