@@ -7,6 +7,9 @@ import { reshape, sumKeepingAxes } from './shape.ts'
 /** Normalisation over features, groups and batches. */
 
 function requireFeatures(name: string, x: Tensor, weight: Tensor): void {
+  if (typeof x.shape[x.rank - 1] !== 'number') {
+    throw new RangeError(`${name}: the number of features must be static, got ${showShape(x.shape)}`)
+  }
   if (!sameShape(weight.shape, [x.shape[x.rank - 1]])) {
     throw new RangeError(
       `${name}: the weight must be [${x.shape[x.rank - 1]}], got ${showShape(weight.shape)} (input ${showShape(x.shape)})`,
@@ -14,16 +17,26 @@ function requireFeatures(name: string, x: Tensor, weight: Tensor): void {
   }
 }
 
+const featuresOf = (x: Tensor): number => x.shape[x.rank - 1] as number
+
+/** What the gradient of 1/σ (or 1/rms) gives to x: −x̂/(nσ²) of it. */
+const slopeOfInverse = (dInverse: Tensor, inverse: Tensor, xHat: Tensor): Tensor =>
+  xHat.mul(
+    dInverse
+      .mul(inverse)
+      .mul(inverse)
+      .mul(-1 / featuresOf(xHat)),
+  )
+
 /** Σ over the last axis of rows × weight, divided by its length: a matrix-vector product is the fastest way to it. */
 function weightedRowMean(rows: Tensor, weight: Tensor): Tensor {
-  const features = rows.shape[1] as number
+  const features = featuresOf(rows)
   return matmul(rows, reshape(weight, [features, 1]), { alpha: 1 / features })
 }
 
 const layerNormOp: Op<{ epsilon: number }> = {
   name: 'layerNorm',
-  infer: ([x, weight]) => {
-    requireFeatures('layerNorm', x, weight)
+  infer: ([x]) => {
     const rowwise = [...x.shape.slice(0, -1), 1]
     return [
       { shape: x.shape, dtype: 'float32' },
@@ -33,8 +46,12 @@ const layerNormOp: Op<{ epsilon: number }> = {
   },
   lower: (e, inputs, { attributes: { epsilon } }) =>
     e.many('LayerNormalization', inputs, { axis: -1, epsilon: { float: epsilon } }, { outputs: 3 }),
-  grad: ({ inputs: [x, weight, bias], outputs: [, mu, invStd] }, [dy]) => {
-    if (!dy) return []
+  grad: ({ inputs: [x, weight, bias], outputs: [, mu, invStd] }, [dy, dMu, dInvStd]) => {
+    // Only gradients of gradients come through the mean and 1/σ.
+    const xHatRow = x.sub(mu).mul(invStd)
+    const parts = [dMu && dMu.mul(1 / featuresOf(x)), dInvStd && slopeOfInverse(dInvStd, invStd, xHatRow)]
+    const dxOfRows = parts.reduce((a, b) => (a && b ? a.add(b) : (a ?? b)))
+    if (!dy) return [dxOfRows]
     const [rowsX, rowsDy] = [flattenRows(x), flattenRows(dy)]
     const [rowsMu, rowsInvStd] = [flattenRows(mu), flattenRows(invStd)]
     const xHat = rowsX.sub(rowsMu).mul(rowsInvStd)
@@ -45,8 +62,9 @@ const layerNormOp: Op<{ epsilon: number }> = {
         .sub(weightedRowMean(rowsDy, weight))
         .sub(xHat.mul(weightedRowMean(weighted, weight))),
     )
+    const dxAll = reshape(dx, x.shape)
     return [
-      reshape(dx, x.shape),
+      dxOfRows ? dxAll.add(dxOfRows) : dxAll,
       reshape(sumKeepingAxes(weighted, [0]), weight.shape),
       bias && reshape(sumKeepingAxes(rowsDy, [0]), bias.shape),
     ]
@@ -61,10 +79,9 @@ const layerNormOp: Op<{ epsilon: number }> = {
  * @param bias - [features]; zeros where left out
  */
 export function layerNorm(x: Tensor, weight: Tensor, bias?: Tensor, epsilon = 1e-5): Tensor {
-  const features = x.shape[x.rank - 1]
-  if (!bias && typeof features !== 'number') throw new RangeError('layerNorm: the number of features must be static')
-  const zeros = () =>
-    constant({ dtype: 'float32', shape: [features as number], data: new Float32Array(features as number) })
+  requireFeatures('layerNorm', x, weight)
+  const features = featuresOf(x)
+  const zeros = () => constant({ dtype: 'float32', shape: [features], data: new Float32Array(features) })
   return applyMany(layerNormOp, [x, weight, bias ?? zeros()], { epsilon })[0]
 }
 
@@ -79,13 +96,15 @@ const rmsNormOp: Op<{ epsilon: number }> = {
   },
   lower: (e, inputs, { attributes: { epsilon } }) =>
     e.many('SimplifiedLayerNormalization', inputs, { axis: -1, epsilon: { float: epsilon } }, { outputs: 2 }),
-  grad: ({ inputs: [x, weight], outputs: [, invRms] }, [dy]) => {
-    if (!dy) return []
+  grad: ({ inputs: [x, weight], outputs: [, invRms] }, [dy, dInvRms]) => {
+    const dxOfRows = dInvRms && slopeOfInverse(dInvRms, invRms, x.mul(invRms))
+    if (!dy) return [dxOfRows]
     const [rowsX, rowsDy, rowsInvRms] = [flattenRows(x), flattenRows(dy), flattenRows(invRms)]
     const xHat = rowsX.mul(rowsInvRms)
     const weighted = rowsDy.mul(xHat)
     const dx = rowsInvRms.mul(rowsDy.mul(weight).sub(xHat.mul(weightedRowMean(weighted, weight))))
-    return [reshape(dx, x.shape), reshape(sumKeepingAxes(weighted, [0]), weight.shape)]
+    const dxAll = reshape(dx, x.shape)
+    return [dxOfRows ? dxAll.add(dxOfRows) : dxAll, reshape(sumKeepingAxes(weighted, [0]), weight.shape)]
   },
 }
 
