@@ -77,6 +77,11 @@ export class StepRandom {
     return this.#block[this.#used++]
   }
 
+  /** A number in [0, 1), exact in fp32. */
+  uniform(): number {
+    return (this.uint32() >>> 8) / 2 ** 24
+  }
+
   /** A uniform integer in [0, n), without the bias of a plain remainder; `n` is in [1, 2^32]. */
   below(n: number): number {
     if (!Number.isInteger(n) || n < 1 || n > 2 ** 32) {

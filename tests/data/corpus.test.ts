@@ -26,7 +26,10 @@ describe('prose', () => {
     )
   })
 
-  it('writes out character entities and straightens quotation marks', () => {
+  it('writes out character entities, straightens quotation marks and joins dashes', () => {
+    expect(plainCharacters('all -- born and unborn--are made ---- so — —no')).toBe(
+      'all—born and unborn—are made ---- so —no',
+    )
     expect(plainCharacters('&quot;a&quot;&mdash;“b” ‘c’ &unknown;')).toBe('"a"—"b" \'c\' &unknown;')
   })
 })

@@ -2,7 +2,7 @@
 
 const ENTITIES: Record<string, string> = { quot: '"', amp: '&', lt: '<', gt: '>', mdash: '—', ndash: '–', nbsp: ' ' }
 
-/** One kind of quotation mark, hyphen and space; HTML's character entities written out. */
+/** One kind of quotation mark, hyphen, dash and space; HTML's character entities written out. */
 export function plainCharacters(text: string): string {
   return text
     .replace(/&([a-z]+);/g, (entity, name: string) => ENTITIES[name] ?? entity)
@@ -10,6 +10,8 @@ export function plainCharacters(text: string): string {
     .replace(/[“”]/g, '"')
     .replace(/[‐‑]/g, '-')
     .replace(/[\u00a0\t]/g, ' ')
+    .replace(/ *(?<!-)--(?!-) *(?:— ?)?/g, '—')
+    .replace(/— —/g, '—')
     .normalize('NFC')
 }
 
