@@ -50,8 +50,12 @@ export function upsertConversation(conversation: Conversation): void {
   const known = page.conversations.find(({ id }) => id === conversation.id)
   // Under a search, what is not in the results stays out of them.
   if (!known && page.search) return
-  const summary = { ...conversation, snippet: known?.snippet ?? null }
-  const others = page.conversations.filter(({ id }) => id !== conversation.id)
+  place({ ...conversation, snippet: known?.snippet ?? null })
+}
+
+function place(summary: ConversationSummary): void {
+  const page = conversationPage.value
+  const others = page.conversations.filter(({ id }) => id !== summary.id)
   const conversations = [...others, summary].sort((a, b) => b.updatedAt.localeCompare(a.updatedAt))
   conversationPage.value = { ...page, conversations }
 }
@@ -80,7 +84,7 @@ export function removeConversation(conversation: ConversationSummary): void {
 
   const putBack = () => {
     leaving.delete(id)
-    upsertConversation(conversation)
+    place(conversation)
   }
   const undo = () => {
     removeEventListener('pagehide', onPageHide)

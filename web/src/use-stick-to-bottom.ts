@@ -1,11 +1,12 @@
 import { type RefObject, useCallback, useEffect, useRef, useState } from 'react'
 
-/** Within this many pixels of the end, the reader counts as being there. */
+/** Coming down within this many pixels of the end, the reader is taken to it. */
 const slack = 48
 
 /**
- * Keeps the end in view while the content grows, until the reader scrolls up; again once they are back at the end.
- * Only a scroll that moves up lets go: growing content moves the end away, never the reader.
+ * Keeps the end in view while the content grows, until the reader scrolls up, however little; again once they come back
+ * down to the end. Growing content moves the end away, never the reader; shrinking content and a growing window move
+ * the reader up, but leave them at the end.
  */
 export function useStickToBottom(scroller: RefObject<HTMLElement | null>, content: RefObject<HTMLElement | null>) {
   const stuck = useRef(true)
@@ -24,15 +25,12 @@ export function useStickToBottom(scroller: RefObject<HTMLElement | null>, conten
     const inner = content.current
     if (!element || !inner) return
     let lastTop = element.scrollTop
-    let lastHeight = element.scrollHeight
     const onScroll = () => {
       const distance = element.scrollHeight - element.clientHeight - element.scrollTop
-      const shrank = element.scrollHeight < lastHeight
-      if (distance <= slack) stuck.current = true
-      else if (element.scrollTop < lastTop && !shrank) stuck.current = false
+      if (element.scrollTop < lastTop && distance > 1) stuck.current = false
+      if (element.scrollTop > lastTop && distance <= slack) stuck.current = true
       lastTop = element.scrollTop
-      lastHeight = element.scrollHeight
-      setAway(!stuck.current)
+      setAway(!stuck.current && distance > slack)
     }
     const observer = new ResizeObserver(() => {
       if (stuck.current) element.scrollTop = element.scrollHeight

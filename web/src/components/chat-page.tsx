@@ -39,8 +39,8 @@ export function ChatPage({ conversationId, settings, field }: ChatPageProps) {
     setDraft('')
     if (thread && conversationId !== null) {
       const last = pathTo(thread.messages, thread.leafId).at(-1)
-      // A question that could not be sent is not stored: what follows takes its place.
-      const parentId = thread.failure?.retry.content === undefined ? (last?.id ?? null) : thread.failure.retry.parentId
+      // After a question without an answer there would be two turns of the same side: this one takes its place.
+      const parentId = last?.role === 'user' ? last.parentId : (last?.id ?? null)
       void send(conversationId, { parentId, content: text })
       return
     }

@@ -2,7 +2,7 @@ import { useLayoutEffect, useMemo, useRef } from 'react'
 import type { Message } from '../../../src/server/wire.ts'
 import { rate, send, switchBranch } from '../chat.ts'
 import { speedOf } from '../speed.ts'
-import type { Thread } from '../thread.ts'
+import type { Failure as Failed, Thread } from '../thread.ts'
 import { pathTo, siblingsOf } from '../tree.ts'
 import { useStickToBottom } from '../use-stick-to-bottom.ts'
 import { Answer } from './answer.tsx'
@@ -16,6 +16,13 @@ interface ThreadViewProps {
   thread: Thread
   /** Show each turn as one text that goes on, not as question and answer. */
   continues: boolean
+}
+
+/** What a conversation that was opened again says about its last message. */
+function storedFailure(last: Message): Failed | null {
+  if (last.role === 'user') return { message: 'This was not answered.', retry: { parentId: last.id } }
+  const message = last.finishReason && brokenOff[last.finishReason]
+  return message ? { message, retry: { parentId: last.parentId } } : null
 }
 
 const brokenOff: Partial<Record<NonNullable<Message['finishReason']>, string>> = {
@@ -43,12 +50,13 @@ export function ThreadView({ thread, continues }: ThreadViewProps) {
   )
 
   // Whoever sends something wants to see it, and whoever opens a conversation its end.
-  // biome-ignore lint/correctness/useExhaustiveDependencies: when it opens, and each time writing begins.
-  useLayoutEffect(toBottom, [id, busy && last?.parentId])
+  // biome-ignore lint/correctness/useExhaustiveDependencies: each time another one opens.
+  useLayoutEffect(toBottom, [id])
+  useLayoutEffect(() => {
+    if (busy) toBottom()
+  }, [busy, toBottom])
 
-  const ending = last?.finishReason ? brokenOff[last.finishReason] : undefined
-  const failure =
-    thread.failure ?? (ending && last && !busy ? { message: ending, retry: { parentId: last.parentId } } : null)
+  const failure = thread.failure ?? (last && !busy ? storedFailure(last) : null)
 
   const turns = path.map((message, index) => {
     const versions = siblingsOf(thread.messages, message)
@@ -95,6 +103,7 @@ export function ThreadView({ thread, continues }: ThreadViewProps) {
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls, so the keyboard must reach it. */}
       <div className="thread-scroll" ref={scroller} tabIndex={0} role="log" aria-label="Conversation" aria-live="off">
         <div className="column thread-column" ref={content}>
+          <h1 className="visually-hidden">{thread.conversation.title || 'New chat'}</h1>
           {turns}
           {failure && <Failure message={failure.message} onRetry={() => void send(id, failure.retry)} />}
         </div>

@@ -1,0 +1,404 @@
+import { execFile } from 'node:child_process'
+import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import axe from 'axe-core'
+import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { listen, type RunningServer } from '../../src/server/listen.ts'
+import { ConversationStore } from '../../src/server/store.ts'
+import { pause, ScriptedModel } from './scripted-model.ts'
+
+const executablePath = '/usr/bin/chromium'
+const lacksChromium = !existsSync(executablePath)
+if (lacksChromium) console.warn(`skipped: the page in a browser needs ${executablePath}`)
+
+const hostile = [
+  '<script>window.stolen = 1</script>',
+  '<img src="/x" onerror="window.stolen = 2">',
+  '<iframe srcdoc="<script>parent.stolen = 3</script>"></iframe>',
+  '[press](javascript:window.stolen=4)',
+  '![picture](https://example.invalid/track.png)',
+  'The end of it.',
+].join('\n\n')
+
+const rich = [
+  'Some **bold** words.',
+  '```python\ndef caw(times):\n    return "kja" * times\n```',
+  '| Bird | Eye |\n|---|---|\n| jackdaw | pale |',
+  `${'A long line of words that fills the page. '.repeat(12)}\n\n`.repeat(8),
+  'Finished.',
+].join('\n\n')
+
+function script(prompt: string, nth: number): string | Error {
+  if (prompt.includes('hostile')) return hostile
+  if (prompt.includes('rich')) return rich
+  if (prompt.includes('long'))
+    return `First words. ${pause} ${'More and more words follow here.\n\n'.repeat(60)} ${pause} Last words.`
+  if (prompt.includes('break')) return nth === 0 ? new Error('the script says so') : 'Mended now.'
+  return `Answer ${nth + 1} to “${prompt}”.`
+}
+
+describe.skipIf(lacksChromium)('the page in Chromium', { timeout: 60_000 }, () => {
+  const folder = mkdtempSync(join(tmpdir(), 'jackdaw-page-'))
+  const chat = new ScriptedModel('scripted-chat', true, script)
+  const base = new ScriptedModel('scripted-base', false, (prompt) => (prompt.endsWith('two') ? ' three four' : ' two'))
+  const faults: string[] = []
+  let server: RunningServer
+  let browser: Browser
+
+  beforeAll(async () => {
+    const staticDir = join(folder, 'web')
+    const root = fileURLToPath(new URL('../..', import.meta.url))
+    const logger = { debug() {}, error() {} }
+    const [launched] = await Promise.all([
+      chromium.launch({
+        executablePath,
+        args: ['--no-sandbox', '--disable-quic', '--disable-background-networking'],
+      }),
+      // As `npm run build` does it: this process' NODE_ENV=test would give a development build.
+      promisify(execFile)(process.execPath, ['node_modules/vite/bin/vite.js', 'build', 'web', '--outDir', staticDir], {
+        cwd: root,
+        env: { ...process.env, NODE_ENV: 'production' },
+      }),
+    ])
+    browser = launched
+    const store = ConversationStore.open({ dataDir: join(folder, 'data') })
+    server = await listen({ models: [chat, base], store, logger, host: '127.0.0.1', port: 0, staticDir })
+    await store
+  })
+
+  afterAll(async () => {
+    await browser?.close()
+    await server?.close()
+    rmSync(folder, { recursive: true, force: true })
+  })
+
+  afterEach(async () => {
+    for (const context of browser.contexts()) await context.close()
+    expect(faults.splice(0)).toEqual([])
+  })
+
+  async function open(path = '/', options: BrowserContextOptions = {}): Promise<Page> {
+    const context = await browser.newContext({
+      viewport: { width: 1280, height: 800 },
+      reducedMotion: 'reduce',
+      permissions: ['clipboard-read', 'clipboard-write'],
+      ...options,
+    })
+    const page = await context.newPage()
+    page.setDefaultTimeout(15_000)
+    page.on('pageerror', (error) => faults.push(`${error}`))
+    page.on('console', (message) => {
+      // The browser itself reports failed requests, which some tests provoke.
+      if (message.type() === 'error' && !message.text().startsWith('Failed to load')) faults.push(message.text())
+    })
+    page.on('request', (request) => {
+      if (!request.url().startsWith(server.url)) faults.push(`a request to ${request.url()}`)
+    })
+    await page.goto(server.url + path)
+    return page
+  }
+
+  const composer = (page: Page) => page.getByRole('textbox', { name: /^(Ask anything|Write how a text begins)/ })
+  const button = (page: Page, name: string) => page.getByRole('button', { name, exact: true })
+  /** What a screen reader is told lies outside. */
+  const inMain = (page: Page, text: string) => page.getByRole('main').getByText(text).first()
+  const answered = (page: Page) => button(page, 'Regenerate').last().waitFor()
+
+  async function ask(page: Page, text: string): Promise<void> {
+    await composer(page).fill(text)
+    await composer(page).press('Enter')
+  }
+
+  it('streams an answer, renders Markdown with highlighted code, and tells its speed', async () => {
+    const page = await open()
+    await ask(page, 'something rich')
+    await answered(page)
+    expect(page.url()).toMatch(/\/c\/[0-9a-f-]{36}$/)
+    expect(await page.locator('.markdown strong').textContent()).toBe('bold')
+    expect(await page.locator('.hljs-keyword').first().textContent()).toBe('def')
+    expect(await page.getByRole('cell', { name: 'pale' }).count()).toBe(1)
+    expect(await page.locator('.speed').textContent()).toMatch(/^\d+ tokens · 100 tokens\/s · first after 40 ms$/)
+    await button(page, 'Copy code').click()
+    expect(await page.evaluate(() => navigator.clipboard.readText())).toBe(
+      'def caw(times):\n    return "kja" * times\n',
+    )
+  })
+
+  it('shows words as they come, and stops when asked, keeping what was written', async () => {
+    const page = await open()
+    await ask(page, 'long, to be stopped')
+    await inMain(page, 'First words.').waitFor()
+    expect(await button(page, 'Regenerate').count()).toBe(0)
+    await page.keyboard.press('Escape')
+    await inMain(page, 'Stopped').waitFor()
+    await page.reload()
+    await answered(page)
+    expect(await page.locator('.markdown').textContent()).toMatch(/^First words\.\s*$/)
+    await inMain(page, 'Stopped').waitFor()
+  })
+
+  it('follows the end of a growing answer, unless the reader scrolled up', async () => {
+    const page = await open()
+    const scroller = page.getByRole('log', { name: 'Conversation' })
+    const fromEnd = () => scroller.evaluate((log) => log.scrollHeight - log.clientHeight - log.scrollTop)
+    await ask(page, 'long, to be watched')
+    await inMain(page, 'First words.').waitFor()
+    chat.release()
+    await expect.poll(() => scroller.evaluate((log) => log.scrollTop)).toBeGreaterThan(500)
+    await expect.poll(fromEnd).toBeLessThan(2)
+    await scroller.hover()
+    await page.mouse.wheel(0, -600)
+    await button(page, 'Jump to the latest').waitFor()
+    chat.release()
+    await answered(page)
+    expect(await fromEnd()).toBeGreaterThan(400)
+    await button(page, 'Jump to the latest').click()
+    await expect.poll(fromEnd).toBeLessThan(2)
+  })
+
+  it('keeps every version of an answer and of a question, and comes back to the one shown last', async () => {
+    const page = await open()
+    await ask(page, 'which bird')
+    await inMain(page, 'Answer 1 to “which bird”.').waitFor()
+    await button(page, 'Regenerate').click()
+    await inMain(page, 'Answer 2 to “which bird”.').waitFor()
+    await page.getByText('2/2').waitFor()
+    await button(page, 'Previous version of the answer').click()
+    await inMain(page, 'Answer 1 to “which bird”.').waitFor()
+    await page.getByText('You said').locator('..').hover()
+    await button(page, 'Edit and resend').click()
+    await page.getByRole('textbox', { name: 'Edit the message' }).fill('which fish')
+    await page.keyboard.press('Enter')
+    await inMain(page, 'Answer 1 to “which fish”.').waitFor()
+    expect(await page.getByRole('article').getByText('which bird').count()).toBe(0)
+    const switched = page.waitForResponse((response) => response.request().method() === 'PATCH')
+    await button(page, 'Previous version of the message').click()
+    await inMain(page, 'Answer 2 to “which bird”.').waitFor()
+    await switched
+    await page.reload()
+    await inMain(page, 'Answer 2 to “which bird”.').waitFor()
+    expect(await page.locator('.branches-count').allTextContents()).toEqual(['1/2', '2/2'])
+  })
+
+  it('finds, renames and deletes conversations, and takes a deletion back', async () => {
+    const page = await open()
+    await ask(page, 'pelican facts')
+    await answered(page)
+    await button(page, 'New chat')
+      .or(page.getByRole('link', { name: 'New chat' }))
+      .first()
+      .click()
+    await ask(page, 'heron facts')
+    await answered(page)
+    const list = page.getByRole('navigation', { name: 'Conversations' })
+    await page.getByRole('searchbox', { name: 'Search conversations' }).fill('PELICAN')
+    await page.getByText('1 found').waitFor({ state: 'attached' })
+    expect(await list.getByRole('link').count()).toBe(1)
+    await list.getByRole('link').click()
+    await inMain(page, 'Answer 1 to “pelican facts”.').waitFor()
+    await button(page, 'Rename pelican facts').click()
+    await page.getByRole('textbox', { name: 'Title' }).fill('Big bills')
+    await page.keyboard.press('Enter')
+    await list.getByText('Big bills').waitFor()
+    await expect.poll(() => page.title()).toBe('Big bills · jackdaw')
+    await list.getByText('Big bills').hover()
+    await button(page, 'Delete Big bills').click()
+    await list.getByText('Big bills').waitFor({ state: 'detached' })
+    await button(page, 'Undo').click()
+    await list.getByText('Big bills').waitFor()
+    await list.getByText('Big bills').hover()
+    await button(page, 'Delete Big bills').click()
+    await button(page, 'Undo').waitFor()
+    await page.reload()
+    await page.getByRole('link', { name: 'heron facts' }).waitFor()
+    await expect.poll(() => page.getByText('Big bills').count()).toBe(0)
+  })
+
+  it('keeps settings with the conversation and sends them to the model', async () => {
+    const page = await open()
+    await ask(page, 'set me up')
+    await answered(page)
+    await page.keyboard.press('Control+,')
+    const dialog = page.getByRole('dialog', { name: 'Settings' })
+    await dialog.getByRole('textbox', { name: 'Temperature' }).fill('0.3')
+    await dialog.getByRole('textbox', { name: 'Top-k' }).fill('many')
+    await dialog.getByText('Top-k must be a whole number, 0 to 1,000,000.').waitFor()
+    await dialog.getByRole('textbox', { name: 'Top-k' }).fill('7')
+    await dialog.getByRole('textbox', { name: 'Seed' }).fill('11')
+    await dialog.getByText('Saved.').waitFor()
+    await page.keyboard.press('Escape')
+    await dialog.waitFor({ state: 'detached' })
+    await page.reload()
+    await answered(page)
+    await button(page, 'Settings').click()
+    await expect.poll(() => dialog.getByRole('textbox', { name: 'Temperature' }).inputValue()).toBe('0.3')
+    await page.keyboard.press('Escape')
+    await button(page, 'Regenerate').click()
+    await inMain(page, 'Answer 2 to').waitFor()
+    expect(chat.requests.at(-1)).toMatchObject({ temperature: 0.3, topK: 7, seed: 11 })
+  })
+
+  it('says what failed and tries again', async () => {
+    const page = await open()
+    await ask(page, 'break, please')
+    await button(page, 'Try again').click()
+    await inMain(page, 'Mended now.').waitFor()
+    await page.route('**/reply', (route) => route.abort())
+    await ask(page, 'with no line')
+    await inMain(page, 'The server does not answer.').waitFor()
+    await page.unroute('**/reply')
+    await button(page, 'Try again').click()
+    await inMain(page, 'Answer 1 to “with no line”.').waitFor()
+    expect(await page.getByRole('main').getByText('with no line', { exact: true }).count()).toBe(1)
+  })
+
+  it('runs nothing and fetches nothing that a model wrote', async () => {
+    const page = await open()
+    await ask(page, 'something hostile')
+    await inMain(page, 'The end of it.').waitFor()
+    await answered(page)
+    expect(await page.locator('.markdown :is(script, iframe, img, [onerror])').count()).toBe(0)
+    await page.getByText('press', { exact: true }).click()
+    expect(await page.locator('.markdown [href^="javascript"]').count()).toBe(0)
+    expect(await page.evaluate(() => 'stolen' in window)).toBe(false)
+  })
+
+  it('rates an answer and takes the rating back', async () => {
+    const page = await open()
+    await ask(page, 'rate me')
+    await answered(page)
+    const kept = page.waitForResponse((response) => response.url().endsWith('/feedback'))
+    await button(page, 'Good answer').click()
+    expect((await kept).status()).toBe(200)
+    await page.reload()
+    const good = button(page, 'Good answer')
+    await expect.poll(() => good.getAttribute('aria-pressed')).toBe('true')
+    const removed = page.waitForResponse((response) => response.url().endsWith('/feedback'))
+    await good.click()
+    expect((await removed).status()).toBe(204)
+    expect(await good.getAttribute('aria-pressed')).toBe('false')
+  })
+
+  it('follows the system’s theme until the reader chooses, from the first paint on', async () => {
+    const page = await open('/', { colorScheme: 'dark' })
+    const paper = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor)
+    const dark = await paper()
+    await button(page, 'Use the light theme').click()
+    const light = await paper()
+    expect(light).not.toBe(dark)
+    await page.reload({ waitUntil: 'commit' })
+    await page.locator('body').waitFor({ state: 'attached' })
+    expect(await page.evaluate(() => document.documentElement.dataset.theme)).toBe('light')
+    await button(page, 'Use the dark theme').click()
+    expect(await paper()).toBe(dark)
+    expect(await page.evaluate(() => localStorage.getItem('theme'))).toBe(null)
+  })
+
+  it('can be used with the keyboard alone', async () => {
+    const page = await open()
+    const focused = () => page.evaluate(() => document.activeElement?.getAttribute('aria-label'))
+    await expect.poll(focused).toBe('Ask anything')
+    await page.keyboard.type('typed')
+    await page.keyboard.press('Shift+Enter')
+    await page.keyboard.type('on two lines')
+    await page.keyboard.press('Enter')
+    await inMain(page, 'Answer 1 to “typed').waitFor()
+    await page.keyboard.press('Control+Shift+O')
+    await expect.poll(() => new URL(page.url()).pathname).toBe('/')
+    expect(await focused()).toBe('Ask anything')
+    await page.keyboard.press('Control+k')
+    expect(await focused()).toBe('Search conversations')
+    await page.keyboard.type('two lines')
+    await page.getByText('1 found').waitFor({ state: 'attached' })
+    await page.keyboard.press('Tab')
+    await page.keyboard.press('Enter')
+    await inMain(page, 'Answer 1 to “typed').waitFor()
+    await page.keyboard.press('Control+/')
+    await page.getByRole('dialog', { name: 'Keyboard shortcuts' }).waitFor()
+    await page.keyboard.press('Escape')
+    await page.getByRole('dialog').waitFor({ state: 'detached' })
+  })
+
+  it('says that a base model only continues text, and shows the continuation as one text', async () => {
+    const page = await open()
+    await page.getByRole('combobox', { name: 'Model' }).selectOption('scripted-base')
+    await page.getByText('was only pre-trained').waitFor()
+    await page.getByText('jackdaw serve --model').waitFor()
+    await ask(page, 'one')
+    await expect.poll(() => page.locator('.passage-text').textContent()).toBe('one two')
+    await button(page, 'Write on').click()
+    await expect.poll(() => page.locator('.passage-text').textContent()).toBe('one two three four')
+    await button(page, 'Settings').click()
+    await page.getByRole('dialog').getByLabel('Temperature', { exact: true }).waitFor()
+    expect(await page.getByLabel('System prompt').count()).toBe(0)
+  })
+
+  it('fits a phone: the list is a drawer, nothing runs off the side, targets are 44 pixels', async () => {
+    const page = await open('/', { viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true })
+    await composer(page).fill('something rich')
+    await button(page, 'Send').click()
+    await answered(page)
+    const overflow = () => page.evaluate(() => document.documentElement.scrollWidth - innerWidth)
+    expect(await overflow()).toBe(0)
+    const small = await page.locator('button:visible, select:visible').evaluateAll((controls) =>
+      controls
+        .map((control) => ({ name: control.getAttribute('aria-label'), box: control.getBoundingClientRect() }))
+        .filter(({ box }) => box.height < 44 || box.width < 32)
+        .map(({ name }) => name),
+    )
+    expect(small).toEqual([])
+    await button(page, 'Conversations').click()
+    const drawer = page.getByRole('dialog', { name: 'jackdaw' })
+    await drawer.getByRole('link', { name: 'something rich' }).first().click()
+    await drawer.waitFor({ state: 'detached' })
+  })
+
+  it('speaks to screen readers once an answer is complete, not with every token', async () => {
+    const page = await open()
+    const said = page.getByTestId('announcer')
+    await ask(page, 'long, to be heard')
+    await inMain(page, 'First words.').waitFor()
+    expect(await said.textContent()).toBe('Writing an answer.')
+    chat.release()
+    await inMain(page, 'More and more').waitFor()
+    expect(await said.textContent()).toBe('Writing an answer.')
+    chat.release()
+    await expect.poll(() => said.textContent()).toMatch(/^Answer complete\. First words\./)
+  })
+
+  it.each(['light', 'dark'] as const)(
+    'has no accessibility violations that axe-core finds (%s)',
+    async (colorScheme) => {
+      const page = await open('/', { colorScheme })
+      await page.getByRole('heading', { level: 1 }).waitFor()
+      const audit = async (what: string) => {
+        await page.evaluate(axe.source)
+        const { violations } = await page.evaluate(() =>
+          (globalThis as unknown as { axe: typeof axe }).axe.run({ resultTypes: ['violations'] }),
+        )
+        const found = violations.map(({ id, impact, nodes }) => ({
+          what,
+          id,
+          impact,
+          nodes: nodes.map(({ html }) => html),
+        }))
+        expect(found).toEqual([])
+      }
+      await audit('empty page')
+      await ask(page, `something rich in the ${colorScheme}`)
+      await answered(page)
+      await audit('conversation')
+      await button(page, 'Settings').click()
+      await page.getByRole('dialog').waitFor()
+      await audit('settings')
+      await page.keyboard.press('Escape')
+      await page.keyboard.press('Control+/')
+      await page.getByRole('dialog').waitFor()
+      await audit('shortcuts')
+    },
+  )
+})

@@ -1,0 +1,166 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import type { Conversation, Message, Reply } from '../../src/server/wire.ts'
+import { openThread, reduceThread, type Thread, type ThreadEvent } from '../../web/src/thread.ts'
+import { pathTo } from '../../web/src/tree.ts'
+
+const conversation: Conversation = {
+  id: 'c',
+  title: '',
+  settings: {},
+  activeMessageId: null,
+  createdAt: '2026-01-01T00:00:00.000Z',
+  updatedAt: '2026-01-01T00:00:00.000Z',
+}
+
+const message = (id: string, parentId: string | null, role: Message['role'], content = ''): Message => ({
+  id,
+  conversationId: 'c',
+  parentId,
+  role,
+  content,
+  model: role === 'assistant' ? 'm' : null,
+  finishReason: null,
+  usage: null,
+  feedback: null,
+  createdAt: '2026-01-01T00:00:00.000Z',
+})
+
+const empty = openThread({ ...conversation, messages: [] })
+const question: Reply = { parentId: null, content: 'Why?' }
+const started: ThreadEvent = {
+  type: 'start',
+  conversation: { ...conversation, title: 'Why?', activeMessageId: 'a' },
+  userMessage: message('q', null, 'user', 'Why?'),
+  message: message('a', 'q', 'assistant'),
+}
+
+/** One event every 10 ms. */
+const run = (thread: Thread, ...events: ThreadEvent[]): Thread =>
+  events.reduce((before, event, index) => reduceThread(before, event, index * 10), thread)
+
+const shown = (thread: Thread) => pathTo(thread.messages, thread.leafId).map(({ id, content }) => [id, content])
+
+const answered = run(
+  empty,
+  { type: 'sent', reply: question },
+  started,
+  { type: 'token', text: 'So.', tokens: 1 },
+  { type: 'end', message: { ...message('a', 'q', 'assistant', 'So.'), finishReason: 'stop' } },
+)
+
+it('shows the question at once, then the server’s messages in place of the drafts', () => {
+  const sent = run(empty, { type: 'sent', reply: question })
+  expect(shown(sent).map(([, content]) => content)).toEqual(['Why?', ''])
+  expect(sent.live?.phase).toBe('waiting')
+  const begun = reduceThread(sent, started, 5)
+  expect(shown(begun)).toEqual([
+    ['q', 'Why?'],
+    ['a', ''],
+  ])
+  expect(begun.conversation.title).toBe('Why?')
+})
+
+it('appends what comes, whatever the pieces, and counts from the moment of sending', () => {
+  fc.assert(
+    fc.property(fc.array(fc.string(), { minLength: 1 }), (pieces) => {
+      const tokens = pieces.map((text, index): ThreadEvent => ({ type: 'token', text, tokens: index + 1 }))
+      const thread = run(empty, { type: 'sent', reply: question }, started, ...tokens)
+      expect(shown(thread)).toEqual([
+        ['q', 'Why?'],
+        ['a', pieces.join('')],
+      ])
+      expect(thread.timings.a).toEqual({
+        tokens: pieces.length,
+        sentAt: 0,
+        firstTokenAt: 20,
+        lastTokenAt: 10 + 10 * pieces.length,
+      })
+    }),
+  )
+})
+
+it('takes the whole answer as stored at the end', () => {
+  expect(answered.live).toBe(null)
+  expect(answered.messages.at(-1)).toMatchObject({ id: 'a', content: 'So.', finishReason: 'stop' })
+})
+
+it('regenerating adds a version beside the first and shows it', () => {
+  const again = run(answered, { type: 'sent', reply: { parentId: 'q' } })
+  expect(again.messages.filter(({ parentId }) => parentId === 'q')).toHaveLength(2)
+  expect(shown(again).map(([, content]) => content)).toEqual(['Why?', ''])
+})
+
+describe('when it does not end well', () => {
+  it('a stop keeps what was written', () => {
+    const stopped = run(
+      empty,
+      { type: 'sent', reply: question },
+      started,
+      { type: 'token', text: 'Bec', tokens: 1 },
+      { type: 'stopped' },
+    )
+    expect(stopped.live).toBe(null)
+    expect(stopped.messages.at(-1)).toMatchObject({ content: 'Bec', finishReason: 'stopped' })
+    expect(stopped.failure).toBe(null)
+  })
+
+  it('a failure before the beginning keeps the question and sends it again', () => {
+    const failed = run(empty, { type: 'sent', reply: question }, { type: 'failed', message: 'No line.' })
+    expect(shown(failed).map(([, content]) => content)).toEqual(['Why?'])
+    expect(failed.failure).toEqual({ message: 'No line.', retry: question })
+    const retried = run(failed, { type: 'sent', reply: question }, started)
+    expect(shown(retried).map(([id]) => id)).toEqual(['q', 'a'])
+    expect(retried.messages).toHaveLength(2)
+  })
+
+  it('a failed regeneration goes back to the question and its other answers', () => {
+    const failed = run(answered, { type: 'sent', reply: { parentId: 'q' } }, { type: 'failed', message: 'Full.' })
+    expect(failed.messages.map(({ id }) => id)).toEqual(['q', 'a'])
+    expect(failed.failure?.retry).toEqual({ parentId: 'q' })
+  })
+
+  it('an error in the middle keeps the words and offers to answer the question again', () => {
+    const error = { message: 'Out of memory.', type: 'server_error', param: null, code: null }
+    const failed = run(
+      empty,
+      { type: 'sent', reply: question },
+      started,
+      { type: 'token', text: 'Bec', tokens: 1 },
+      { type: 'error', error },
+    )
+    expect(failed.messages.at(-1)).toMatchObject({ content: 'Bec', finishReason: 'error' })
+    expect(failed.failure).toEqual({ message: 'Out of memory.', retry: { parentId: 'q' } })
+  })
+})
+
+it('a reload never overwrites an answer being written', () => {
+  const stored = { ...conversation, messages: [] }
+  const live = run(empty, { type: 'sent', reply: question }, started)
+  expect(reduceThread(live, { type: 'loaded', stored }, 0)).toBe(live)
+  expect(reduceThread(answered, { type: 'loaded', stored }, 0).messages).toEqual([])
+})
+
+it('any order of events leaves a thread whose live answer is one of its messages, and no two messages of one id', () => {
+  const stored = { ...conversation, messages: [message('q', null, 'user', 'Why?')] }
+  const error = { message: 'x', type: 'x', param: null, code: null }
+  const events = fc.constantFrom<ThreadEvent>(
+    { type: 'sent', reply: question },
+    { type: 'sent', reply: { parentId: 'q' } },
+    { type: 'token', text: 'x', tokens: 1 },
+    { type: 'stopped' },
+    { type: 'failed', message: 'x' },
+    { type: 'error', error },
+    { type: 'branch', leafId: 'q' },
+    { type: 'loaded', stored },
+    { type: 'feedback', messageId: 'a', feedback: { rating: 'up', comment: '' } },
+  )
+  fc.assert(
+    fc.property(fc.array(events, { maxLength: 12 }), (sequence) => {
+      const thread = run(answered, ...sequence)
+      const ids = thread.messages.map(({ id }) => id)
+      expect(new Set(ids).size).toBe(ids.length)
+      if (thread.live) expect(ids).toContain(thread.live.id)
+    }),
+  )
+})
