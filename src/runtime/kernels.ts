@@ -39,15 +39,11 @@ export interface RandomPosition {
   counter: readonly [number, number, number, number]
 }
 
-interface Exports {
-  fill(dst: number, n: number, value: number): void
-  scale(dst: number, n: number, factor: number): void
-  axpy(dst: number, src: number, n: number, factor: number): void
-  lerp(dst: number, src: number, n: number, weight: number): void
-  sumOfSquares(src: number, n: number): number
-  adamw(...args: number[]): void
-  sgd(...args: number[]): void
-  random(...args: number[]): void
+type Kernel = 'fill' | 'scale' | 'axpy' | 'lerp' | 'adamw' | 'sgd'
+
+/** Every kernel takes the number of elements, then its arrays' places, then its numbers. */
+type Exports = Record<Kernel | 'random', (n: number, ...args: number[]) => void> & {
+  sumOfSquares(n: number, src: number): number
 }
 
 const WORDS = 0
@@ -58,7 +54,7 @@ const PAGE_BYTES = 65536
 const MAX_PAGES = 65536
 /** Alignment of every array: a cache line, and what ONNX Runtime's kernels like best. */
 const ALIGN_BYTES = 64
-/** The first bytes of memory stay free: `random` stages its last numbers there. */
+/** The first bytes of memory stay free: the ends of up to four arrays are staged there, four floats each. */
 const RESERVED_BYTES = 64
 
 let compiled: WebAssembly.Module | undefined
@@ -116,32 +112,31 @@ export class Arena {
 
   /** `dst[i] = value` */
   fill(dst: Float32Array, value: number): void {
-    this.#check('fill', dst)
-    this.#kernels.fill(dst.byteOffset, dst.length, value)
+    this.#pass('fill', [dst], value)
   }
 
   /** `dst[i] *= factor` */
   scale(dst: Float32Array, factor: number): void {
-    this.#check('scale', dst)
-    this.#kernels.scale(dst.byteOffset, dst.length, factor)
+    this.#pass('scale', [dst], factor)
   }
 
   /** `dst[i] += factor · src[i]` */
   axpy(dst: Float32Array, src: Float32Array, factor: number): void {
-    this.#check('axpy', dst, src)
-    this.#kernels.axpy(dst.byteOffset, src.byteOffset, dst.length, factor)
+    this.#pass('axpy', [dst, src], factor)
   }
 
   /** `dst[i] += weight · (src[i] − dst[i])`: a moving average with decay `1 − weight`. */
   lerp(dst: Float32Array, src: Float32Array, weight: number): void {
-    this.#check('lerp', dst, src)
-    this.#kernels.lerp(dst.byteOffset, src.byteOffset, dst.length, weight)
+    this.#pass('lerp', [dst, src], weight)
   }
 
   /** Σ src[i]², summed in double precision: the square of a gradient's norm. */
   sumOfSquares(src: Float32Array): number {
-    this.#check('sumOfSquares', src)
-    return this.#kernels.sumOfSquares(src.byteOffset, src.length)
+    this.#check('sumOfSquares', [src])
+    const whole = src.length - (src.length % 4)
+    let sum = whole > 0 ? this.#kernels.sumOfSquares(whole, src.byteOffset) : 0
+    for (let i = whole; i < src.length; i++) sum += src[i] * src[i]
+    return sum
   }
 
   /**
@@ -150,19 +145,15 @@ export class Arena {
    * m ← β₁ m + (1 − β₁) g;  v ← β₂ v + (1 − β₂) g²;  p ← (1 − lr λ) p − lr · m̂ / (√v̂ + ε), m̂ = m / (1 − β₁ᵗ), v̂ alike
    */
   adamw(params: Float32Array, grads: Float32Array, m: Float32Array, v: Float32Array, options: AdamWOptions): void {
-    this.#check('adamw', params, grads, m, v)
     const { lr, beta1, beta2, eps, weightDecay, step, gradScale = 1 } = options
     if (!(step >= 1)) throw new RangeError(`adamw: step counts from 1, got ${step}`)
-    this.#kernels.adamw(
-      params.byteOffset,
-      grads.byteOffset,
-      m.byteOffset,
-      v.byteOffset,
-      params.length,
-      gradScale,
-      1 - beta1,
+    this.#pass(
+      'adamw',
+      [params, grads, m, v],
+      beta1,
+      (1 - beta1) * gradScale,
       beta2,
-      1 - beta2,
+      (1 - beta2) * gradScale * gradScale,
       1 - lr * weightDecay,
       lr / (1 - beta1 ** step),
       1 / Math.sqrt(1 - beta2 ** step),
@@ -172,20 +163,9 @@ export class Arena {
 
   /** One step of gradient descent with momentum, as `torch.optim.SGD` takes it. `buffer` starts as zeros. */
   sgd(params: Float32Array, grads: Float32Array, buffer: Float32Array, options: SgdOptions): void {
-    this.#check('sgd', params, grads, buffer)
     const { lr, momentum = 0, weightDecay = 0, nesterov = false, gradScale = 1 } = options
-    this.#kernels.sgd(
-      params.byteOffset,
-      grads.byteOffset,
-      buffer.byteOffset,
-      params.length,
-      gradScale,
-      weightDecay,
-      momentum,
-      lr,
-      nesterov ? 1 : 0,
-      nesterov ? momentum : 1,
-    )
+    const [useGrad, useBuffer] = nesterov ? [1, momentum] : [0, 1]
+    this.#pass('sgd', [params, grads, buffer], gradScale, weightDecay, momentum, lr, useGrad, useBuffer)
   }
 
   /** Numbers in [0, 1), multiples of 2⁻²⁴, from Philox4x32-10. */
@@ -204,11 +184,25 @@ export class Arena {
   }
 
   #random(name: string, dst: Float32Array, kind: number, { key, counter }: RandomPosition): void {
-    this.#check(name, dst)
-    this.#kernels.random(dst.byteOffset, dst.length, kind, ...key, ...counter)
+    this.#check(name, [dst])
+    this.#kernels.random(dst.length, dst.byteOffset, kind, ...key, ...counter)
   }
 
-  #check(name: string, ...arrays: readonly Float32Array[]): void {
+  /** Whole vectors in place; the last one to three elements of each array in vectors of their own. */
+  #pass(name: Kernel, arrays: readonly Float32Array[], ...numbers: readonly number[]): void {
+    this.#check(name, arrays)
+    const kernel = this.#kernels[name]
+    const { length } = arrays[0]
+    const whole = length - (length % 4)
+    if (whole > 0) kernel(whole, ...arrays.map(({ byteOffset }) => byteOffset), ...numbers)
+    if (whole === length) return
+    const staged = arrays.map((_, i) => new Float32Array(this.#memory.buffer, 16 * i, 4))
+    for (const [i, stage] of staged.entries()) stage.set(arrays[i].subarray(whole))
+    kernel(4, ...staged.map(({ byteOffset }) => byteOffset), ...numbers)
+    for (const [i, stage] of staged.entries()) arrays[i].set(stage.subarray(0, length - whole), whole)
+  }
+
+  #check(name: string, arrays: readonly Float32Array[]): void {
     for (const array of arrays) {
       if (array.buffer !== this.#memory.buffer) throw new Error(`${name}: an array is not of this arena`)
       if (array.length !== arrays[0].length) {

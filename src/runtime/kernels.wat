@@ -1,183 +1,135 @@
 ;; Passes over flat arrays of float32, four lanes at a time. kernels.ts says what each computes.
 ;;
-;; Each loop handles the last 1 to 3 elements with the same instructions as the others: lanes past the end are computed
-;; and then replaced by what memory held (`v128.bitselect` with $mask), so an array need not be a multiple of four long.
-;; It may be read up to 12 bytes past its end, which stays inside the arena's padding.
+;; The loops take whole vectors only, at least one: $n is a positive multiple of four. kernels.ts takes the last one to
+;; three elements through the first 64 bytes of memory, which the arena leaves free. (Masks in the loops would do too,
+;; at twice the time for arrays in the cache.)
 ;;
 ;; Nothing here is rounded differently by another processor: the same inputs give the same bits everywhere.
 
 (module
   (import "host" "memory" (memory 1 65536))
 
-  (func (export "fill") (param $dst i32) (param $n i32) (param $value f32)
-    (local $values v128)
-    (local.set $values (f32x4.splat (local.get $value)))
-    (block $done
-      (loop $next
-        (br_if $done (i32.le_s (local.get $n) (i32.const 0)))
-        (v128.store (local.get $dst)
-          (v128.bitselect (local.get $values) (v128.load (local.get $dst))
-            (i32x4.gt_s (i32x4.splat (local.get $n)) (v128.const i32x4 0 1 2 3))))
-        (local.set $dst (i32.add (local.get $dst) (i32.const 16)))
-        (local.set $n (i32.sub (local.get $n) (i32.const 4)))
-        (br $next))))
+  (func (export "fill") (param $n i32) (param $dst i32) (param $value f32)
+    (loop $next
+      (v128.store (local.get $dst) (f32x4.splat (local.get $value)))
+      (local.set $dst (i32.add (local.get $dst) (i32.const 16)))
+      (br_if $next (local.tee $n (i32.sub (local.get $n) (i32.const 4))))))
 
-  (func (export "scale") (param $dst i32) (param $n i32) (param $factor f32)
-    (local $factors v128) (local $x v128)
-    (local.set $factors (f32x4.splat (local.get $factor)))
-    (block $done
-      (loop $next
-        (br_if $done (i32.le_s (local.get $n) (i32.const 0)))
-        (local.set $x (v128.load (local.get $dst)))
-        (v128.store (local.get $dst)
-          (v128.bitselect (f32x4.mul (local.get $x) (local.get $factors)) (local.get $x)
-            (i32x4.gt_s (i32x4.splat (local.get $n)) (v128.const i32x4 0 1 2 3))))
-        (local.set $dst (i32.add (local.get $dst) (i32.const 16)))
-        (local.set $n (i32.sub (local.get $n) (i32.const 4)))
-        (br $next))))
+  (func (export "scale") (param $n i32) (param $dst i32) (param $factor f32)
+    (loop $next
+      (v128.store (local.get $dst) (f32x4.mul (v128.load (local.get $dst)) (f32x4.splat (local.get $factor))))
+      (local.set $dst (i32.add (local.get $dst) (i32.const 16)))
+      (br_if $next (local.tee $n (i32.sub (local.get $n) (i32.const 4))))))
 
-  (func (export "axpy") (param $dst i32) (param $src i32) (param $n i32) (param $factor f32)
-    (local $factors v128) (local $x v128)
-    (local.set $factors (f32x4.splat (local.get $factor)))
-    (block $done
-      (loop $next
-        (br_if $done (i32.le_s (local.get $n) (i32.const 0)))
-        (local.set $x (v128.load (local.get $dst)))
-        (v128.store (local.get $dst)
-          (v128.bitselect
-            (f32x4.add (local.get $x) (f32x4.mul (v128.load (local.get $src)) (local.get $factors)))
-            (local.get $x)
-            (i32x4.gt_s (i32x4.splat (local.get $n)) (v128.const i32x4 0 1 2 3))))
-        (local.set $dst (i32.add (local.get $dst) (i32.const 16)))
-        (local.set $src (i32.add (local.get $src) (i32.const 16)))
-        (local.set $n (i32.sub (local.get $n) (i32.const 4)))
-        (br $next))))
+  (func (export "axpy") (param $n i32) (param $dst i32) (param $src i32) (param $factor f32)
+    (loop $next
+      (v128.store (local.get $dst)
+        (f32x4.add
+          (v128.load (local.get $dst))
+          (f32x4.mul (v128.load (local.get $src)) (f32x4.splat (local.get $factor)))))
+      (local.set $dst (i32.add (local.get $dst) (i32.const 16)))
+      (local.set $src (i32.add (local.get $src) (i32.const 16)))
+      (br_if $next (local.tee $n (i32.sub (local.get $n) (i32.const 4))))))
 
-  (func (export "lerp") (param $dst i32) (param $src i32) (param $n i32) (param $weight f32)
-    (local $weights v128) (local $x v128)
-    (local.set $weights (f32x4.splat (local.get $weight)))
-    (block $done
-      (loop $next
-        (br_if $done (i32.le_s (local.get $n) (i32.const 0)))
-        (local.set $x (v128.load (local.get $dst)))
-        (v128.store (local.get $dst)
-          (v128.bitselect
-            (f32x4.add (local.get $x)
-              (f32x4.mul (f32x4.sub (v128.load (local.get $src)) (local.get $x)) (local.get $weights)))
-            (local.get $x)
-            (i32x4.gt_s (i32x4.splat (local.get $n)) (v128.const i32x4 0 1 2 3))))
-        (local.set $dst (i32.add (local.get $dst) (i32.const 16)))
-        (local.set $src (i32.add (local.get $src) (i32.const 16)))
-        (local.set $n (i32.sub (local.get $n) (i32.const 4)))
-        (br $next))))
+  (func (export "lerp") (param $n i32) (param $dst i32) (param $src i32) (param $weight f32)
+    (local $x v128)
+    (loop $next
+      (local.set $x (v128.load (local.get $dst)))
+      (v128.store (local.get $dst)
+        (f32x4.add
+          (local.get $x)
+          (f32x4.mul
+            (f32x4.sub (v128.load (local.get $src)) (local.get $x))
+            (f32x4.splat (local.get $weight)))))
+      (local.set $dst (i32.add (local.get $dst) (i32.const 16)))
+      (local.set $src (i32.add (local.get $src) (i32.const 16)))
+      (br_if $next (local.tee $n (i32.sub (local.get $n) (i32.const 4))))))
 
   ;; Squares and sums in double precision.
-  (func (export "sumOfSquares") (param $src i32) (param $n i32) (result f64)
+  (func (export "sumOfSquares") (param $n i32) (param $src i32) (result f64)
     (local $x v128) (local $low v128) (local $high v128) (local $sumLow v128) (local $sumHigh v128)
-    (block $done
-      (loop $next
-        (br_if $done (i32.le_s (local.get $n) (i32.const 0)))
-        (local.set $x
-          (v128.and (v128.load (local.get $src))
-            (i32x4.gt_s (i32x4.splat (local.get $n)) (v128.const i32x4 0 1 2 3))))
-        (local.set $low (f64x2.promote_low_f32x4 (local.get $x)))
-        (local.set $high
-          (f64x2.promote_low_f32x4
-            (i8x16.shuffle 8 9 10 11 12 13 14 15 8 9 10 11 12 13 14 15 (local.get $x) (local.get $x))))
-        (local.set $sumLow (f64x2.add (local.get $sumLow) (f64x2.mul (local.get $low) (local.get $low))))
-        (local.set $sumHigh (f64x2.add (local.get $sumHigh) (f64x2.mul (local.get $high) (local.get $high))))
-        (local.set $src (i32.add (local.get $src) (i32.const 16)))
-        (local.set $n (i32.sub (local.get $n) (i32.const 4)))
-        (br $next)))
+    (loop $next
+      (local.set $x (v128.load (local.get $src)))
+      (local.set $low (f64x2.promote_low_f32x4 (local.get $x)))
+      (local.set $high
+        (f64x2.promote_low_f32x4
+          (i8x16.shuffle 8 9 10 11 12 13 14 15 8 9 10 11 12 13 14 15 (local.get $x) (local.get $x))))
+      (local.set $sumLow (f64x2.add (local.get $sumLow) (f64x2.mul (local.get $low) (local.get $low))))
+      (local.set $sumHigh (f64x2.add (local.get $sumHigh) (f64x2.mul (local.get $high) (local.get $high))))
+      (local.set $src (i32.add (local.get $src) (i32.const 16)))
+      (br_if $next (local.tee $n (i32.sub (local.get $n) (i32.const 4)))))
     (local.set $low (f64x2.add (local.get $sumLow) (local.get $sumHigh)))
     (f64.add (f64x2.extract_lane 0 (local.get $low)) (f64x2.extract_lane 1 (local.get $low))))
 
-  ;; g ← gradScale · g
-  ;; m ← m + (1 − β₁)(g − m),  v ← β₂ v + (1 − β₂) g²
+  ;; m ← β₁ m + scaleM · g,  v ← β₂ v + scaleV · g²
   ;; p ← keep · p − stepSize · m / (√v · invSqrtCorrection + ε)
   (func (export "adamw")
-    (param $p i32) (param $g i32) (param $m i32) (param $v i32) (param $n i32)
-    (param $gradScale f32) (param $newM f32) (param $beta2 f32) (param $newV f32)
+    (param $n i32) (param $p i32) (param $g i32) (param $m i32) (param $v i32)
+    (param $beta1 f32) (param $scaleM f32) (param $beta2 f32) (param $scaleV f32)
     (param $keep f32) (param $stepSize f32) (param $invSqrtCorrection f32) (param $eps f32)
-    (local $gradScales v128) (local $newMs v128) (local $beta2s v128) (local $newVs v128)
+    (local $beta1s v128) (local $scaleMs v128) (local $beta2s v128) (local $scaleVs v128)
     (local $keeps v128) (local $stepSizes v128) (local $corrections v128) (local $epss v128)
-    (local $mask v128) (local $grad v128) (local $param v128)
-    (local $oldM v128) (local $oldV v128) (local $nextM v128) (local $nextV v128)
-    (local.set $gradScales (f32x4.splat (local.get $gradScale)))
-    (local.set $newMs (f32x4.splat (local.get $newM)))
+    (local $grad v128) (local $newM v128) (local $newV v128)
+    (local.set $beta1s (f32x4.splat (local.get $beta1)))
+    (local.set $scaleMs (f32x4.splat (local.get $scaleM)))
     (local.set $beta2s (f32x4.splat (local.get $beta2)))
-    (local.set $newVs (f32x4.splat (local.get $newV)))
+    (local.set $scaleVs (f32x4.splat (local.get $scaleV)))
     (local.set $keeps (f32x4.splat (local.get $keep)))
     (local.set $stepSizes (f32x4.splat (local.get $stepSize)))
     (local.set $corrections (f32x4.splat (local.get $invSqrtCorrection)))
     (local.set $epss (f32x4.splat (local.get $eps)))
-    (block $done
-      (loop $next
-        (br_if $done (i32.le_s (local.get $n) (i32.const 0)))
-        (local.set $mask (i32x4.gt_s (i32x4.splat (local.get $n)) (v128.const i32x4 0 1 2 3)))
-        (local.set $grad (f32x4.mul (v128.load (local.get $g)) (local.get $gradScales)))
-        (local.set $oldM (v128.load (local.get $m)))
-        (local.set $oldV (v128.load (local.get $v)))
-        (local.set $param (v128.load (local.get $p)))
-        (local.set $nextM
-          (f32x4.add (local.get $oldM)
-            (f32x4.mul (f32x4.sub (local.get $grad) (local.get $oldM)) (local.get $newMs))))
-        (local.set $nextV
-          (f32x4.add
-            (f32x4.mul (local.get $oldV) (local.get $beta2s))
-            (f32x4.mul (f32x4.mul (local.get $grad) (local.get $grad)) (local.get $newVs))))
-        (v128.store (local.get $m) (v128.bitselect (local.get $nextM) (local.get $oldM) (local.get $mask)))
-        (v128.store (local.get $v) (v128.bitselect (local.get $nextV) (local.get $oldV) (local.get $mask)))
-        (v128.store (local.get $p)
-          (v128.bitselect
-            (f32x4.sub
-              (f32x4.mul (local.get $param) (local.get $keeps))
-              (f32x4.div
-                (f32x4.mul (local.get $nextM) (local.get $stepSizes))
-                (f32x4.add (f32x4.mul (f32x4.sqrt (local.get $nextV)) (local.get $corrections)) (local.get $epss))))
-            (local.get $param)
-            (local.get $mask)))
-        (local.set $p (i32.add (local.get $p) (i32.const 16)))
-        (local.set $g (i32.add (local.get $g) (i32.const 16)))
-        (local.set $m (i32.add (local.get $m) (i32.const 16)))
-        (local.set $v (i32.add (local.get $v) (i32.const 16)))
-        (local.set $n (i32.sub (local.get $n) (i32.const 4)))
-        (br $next))))
+    (loop $next
+      (local.set $grad (v128.load (local.get $g)))
+      (local.set $newM
+        (f32x4.add
+          (f32x4.mul (v128.load (local.get $m)) (local.get $beta1s))
+          (f32x4.mul (local.get $grad) (local.get $scaleMs))))
+      (local.set $newV
+        (f32x4.add
+          (f32x4.mul (v128.load (local.get $v)) (local.get $beta2s))
+          (f32x4.mul (f32x4.mul (local.get $grad) (local.get $grad)) (local.get $scaleVs))))
+      (v128.store (local.get $m) (local.get $newM))
+      (v128.store (local.get $v) (local.get $newV))
+      (v128.store (local.get $p)
+        (f32x4.sub
+          (f32x4.mul (v128.load (local.get $p)) (local.get $keeps))
+          (f32x4.div
+            (f32x4.mul (local.get $newM) (local.get $stepSizes))
+            (f32x4.add (f32x4.mul (f32x4.sqrt (local.get $newV)) (local.get $corrections)) (local.get $epss)))))
+      (local.set $p (i32.add (local.get $p) (i32.const 16)))
+      (local.set $g (i32.add (local.get $g) (i32.const 16)))
+      (local.set $m (i32.add (local.get $m) (i32.const 16)))
+      (local.set $v (i32.add (local.get $v) (i32.const 16)))
+      (br_if $next (local.tee $n (i32.sub (local.get $n) (i32.const 4))))))
 
   ;; g ← gradScale · g + weightDecay · p,  b ← momentum · b + g
   ;; p ← p − lr · (useGrad · g + useBuffer · b): (0, 1) is plain momentum, (1, momentum) is Nesterov's.
   (func (export "sgd")
-    (param $p i32) (param $g i32) (param $b i32) (param $n i32)
+    (param $n i32) (param $p i32) (param $g i32) (param $b i32)
     (param $gradScale f32) (param $weightDecay f32) (param $momentum f32) (param $lr f32)
     (param $useGrad f32) (param $useBuffer f32)
-    (local $mask v128) (local $grad v128) (local $param v128) (local $oldB v128) (local $nextB v128)
-    (block $done
-      (loop $next
-        (br_if $done (i32.le_s (local.get $n) (i32.const 0)))
-        (local.set $mask (i32x4.gt_s (i32x4.splat (local.get $n)) (v128.const i32x4 0 1 2 3)))
-        (local.set $param (v128.load (local.get $p)))
-        (local.set $oldB (v128.load (local.get $b)))
-        (local.set $grad
-          (f32x4.add
-            (f32x4.mul (v128.load (local.get $g)) (f32x4.splat (local.get $gradScale)))
-            (f32x4.mul (local.get $param) (f32x4.splat (local.get $weightDecay)))))
-        (local.set $nextB
-          (f32x4.add (f32x4.mul (local.get $oldB) (f32x4.splat (local.get $momentum))) (local.get $grad)))
-        (v128.store (local.get $b) (v128.bitselect (local.get $nextB) (local.get $oldB) (local.get $mask)))
-        (v128.store (local.get $p)
-          (v128.bitselect
-            (f32x4.sub (local.get $param)
-              (f32x4.mul (f32x4.splat (local.get $lr))
-                (f32x4.add
-                  (f32x4.mul (f32x4.splat (local.get $useGrad)) (local.get $grad))
-                  (f32x4.mul (f32x4.splat (local.get $useBuffer)) (local.get $nextB)))))
-            (local.get $param)
-            (local.get $mask)))
-        (local.set $p (i32.add (local.get $p) (i32.const 16)))
-        (local.set $g (i32.add (local.get $g) (i32.const 16)))
-        (local.set $b (i32.add (local.get $b) (i32.const 16)))
-        (local.set $n (i32.sub (local.get $n) (i32.const 4)))
-        (br $next))))
+    (local $grad v128) (local $param v128) (local $newB v128)
+    (loop $next
+      (local.set $param (v128.load (local.get $p)))
+      (local.set $grad
+        (f32x4.add
+          (f32x4.mul (v128.load (local.get $g)) (f32x4.splat (local.get $gradScale)))
+          (f32x4.mul (local.get $param) (f32x4.splat (local.get $weightDecay)))))
+      (local.set $newB
+        (f32x4.add (f32x4.mul (v128.load (local.get $b)) (f32x4.splat (local.get $momentum))) (local.get $grad)))
+      (v128.store (local.get $b) (local.get $newB))
+      (v128.store (local.get $p)
+        (f32x4.sub
+          (local.get $param)
+          (f32x4.mul
+            (f32x4.splat (local.get $lr))
+            (f32x4.add
+              (f32x4.mul (f32x4.splat (local.get $useGrad)) (local.get $grad))
+              (f32x4.mul (f32x4.splat (local.get $useBuffer)) (local.get $newB))))))
+      (local.set $p (i32.add (local.get $p) (i32.const 16)))
+      (local.set $g (i32.add (local.get $g) (i32.const 16)))
+      (local.set $b (i32.add (local.get $b) (i32.const 16)))
+      (br_if $next (local.tee $n (i32.sub (local.get $n) (i32.const 4))))))
 
   ;; Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3") on four counters at
   ;; once: lane i of the results is block i's four words. A product of 32-bit words is split into its high and low half.
@@ -293,10 +245,10 @@
         (v128.bitselect (local.get $cos) (local.get $sin) (local.get $odd))
         (i32x4.shl (v128.and (local.get $quarter) (v128.const i32x4 2 2 2 2)) (i32.const 30)))))
 
-  ;; $kind 0: random words, 1: uniform, 2: normal. 16 elements a round; the last are staged in the first 64 bytes of
-  ;; memory, which the arena leaves free.
+  ;; $kind 0: random words, 1: uniform, 2: normal. 16 elements a round, any $n: the last round
+  ;; is staged in the free first 64 bytes.
   (func (export "random")
-    (param $dst i32) (param $n i32) (param $kind i32) (param $k0 i32) (param $k1 i32)
+    (param $n i32) (param $dst i32) (param $kind i32) (param $k0 i32) (param $k1 i32)
     (param $c0 i32) (param $c1 i32) (param $c2 i32) (param $c3 i32)
     (local $counter i64) (local $i i64) (local $lanes0 v128) (local $lanes1 v128) (local $at i32)
     (local $w0 v128) (local $w1 v128) (local $w2 v128) (local $w3 v128)
