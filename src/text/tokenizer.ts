@@ -76,7 +76,8 @@ const MAX_CACHED_WORD = 64
 const MAX_CACHED_WORDS = 100_000
 
 /**
- * A tokenizer from the objects in `tokenizer.json` and, where there is one, `tokenizer_config.json`.
+ * A tokenizer from the objects in `tokenizer.json` and, where there is one, `tokenizer_config.json`. The file's
+ * `truncation` and `padding` are left to the caller, who knows the model's length.
  *
  * @throws Error with one sentence on what is wrong with the file.
  */

@@ -27,3 +27,20 @@ describe.skipIf(lacksShared('parity/tokenizers'))('the reference cases', () => {
     })
   }
 })
+
+describe.skipIf(lacksShared('models/minilm.json'))('all-MiniLM-L6-v2', () => {
+  it('encodes its reference sentences to their ids', async () => {
+    const tokenizer = await loadTokenizer(sharedPath('models/all-MiniLM-L6-v2'))
+    const { sentences, inputIds, maxLength } = JSON.parse(readFileSync(sharedPath('models/minilm.json'), 'utf8')) as {
+      sentences: string[]
+      inputIds: number[][]
+      maxLength: number
+    }
+    sentences.forEach((sentence, i) => {
+      const ids = tokenizer.encode(sentence)
+      // The reference cuts long sentences before the closing [SEP].
+      const cut = ids.length > maxLength ? [...ids.slice(0, maxLength - 1), ids.at(-1)] : ids
+      expect(cut, sentence).toEqual(inputIds[i])
+    })
+  })
+})
