@@ -103,12 +103,27 @@ class GraphEmitter implements Emitter {
   private readonly external = new Map<string, TensorData>()
   private readonly quantizedWeights = new Map<Tensor, { weight: QuantizedWeight; packed: string; scales: string }>()
   private readonly defined = new Map<string, string>()
+  /** Names of the caller's, which values of the emitter's own must not take. */
+  private readonly taken: ReadonlySet<string>
   private nextName = 0
 
   constructor(
     private readonly graph: Graph,
     private readonly inlineWeights: boolean,
-  ) {}
+  ) {
+    const leaves = [...graph.inputs, ...(graph.weights?.keys() ?? [])].map(inputName)
+    const seen = new Set(Object.keys(graph.outputs))
+    const clash = leaves.find((name) => seen.size === seen.add(name).size)
+    if (clash !== undefined) throw new Error(`'${clash}' names two inputs, weights or outputs: each needs its own name`)
+    this.taken = seen
+  }
+
+  private fresh(prefix: string): string {
+    for (;;) {
+      const name = `${prefix}${this.nextName++}`
+      if (!this.taken.has(name)) return name
+    }
+  }
 
   many(
     opType: string,
@@ -119,7 +134,7 @@ class GraphEmitter implements Emitter {
     const key = `${domain}:${opType}(${inputs.join()})${JSON.stringify(attributes)}x${outputs}`
     const known = this.emitted.get(key)
     if (known) return known
-    const output = Array.from({ length: outputs }, () => `t${this.nextName++}`)
+    const output = Array.from({ length: outputs }, () => this.fresh('t'))
     const attribute = Object.entries(attributes).map(([name, value]) => encodeAttribute(name, value))
     this.nodes.push({ opType, domain, input: [...inputs], output, attribute })
     this.emitted.set(key, output)
@@ -135,7 +150,7 @@ class GraphEmitter implements Emitter {
     const key = bytes.length <= SHARED_BYTES ? `${value.dtype}[${value.shape}]${bytes}` : undefined
     const known = key && this.constants.get(key)
     if (known) return known
-    const name = `c${this.nextName++}`
+    const name = this.fresh('c')
     this.addInitializer(name, value)
     if (key) this.constants.set(key, name)
     return name
@@ -237,11 +252,11 @@ class GraphEmitter implements Emitter {
   }
 
   finish(outputs: readonly (readonly [name: string, value: string, tensor: Tensor])[]): LoweredGraph {
-    const leaves = new Set([...this.graph.inputs, ...(this.graph.weights?.keys() ?? [])].map(inputName))
+    const produced = new Set(this.nodes.flatMap((node) => node.output))
     const renamed = new Map<string, string>()
     for (const [name, value] of outputs) {
       // A value that is an input, a constant or two outputs at once needs a node of its own to carry the name.
-      if (leaves.has(value) || renamed.has(value) || !value.startsWith('t')) {
+      if (!produced.has(value) || renamed.has(value)) {
         this.nodes.push({ opType: 'Identity', domain: '', input: [value], output: [name], attribute: [] })
       } else renamed.set(value, name)
     }
@@ -249,7 +264,7 @@ class GraphEmitter implements Emitter {
     const used = new Set(this.nodes.flatMap((node) => node.input))
     for (const node of this.nodes) {
       if (FIXED_OUTPUTS.has(node.opType)) continue
-      const last = node.output.findLastIndex((name) => used.has(name) || renamed.has(name) || !/^t\d+$/.test(name))
+      const last = node.output.findLastIndex((name) => used.has(name) || renamed.has(name) || this.taken.has(name))
       node.output = node.output.slice(0, Math.max(last, 0) + 1)
     }
     const initializer = this.initializers.filter(({ name }) => used.has(name))
