@@ -103,10 +103,11 @@ export const SIDE_FILE =
 export function wantedFiles(all: readonly string[]): string[] | Error {
   const isPipeline = all.includes('model_index.json')
   const folders = new Map<string, string[]>()
-  for (const path of all) {
-    const [folder, name] = path.includes('/') ? path.split(/\/(?=[^/]*$)/) : ['', path]
-    if (folder === '' || (isPipeline && !folder.includes('/'))) {
-      folders.set(folder, [...(folders.get(folder) ?? []), name])
+  for (const path of new Set(all)) {
+    const slash = path.lastIndexOf('/')
+    const folder = path.slice(0, Math.max(0, slash))
+    if (slash < 0 || (isPipeline && slash > 0 && !folder.includes('/'))) {
+      folders.set(folder, [...(folders.get(folder) ?? []), path.slice(slash + 1)])
     }
   }
   const wanted: string[] = []
@@ -436,7 +437,7 @@ class Hub {
           : `${name} does not exist on ${this.endpoint}, or is private: then set HF_TOKEN (status ${status})`,
       )
     }
-    if (code === 'EntryNotFound') throw new Error(`${url} does not exist`)
+    if (status === 404 && !url.includes('/api/models/')) throw new Error(`${url} does not exist`)
     if (status === 404)
       throw new Error(`${name} at revision ${quote(this.#revision)} does not exist on ${this.endpoint}`)
     throw new Error(`${url} answered with status ${status}`)

@@ -227,7 +227,8 @@ function readHeader(file: InputFile): { entries: Map<string, Entry>; metadata: R
     const [start, end] = offsets
     const byteLength = sizeOf(shape) * elementBytes
     if (!Number.isSafeInteger(byteLength)) fail(`${about} is too large`)
-    if (end - start !== byteLength) fail(`${about} has ${end - start} bytes, its shape [${shape}] needs ${byteLength}`)
+    if (end - start !== byteLength)
+      fail(`${about} has ${end - start} bytes, its shape [${shape.slice(0, 8)}] needs ${byteLength}`)
     if (dataStart + end > file.size) fail(`${about} ends at byte ${dataStart + end}, the file has ${file.size}`)
     entries.set(name, { type: dtype as string, shape, byteLength, file, offset: dataStart + start })
   }
