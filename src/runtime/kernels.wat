@@ -10,18 +10,24 @@
   (import "host" "memory" (memory 1 65536))
 
   (func (export "fill") (param $n i32) (param $dst i32) (param $value f32)
+    (local $end i32)
+    (local.set $end (i32.add (local.get $dst) (i32.shl (local.get $n) (i32.const 2))))
     (loop $next
       (v128.store (local.get $dst) (f32x4.splat (local.get $value)))
       (local.set $dst (i32.add (local.get $dst) (i32.const 16)))
-      (br_if $next (local.tee $n (i32.sub (local.get $n) (i32.const 4))))))
+      (br_if $next (i32.ne (local.get $dst) (local.get $end)))))
 
   (func (export "scale") (param $n i32) (param $dst i32) (param $factor f32)
+    (local $end i32)
+    (local.set $end (i32.add (local.get $dst) (i32.shl (local.get $n) (i32.const 2))))
     (loop $next
       (v128.store (local.get $dst) (f32x4.mul (v128.load (local.get $dst)) (f32x4.splat (local.get $factor))))
       (local.set $dst (i32.add (local.get $dst) (i32.const 16)))
-      (br_if $next (local.tee $n (i32.sub (local.get $n) (i32.const 4))))))
+      (br_if $next (i32.ne (local.get $dst) (local.get $end)))))
 
   (func (export "axpy") (param $n i32) (param $dst i32) (param $src i32) (param $factor f32)
+    (local $end i32)
+    (local.set $end (i32.add (local.get $dst) (i32.shl (local.get $n) (i32.const 2))))
     (loop $next
       (v128.store (local.get $dst)
         (f32x4.add
@@ -29,10 +35,12 @@
           (f32x4.mul (v128.load (local.get $src)) (f32x4.splat (local.get $factor)))))
       (local.set $dst (i32.add (local.get $dst) (i32.const 16)))
       (local.set $src (i32.add (local.get $src) (i32.const 16)))
-      (br_if $next (local.tee $n (i32.sub (local.get $n) (i32.const 4))))))
+      (br_if $next (i32.ne (local.get $dst) (local.get $end)))))
 
   (func (export "lerp") (param $n i32) (param $dst i32) (param $src i32) (param $weight f32)
+    (local $end i32)
     (local $x v128)
+    (local.set $end (i32.add (local.get $dst) (i32.shl (local.get $n) (i32.const 2))))
     (loop $next
       (local.set $x (v128.load (local.get $dst)))
       (v128.store (local.get $dst)
@@ -43,11 +51,13 @@
             (f32x4.splat (local.get $weight)))))
       (local.set $dst (i32.add (local.get $dst) (i32.const 16)))
       (local.set $src (i32.add (local.get $src) (i32.const 16)))
-      (br_if $next (local.tee $n (i32.sub (local.get $n) (i32.const 4))))))
+      (br_if $next (i32.ne (local.get $dst) (local.get $end)))))
 
   ;; Squares and sums in double precision.
   (func (export "sumOfSquares") (param $n i32) (param $src i32) (result f64)
+    (local $end i32)
     (local $x v128) (local $low v128) (local $high v128) (local $sumLow v128) (local $sumHigh v128)
+    (local.set $end (i32.add (local.get $src) (i32.shl (local.get $n) (i32.const 2))))
     (loop $next
       (local.set $x (v128.load (local.get $src)))
       (local.set $low (f64x2.promote_low_f32x4 (local.get $x)))
@@ -57,7 +67,7 @@
       (local.set $sumLow (f64x2.add (local.get $sumLow) (f64x2.mul (local.get $low) (local.get $low))))
       (local.set $sumHigh (f64x2.add (local.get $sumHigh) (f64x2.mul (local.get $high) (local.get $high))))
       (local.set $src (i32.add (local.get $src) (i32.const 16)))
-      (br_if $next (local.tee $n (i32.sub (local.get $n) (i32.const 4)))))
+      (br_if $next (i32.ne (local.get $src) (local.get $end))))
     (local.set $low (f64x2.add (local.get $sumLow) (local.get $sumHigh)))
     (f64.add (f64x2.extract_lane 0 (local.get $low)) (f64x2.extract_lane 1 (local.get $low))))
 
@@ -67,6 +77,7 @@
     (param $n i32) (param $p i32) (param $g i32) (param $m i32) (param $v i32)
     (param $beta1 f32) (param $scaleM f32) (param $beta2 f32) (param $scaleV f32)
     (param $keep f32) (param $stepSize f32) (param $invSqrtCorrection f32) (param $eps f32)
+    (local $end i32)
     (local $beta1s v128) (local $scaleMs v128) (local $beta2s v128) (local $scaleVs v128)
     (local $keeps v128) (local $stepSizes v128) (local $corrections v128) (local $epss v128)
     (local $grad v128) (local $newM v128) (local $newV v128)
@@ -78,6 +89,7 @@
     (local.set $stepSizes (f32x4.splat (local.get $stepSize)))
     (local.set $corrections (f32x4.splat (local.get $invSqrtCorrection)))
     (local.set $epss (f32x4.splat (local.get $eps)))
+    (local.set $end (i32.add (local.get $p) (i32.shl (local.get $n) (i32.const 2))))
     (loop $next
       (local.set $grad (v128.load (local.get $g)))
       (local.set $newM
@@ -100,7 +112,7 @@
       (local.set $g (i32.add (local.get $g) (i32.const 16)))
       (local.set $m (i32.add (local.get $m) (i32.const 16)))
       (local.set $v (i32.add (local.get $v) (i32.const 16)))
-      (br_if $next (local.tee $n (i32.sub (local.get $n) (i32.const 4))))))
+      (br_if $next (i32.ne (local.get $p) (local.get $end)))))
 
   ;; g ← gradScale · g + weightDecay · p,  b ← momentum · b + g
   ;; p ← p − lr · (useGrad · g + useBuffer · b): (0, 1) is plain momentum, (1, momentum) is Nesterov's.
@@ -108,7 +120,9 @@
     (param $n i32) (param $p i32) (param $g i32) (param $b i32)
     (param $gradScale f32) (param $weightDecay f32) (param $momentum f32) (param $lr f32)
     (param $useGrad f32) (param $useBuffer f32)
+    (local $end i32)
     (local $grad v128) (local $param v128) (local $newB v128)
+    (local.set $end (i32.add (local.get $p) (i32.shl (local.get $n) (i32.const 2))))
     (loop $next
       (local.set $param (v128.load (local.get $p)))
       (local.set $grad
@@ -129,7 +143,7 @@
       (local.set $p (i32.add (local.get $p) (i32.const 16)))
       (local.set $g (i32.add (local.get $g) (i32.const 16)))
       (local.set $b (i32.add (local.get $b) (i32.const 16)))
-      (br_if $next (local.tee $n (i32.sub (local.get $n) (i32.const 4))))))
+      (br_if $next (i32.ne (local.get $p) (local.get $end)))))
 
   ;; Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3") on four counters at
   ;; once: lane i of the results is block i's four words. A product of 32-bit words is split into its high and low half.
