@@ -14,6 +14,9 @@ export const isUnicode = (text: string): boolean => !/\p{Surrogate}/u.test(text)
 /** One read or write system call moves at most this much. */
 const CALL_BYTES = 1 << 30
 
+/** Closes the files of objects that were collected without being closed. */
+const forgotten = new FinalizationRegistry<number>((descriptor) => closeSync(descriptor))
+
 /** A file read at given positions. Everything is checked against the file's real size before memory is taken. */
 export class InputFile {
   readonly path: string
@@ -28,6 +31,7 @@ export class InputFile {
     } catch (error) {
       throw new Error(`${path}: cannot be opened (${(error as NodeJS.ErrnoException).code})`, { cause: error })
     }
+    forgotten.register(this, this.#descriptor, this)
     const stat = fstatSync(this.#descriptor)
     this.size = stat.size
     if (!stat.isFile()) {
@@ -57,7 +61,9 @@ export class InputFile {
   }
 
   close(): void {
-    if (this.#descriptor !== undefined) closeSync(this.#descriptor)
+    if (this.#descriptor === undefined) return
+    forgotten.unregister(this)
+    closeSync(this.#descriptor)
     this.#descriptor = undefined
   }
 }

@@ -6,7 +6,7 @@
 import type { Checkpoint, TensorInfo } from './checkpoint.ts'
 import { quote } from './file.ts'
 import { type GgufCheckpoint, type GgufValue, openGguf } from './gguf.ts'
-import { llama3Factors, ropeScalingFromGguf, ropeScalingToGguf } from './gguf-rope.ts'
+import { llama3Factors, ropeScalingFromGguf, ropeScalingToGguf, shortest } from './gguf-rope.ts'
 
 const OUTER_NAMES: readonly (readonly [gguf: string, huggingFace: string])[] = [
   ['token_embd', 'model.embed_tokens'],
@@ -225,15 +225,6 @@ export function configFromGguf(file: GgufCheckpoint, path: string): Record<strin
     pad_token_id: tokenId('padding'),
   }
   return Object.fromEntries(Object.entries(config).filter(([, value]) => value !== undefined))
-}
-
-/** The shortest decimal that is the same float32: 9.999999747378752e-06 is 1e-5 again. */
-function shortest(value: number): number {
-  for (let digits = 1; digits < 9; digits++) {
-    const short = Number(value.toPrecision(digits))
-    if (Math.fround(short) === Math.fround(value)) return short
-  }
-  return value
 }
 
 /**

@@ -9,6 +9,15 @@ const numberOf = (settings: Settings, key: string, missing?: number): number => 
   return value
 }
 
+/** The shortest decimal that is the same float32: 9.999999747378752e-06 is 1e-5 again. */
+export function shortest(value: number): number {
+  for (let digits = 1; digits < 9; digits++) {
+    const short = Number(value.toPrecision(digits))
+    if (Math.fround(short) === Math.fround(value)) return short
+  }
+  return value
+}
+
 /**
  * By what LLaMA 3.1 divides each rotary frequency: 1 for short wave lengths, `factor` for those beyond the original
  * context, a smooth step between.
@@ -61,9 +70,10 @@ export function ropeScalingFromGguf(
     return fail('its rope_freqs.weight are not of the LLaMA 3 form')
   }
   const type = metadata['llama.rope.scaling.type'] ?? 'none'
-  const factor = metadata['llama.rope.scaling.factor']
+  const stored = metadata['llama.rope.scaling.factor']
   if (type === 'none') return undefined
-  if (typeof factor !== 'number' || !(factor > 0)) return fail('its llama.rope.scaling.factor is no number')
+  if (typeof stored !== 'number' || !(stored > 0)) return fail('its llama.rope.scaling.factor is no number')
+  const factor = shortest(stored)
   if (type === 'linear') return { rope_type: 'linear', factor }
   if (type === 'yarn') {
     const context = metadata['llama.rope.scaling.original_context_length']

@@ -101,7 +101,7 @@ describe('LLaMA in GGUF and in Hugging Face words', () => {
     for (const change of [
       {},
       { num_key_value_heads: 4, head_dim: 8, rope_theta: 10000, rms_norm_eps: 1e-6 },
-      { rope_scaling: { rope_type: 'linear', factor: 2.5 } },
+      { rope_scaling: { rope_type: 'linear', factor: 2.3 } },
       { rope_scaling: { rope_type: 'yarn', factor: 4, original_max_position_embeddings: 64 } },
     ]) {
       const settings = { ...config, ...change }

@@ -150,8 +150,8 @@ describe('damaged and hostile files', () => {
     }
   })
 
-  it('every 8-byte length of a GGUF header may be the largest there is', () => {
-    for (let at = 8; at < 1600; at++) {
+  it('no length in a GGUF header is believed, wherever it stands', () => {
+    for (let at = 8; at < 1600; at += at < 300 ? 1 : 3) {
       for (const value of [2n ** 64n - 1n, 2n ** 31n]) {
         const bytes = Buffer.from(gguf)
         bytes.writeBigUInt64LE(value, at)
