@@ -70,7 +70,7 @@ async function serve(options: ServeOptions, command: Command): Promise<void> {
   let server: RunningServer | undefined
   try {
     const models = await loading
-    const staticDir = join(packageRoot, 'web', 'dist')
+    const staticDir = join(packageRoot, 'dist', 'web')
     server = await listen({
       models,
       store,

@@ -29,10 +29,12 @@ export function AnswerTools({ message, versions, speed, actions, live, busy, tex
     <div className="message-tools">
       {!live && <BranchSwitch message={message} versions={versions} onSwitch={actions.switchTo} disabled={busy} />}
       {!live && children}
+      {!live && message.finishReason !== 'error' && (
+        <IconButton icon="again" label="Regenerate" disabled={busy} onClick={() => actions.regenerate(message)} />
+      )}
       {!live && message.content !== '' && (
         <>
           <CopyButton label="Copy answer" read={() => text} />
-          <IconButton icon="again" label="Regenerate" disabled={busy} onClick={() => actions.regenerate(message)} />
           <IconButton
             icon="up"
             label="Good answer"

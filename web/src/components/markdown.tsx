@@ -1,8 +1,7 @@
 import type { ReactNode } from 'react'
 import ReactMarkdown, { type Components } from 'react-markdown'
-import rehypeHighlight from 'rehype-highlight'
 import remarkGfm from 'remark-gfm'
-import { languages } from '../languages.ts'
+import { highlightCode } from '../highlight.ts'
 import { CodeBlock } from './code-block.tsx'
 
 const components: Components = {
@@ -31,11 +30,7 @@ function OutsideLink({ href, children }: { href?: string; children?: ReactNode }
 /** What a model wrote. HTML in it stays text: no plugin here parses it. */
 export default function Markdown({ content }: { content: string }) {
   return (
-    <ReactMarkdown
-      remarkPlugins={[remarkGfm]}
-      rehypePlugins={[[rehypeHighlight, { languages, detect: false }]]}
-      components={components}
-    >
+    <ReactMarkdown remarkPlugins={[remarkGfm]} rehypePlugins={[highlightCode]} components={components}>
       {content}
     </ReactMarkdown>
   )
