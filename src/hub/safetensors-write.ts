@@ -1,5 +1,5 @@
 /** Writing safetensors, byte for byte as the official library does. */
-import { readdir, rm, writeFile } from 'node:fs/promises'
+import { readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { sizeOf, type TensorData } from '../tensor/data.ts'
 import type { TensorSource } from './checkpoint.ts'
@@ -155,7 +155,7 @@ async function writeFolderFrom(
     const weightMap = Object.fromEntries(shards.flatMap((shard, i) => shard.map(({ name }) => [name, nameOf(i)])))
     const index = { metadata: { total_size: totalBytes }, weight_map: weightMap }
     const indexName = 'model.safetensors.index.json'
-    await writeFile(join(folder, indexName), `${JSON.stringify(index, null, 2)}\n`)
+    await writeAtomically(join(folder, indexName), (write) => write(Buffer.from(`${JSON.stringify(index, null, 2)}\n`)))
     written.add(indexName)
   }
   for (const file of await readdir(folder)) {

@@ -3,10 +3,11 @@ import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, writeFileS
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { hubCacheFolder, isPlainPath, parseHubReference } from '../../src/hub/cache.ts'
 import { type DownloadOptions, type DownloadProgress, downloadModel, wantedFiles } from '../../src/hub/download.ts'
-import { resolveModelRef } from '../../src/hub/open.ts'
+import { packageRoot, resolveModelRef } from '../../src/hub/open.ts'
 import { temporaryFolder } from './temporary.ts'
 
 const COMMIT = 'c'.repeat(40)
@@ -400,6 +401,10 @@ describe('model references', () => {
     writeFileSync(file, '')
     expect(await resolveModelRef(`gguf:${file}`)).toEqual({ kind: 'gguf', path: file })
     expect(await resolveModelRef(file)).toEqual({ kind: 'gguf', path: file })
+  })
+
+  it("the package's own folder is found, where the shipped models lie", () => {
+    expect(packageRoot()).toBe(fileURLToPath(new URL('../..', import.meta.url)).replace(/[\\/]$/, ''))
   })
 
   it('the cache lies where the environment says', () => {

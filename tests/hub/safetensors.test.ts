@@ -1,4 +1,14 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
@@ -154,6 +164,28 @@ describe('safetensors', () => {
     expect([...readTensors(file).x.data]).toEqual([7])
     await expect(writeSafetensors(join(folder, 'nowhere', 'x.safetensors'), [])).rejects.toThrow('ENOENT')
     expect(existsSync(join(folder, 'nowhere'))).toBe(false)
+  })
+
+  it('reads beyond the first 4 GB of a file', () => {
+    const large = 5 * 2 ** 30
+    const json = JSON.stringify({
+      large: { dtype: 'U8', shape: [large], data_offsets: [0, large] },
+      last: { dtype: 'F32', shape: [2], data_offsets: [large, large + 8] },
+    }).padEnd(256)
+    const file = join(folder, 'large.safetensors')
+    const header = Buffer.alloc(264)
+    header.writeBigUInt64LE(256n)
+    header.write(json, 8)
+    // A file with a hole: it takes no room on the disk.
+    const descriptor = openSync(file, 'w')
+    writeSync(descriptor, header, 0, 264, 0)
+    writeSync(descriptor, new Uint8Array(Float32Array.of(1.5, -2).buffer), 0, 8, 264 + large)
+    closeSync(descriptor)
+    const checkpoint = openSafetensors(file)
+    expect([...checkpoint.read('last')]).toEqual([1.5, -2])
+    expect(checkpoint.info('large').byteLength).toBe(large)
+    checkpoint.close()
+    rmSync(file)
   })
 
   it('writes from memory that WebAssembly shares', async () => {
