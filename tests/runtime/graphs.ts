@@ -2,7 +2,7 @@
 
 import onnxProto from 'onnx-proto'
 import { ELEMENT_TYPE } from '../../src/runtime/ort-api.ts'
-import type { DType, TensorData } from '../../src/tensor/data.ts'
+import { type DType, type TensorData, tensorData } from '../../src/tensor/data.ts'
 
 const { onnx } = onnxProto
 
@@ -85,3 +85,23 @@ export function encodeGraph({ nodes, inputs, outputs, constants = {}, external =
     },
   }).finish()
 }
+
+/** One step of w ← w − ½ mean-square gradient of w x, and the loss before it. */
+export const trainingStep = encodeGraph({
+  nodes: [
+    { op: 'MatMul', inputs: ['w', 'x'], outputs: ['h'] },
+    { op: 'Mul', inputs: ['h', 'rate'], outputs: ['g'] },
+    { op: 'Sub', inputs: ['w', 'g'], outputs: ['next'] },
+    { op: 'Mul', inputs: ['h', 'h'], outputs: ['squares'] },
+    { op: 'ReduceMean', inputs: ['squares'], outputs: ['loss'] },
+  ],
+  inputs: [
+    { name: 'w', shape: [4, 4] },
+    { name: 'x', shape: [4, 4] },
+  ],
+  outputs: [
+    { name: 'next', shape: [4, 4] },
+    { name: 'loss', shape: [1, 1] },
+  ],
+  external: { rate: tensorData('float32', [1], [0.5]) },
+})

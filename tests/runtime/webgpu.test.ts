@@ -4,32 +4,13 @@ import { beforeAll, describe, expect, it } from 'vitest'
 import type { Backend, DeviceTensor } from '../../src/runtime/backend.ts'
 import { nodeBackend } from '../../src/runtime/ort-node.ts'
 import { type TensorData, tensorData } from '../../src/tensor/data.ts'
-import { encodeGraph } from './graphs.ts'
+import { trainingStep as step } from './graphs.ts'
 
 // Chromium's software adapter, where the machine has no GPU.
 const SWIFTSHADER = '/usr/lib/chromium/vk_swiftshader_icd.json'
 if (existsSync(SWIFTSHADER)) process.env.VK_ICD_FILENAMES ??= SWIFTSHADER
 process.env.XDG_RUNTIME_DIR ??= tmpdir()
 
-/** One step of w ← w − ½ mean-square gradient of w x, and the loss before it. */
-const step = encodeGraph({
-  nodes: [
-    { op: 'MatMul', inputs: ['w', 'x'], outputs: ['h'] },
-    { op: 'Mul', inputs: ['h', 'rate'], outputs: ['g'] },
-    { op: 'Sub', inputs: ['w', 'g'], outputs: ['next'] },
-    { op: 'Mul', inputs: ['h', 'h'], outputs: ['squares'] },
-    { op: 'ReduceMean', inputs: ['squares'], outputs: ['loss'] },
-  ],
-  inputs: [
-    { name: 'w', shape: [4, 4] },
-    { name: 'x', shape: [4, 4] },
-  ],
-  outputs: [
-    { name: 'next', shape: [4, 4] },
-    { name: 'loss', shape: [1, 1] },
-  ],
-  external: { rate: tensorData('float32', [1], [0.5]) },
-})
 const initializers = new Map([['rate', tensorData('float32', [1], [0.5])]])
 const eye = tensorData('float32', [4, 4], [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1])
 const ones = () => tensorData('float32', [4, 4], new Float32Array(16).fill(1))
