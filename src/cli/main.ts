@@ -3,6 +3,7 @@ import { convertCommand } from './convert.ts'
 import { forwardCommand, gradCommand } from './forward.ts'
 import { serveCommand } from './serve.ts'
 import { tokenizeCommand } from './tokenize.ts'
+import { trainCommand } from './train.ts'
 
 const program = new Command('jackdaw')
   .description('The whole ChatGPT stack, paper by paper: train, align, run and serve language models.')
@@ -10,6 +11,7 @@ const program = new Command('jackdaw')
   .addCommand(convertCommand())
   .addCommand(forwardCommand())
   .addCommand(gradCommand())
+  .addCommand(trainCommand())
   .addCommand(serveCommand())
   .addCommand(tokenizeCommand())
 

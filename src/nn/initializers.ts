@@ -1,9 +1,13 @@
-/** How a parameter gets its first values: `draw` gives standard normal numbers, one after the other. */
-export type Initializer = (
-  values: Float32Array,
-  shape: readonly number[],
-  draw: { normal(): number; uniform(): number },
-) => void
+/** Fills arrays with random numbers. */
+export interface RandomFill {
+  /** Standard normal. */
+  normal(values: Float32Array): void
+  /** In [0, 1). */
+  uniform(values: Float32Array): void
+}
+
+/** Gives a parameter its first values. */
+export type Initializer = (values: Float32Array, shape: readonly number[], random: RandomFill) => void
 
 export const constantInit =
   (value: number): Initializer =>
@@ -16,25 +20,27 @@ export const ones = constantInit(1)
 
 export const normal =
   (std: number, mean = 0): Initializer =>
-  (values, _shape, { normal }) => {
-    for (let i = 0; i < values.length; i++) values[i] = mean + std * normal()
+  (values, _shape, random) => {
+    random.normal(values)
+    for (let i = 0; i < values.length; i++) values[i] = mean + std * values[i]
   }
 
 /** Evenly from [−bound, bound). */
 export const uniform =
   (bound: number): Initializer =>
-  (values, _shape, { uniform }) => {
-    for (let i = 0; i < values.length; i++) values[i] = bound * (2 * uniform() - 1)
+  (values, _shape, random) => {
+    random.uniform(values)
+    for (let i = 0; i < values.length; i++) values[i] = bound * (2 * values[i] - 1)
   }
 
 /** N(0, 2 / fanOut) for a convolution [out, in, height, width] (He et al., 2015, arXiv 1502.01852). */
-export const kaimingFanOut: Initializer = (values, shape, draw) => {
+export const kaimingFanOut: Initializer = (values, shape, random) => {
   const fanOut = shape[0] * shape.slice(2).reduce((a, b) => a * b, 1)
-  normal(Math.sqrt(2 / fanOut))(values, shape, draw)
+  normal(Math.sqrt(2 / fanOut))(values, shape, random)
 }
 
 /** U(−1/√fanIn, 1/√fanIn): what PyTorch gives linear layers and convolutions, [out, in, ...]. */
-export const fanInUniform: Initializer = (values, shape, draw) => {
+export const fanInUniform: Initializer = (values, shape, random) => {
   const fanIn = shape.slice(1).reduce((a, b) => a * b, 1)
-  uniform(1 / Math.sqrt(fanIn))(values, shape, draw)
+  uniform(1 / Math.sqrt(fanIn))(values, shape, random)
 }

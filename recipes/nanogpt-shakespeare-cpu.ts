@@ -1,0 +1,86 @@
+/**
+ * nanoGPT's setting for a CPU on tinyshakespeare (character level): 4 layers, 4 heads, width 128, context 64, batch 12,
+ * 2,000 steps, no dropout. Its published validation loss is 1.88.
+ *
+ *     jackdaw train nanogpt-shakespeare-cpu --set data=tinyshakespeare.txt --out runs/shakespeare
+ */
+
+import { existsSync, readFileSync } from 'node:fs'
+import { charTokenizerJson } from '../src/data/char-tokenizer.ts'
+import { RandomWindows, SequentialWindows } from '../src/data/loader.ts'
+import { TokenDataset } from '../src/data/token-dataset.ts'
+import { GPT2 } from '../src/models/gpt2.ts'
+import { tokenizerFromJson } from '../src/text/tokenizer.ts'
+import { languageModelInputs, nextTokenObjective } from '../src/train/pretrain.ts'
+import { defineRecipe, meanLoss } from '../src/train/recipe.ts'
+import { cosineSchedule } from '../src/train/schedule.ts'
+
+export default defineRecipe({
+  name: 'nanogpt-shakespeare-cpu',
+  description: "nanoGPT's CPU setting on a text file, character by character: 0.8M parameters, minutes",
+  settings: {
+    data: '',
+    steps: 2000,
+    seed: 1337,
+    evalEvery: 250,
+    checkpointEvery: 500,
+    nLayers: 4,
+    nHeads: 4,
+    dModel: 128,
+    seq: 64,
+    batch: 12,
+    learningRate: 1e-3,
+    minLearningRate: 1e-4,
+    warmupSteps: 100,
+    weightDecay: 0.1,
+    beta2: 0.99,
+  },
+  async prepare(settings) {
+    if (!existsSync(settings.data)) {
+      throw new Error(`--set data=FILE: a text file to learn, such as tinyshakespeare.txt; got '${settings.data}'`)
+    }
+    const text = readFileSync(settings.data, 'utf8')
+    const tokenizerJson = charTokenizerJson(text)
+    const tokens = TokenDataset.fromText(tokenizerFromJson(tokenizerJson), text)
+    const { train, validation } = tokens.split(0.9)
+    const shape = { batch: settings.batch, seq: settings.seq }
+    const loader = new RandomWindows(train, shape, settings.seed)
+    const scoring = new SequentialWindows(validation, { batch: 64, seq: settings.seq })
+    const model = new GPT2({
+      vocabSize: tokens.vocabSize,
+      maxPositions: settings.seq,
+      dModel: settings.dModel,
+      nLayers: settings.nLayers,
+      nHeads: settings.nHeads,
+      activation: 'gelu',
+      embeddingDropout: 0,
+      attentionDropout: 0,
+      residualDropout: 0,
+    })
+    return {
+      model,
+      trainer: {
+        objective: nextTokenObjective(model),
+        inputs: languageModelInputs(settings.batch, settings.seq),
+        learningRate: cosineSchedule(settings.learningRate, {
+          steps: settings.steps,
+          warmupSteps: settings.warmupSteps,
+          minimum: settings.minLearningRate,
+        }),
+        beta2: settings.beta2,
+        weightDecay: settings.weightDecay,
+      },
+      batches: (step) => ({ ...loader.batchAt(step) }),
+      tokensPerStep: settings.batch * settings.seq,
+      async evaluate(trainer) {
+        const evaluator = await trainer.evaluator(languageModelInputs(64, settings.seq))
+        try {
+          return { valLoss: await meanLoss(evaluator, scoring, [64, settings.seq]) }
+        } finally {
+          evaluator.release()
+        }
+      },
+      files: { 'tokenizer.json': JSON.stringify(tokenizerJson) },
+    }
+  },
+})

@@ -1,0 +1,92 @@
+import type { Model } from '../nn/model.ts'
+import type { Batch, Evaluator, Trainer, TrainerOptions } from './trainer.ts'
+
+/** A recipe is one file that tells a whole training run: what it reads, what it trains, how it is judged. */
+
+export type Setting = string | number | boolean
+
+/** What every recipe lets its user set. */
+export interface CommonSettings {
+  /** Where the data is. */
+  data: string
+  steps: number
+  seed: number
+  /** Steps between evaluations; 0 for none. */
+  evalEvery: number
+  /** Steps between checkpoints; 0 for none but the last. */
+  checkpointEvery: number
+}
+
+/** A run, ready to start. */
+export interface TrainingRun {
+  readonly model: Model
+  readonly trainer: Omit<TrainerOptions, 'seed' | 'provider'>
+  /** The micro-batches of step `step`: a pure function of the step, so that a resumed run sees what it would have seen. */
+  batches(step: number): Batch | readonly Batch[]
+  readonly tokensPerStep: number
+  /** Scores to watch, the validation loss first. */
+  evaluate?(trainer: Trainer): Promise<Readonly<Record<string, number>>>
+  /** Files that belong to the model beside its weights: `tokenizer.json`, … */
+  readonly files: Readonly<Record<string, string>>
+  /** Save the averaged parameters. Default false. */
+  readonly saveAveraged?: boolean
+}
+
+export interface Recipe<Settings extends CommonSettings = CommonSettings> {
+  readonly name: string
+  readonly description: string
+  /** Every setting with its default: what `--set key=value` may change. */
+  readonly settings: Settings
+  prepare(settings: Settings, say: (message: string) => void): Promise<TrainingRun>
+}
+
+/** For the types: `export default defineRecipe({ … })`. */
+export const defineRecipe = <Settings extends CommonSettings>(recipe: Recipe<Settings>): Recipe<Settings> => recipe
+
+/**
+ * Settings with `key=value` pairs applied, each read as its default's type.
+ *
+ * @throws Error that lists the recipe's settings, where a key is not among them or a value is not of the type
+ */
+export function applySettings<Settings extends CommonSettings>(defaults: Settings, pairs: readonly string[]): Settings {
+  const settings: Record<string, Setting> = { ...(defaults as unknown as Record<string, Setting>) }
+  for (const pair of pairs) {
+    const equals = pair.indexOf('=')
+    const [key, text] = [pair.slice(0, Math.max(equals, 0)), pair.slice(equals + 1)]
+    if (!Object.hasOwn(settings, key)) {
+      throw new Error(`--set ${pair}: write key=value with one of the keys ${Object.keys(settings).join(', ')}`)
+    }
+    settings[key] = readSetting(pair, text, settings[key])
+  }
+  return settings as unknown as Settings
+}
+
+function readSetting(pair: string, text: string, example: Setting): Setting {
+  if (typeof example === 'string') return text
+  if (typeof example === 'boolean') {
+    if (text === 'true' || text === 'false') return text === 'true'
+    throw new Error(`--set ${pair}: the value must be true or false`)
+  }
+  const value = Number(text)
+  if (text.trim() === '' || !Number.isFinite(value)) throw new Error(`--set ${pair}: the value must be a number`)
+  return value
+}
+
+/** Mean loss over a whole split: each batch counts by the labels it has. */
+export async function meanLoss(
+  evaluator: Evaluator,
+  batches: Iterable<{ inputIds: Int32Array; labels: Int32Array }>,
+  shape: readonly number[],
+): Promise<number> {
+  let [sum, count] = [0, 0]
+  for (const { inputIds, labels } of batches) {
+    const valid = labels.reduce((n, label) => n + (label >= 0 ? 1 : 0), 0)
+    const { loss } = await evaluator.run({
+      inputIds: { dtype: 'int32', shape, data: inputIds },
+      labels: { dtype: 'int32', shape, data: labels },
+    })
+    sum += loss * valid
+    count += valid
+  }
+  return sum / count
+}
