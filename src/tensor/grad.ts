@@ -1,5 +1,5 @@
-import { showShape } from './dim.ts'
-import { type OpNode, scalar, type Tensor } from './graph.ts'
+import { sameShape, showShape } from './dim.ts'
+import { constantValue, type OpNode, scalar, type Tensor } from './graph.ts'
 import { recompute } from './ops/custom.ts'
 import { addGradients } from './ops/index.ts'
 import { broadcastTo, zerosLike } from './ops/shape.ts'
@@ -16,6 +16,12 @@ export function grad(output: Tensor, wrt: readonly Tensor[], seed?: Tensor): Ten
   if (!seed && output.rank !== 0) {
     throw new RangeError(`grad: the output must be a scalar, got ${showShape(output.shape)}; sum it, or give a seed`)
   }
+  if (seed && (seed.dtype !== 'float32' || !sameShape(seed.shape, output.shape))) {
+    throw new RangeError(
+      `grad: the seed must be float32 ${showShape(output.shape)} like the output, got ${seed.dtype} ${showShape(seed.shape)}`,
+    )
+  }
+  if (wrt.some(constantValue)) throw new RangeError('grad: a constant has no gradient; make it an input')
   const reaches = reachability(wrt)
   const targets = new Set(wrt)
   const pending = new Map<OpNode, (Tensor | undefined)[]>()
