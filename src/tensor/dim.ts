@@ -37,7 +37,12 @@ export class SymbolicDim {
 }
 
 /** A dimension known only when the graph runs. */
-export const symbol = (name: string): Dim => new SymbolicDim([{ coefficient: 1, factors: [name] }], new Map())
+export function symbol(name: string): Dim {
+  if (!/^[A-Za-z_]\w*$/.test(name)) {
+    throw new RangeError(`symbol: '${name}' is not a name: letters, digits and _ only, not first a digit`)
+  }
+  return new SymbolicDim([{ coefficient: 1, factors: [name] }], new Map())
+}
 
 const termsOf = (dim: Dim): readonly Term[] =>
   typeof dim === 'number' ? [{ coefficient: dim, factors: [] }] : dim.terms
@@ -54,9 +59,10 @@ function collect(terms: readonly Term[], quotients: ReadonlyMap<string, Quotient
   const kept = [...sums].filter(([, term]) => term.coefficient !== 0).sort(([a], [b]) => (a < b ? 1 : -1))
   if (kept.length === 0) return 0
   if (kept.length === 1 && kept[0][1].factors.length === 0) return kept[0][1].coefficient
+  const used = new Set(kept.flatMap(([, term]) => term.factors))
   return new SymbolicDim(
     kept.map(([, term]) => term),
-    quotients,
+    new Map([...quotients].filter(([name]) => used.has(name))),
   )
 }
 
@@ -78,19 +84,24 @@ export const mulDims = (a: Dim, b: Dim): Dim =>
 
 export const subDims = (a: Dim, b: Dim): Dim => addDims(a, mulDims(b, -1))
 
-/** ⌊dim / divisor⌋; exact where every coefficient divides. */
+/** ⌊dim / divisor⌋: whole multiples of the divisor are taken out, so that equal sizes look equal. */
 export function floorDivDim(dim: Dim, divisor: number): Dim {
   if (divisor === 1) return dim
   if (typeof dim === 'number') return Math.floor(dim / divisor)
-  if (dim.terms.every((term) => term.coefficient % divisor === 0)) {
-    return new SymbolicDim(
-      dim.terms.map((term) => ({ ...term, coefficient: term.coefficient / divisor })),
+  const scaled = (coefficientOf: (term: Term) => number): Dim =>
+    collect(
+      dim.terms.map((term) => ({ ...term, coefficient: coefficientOf(term) })),
       dim.quotients,
     )
-  }
-  const name = `floor((${dim})/${divisor})`
-  const quotients = new Map(dim.quotients).set(name, { numerator: dim, denominator: divisor })
-  return new SymbolicDim([{ coefficient: 1, factors: [name] }], quotients)
+  // The constant gives up every multiple (what is left of it is not negative), other terms give all or nothing.
+  const whole = ({ coefficient, factors }: Term): number =>
+    factors.length === 0 || coefficient % divisor === 0 ? Math.floor(coefficient / divisor) : 0
+  const outside = scaled(whole)
+  const inside = scaled((term) => term.coefficient - divisor * whole(term))
+  if (typeof inside === 'number') return outside
+  const name = `floor((${inside})/${divisor})`
+  const quotients = new Map(inside.quotients).set(name, { numerator: inside, denominator: divisor })
+  return addDims(outside, new SymbolicDim([{ coefficient: 1, factors: [name] }], quotients))
 }
 
 /**
