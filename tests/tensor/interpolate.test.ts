@@ -1,5 +1,5 @@
-import fc from 'fast-check'
 import { readFileSync } from 'node:fs'
+import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { jit } from '../../src/runtime/compile.ts'
 import { type InterpolationMode, input, interpolate, symbol, tensorData } from '../../src/tensor/index.ts'
@@ -21,7 +21,10 @@ function resize(x: Nd, axis: number, to: number, step: number, mode: Interpolati
   const from = x.shape[axis]
   const shape = x.shape.map((dim, i) => (i === axis ? to : dim))
   const at = (index: readonly number[], position: number) =>
-    get(x, index.map((i, k) => (k === axis ? Math.min(Math.max(position, 0), from - 1) : i)))
+    get(
+      x,
+      index.map((i, k) => (k === axis ? Math.min(Math.max(position, 0), from - 1) : i)),
+    )
   return nd(shape, (index) => {
     const i = index[axis]
     if (mode === 'nearest') return at(index, Math.floor(i * step + 1e-9))
@@ -80,14 +83,21 @@ describe('interpolate', () => {
       fn: ({ x }) => ({ twice: interpolate(x, { scale: 2 }), wide: interpolate(x, { scale: [1, 3] }) }),
       reference: ({ x }) => {
         const repeat = (rows: number, columns: number) =>
-          nd([2, 3, 3 * rows, 4 * columns], ([b, c, i, j]) => get(x, [b, c, Math.floor(i / rows), Math.floor(j / columns)]))
+          nd([2, 3, 3 * rows, 4 * columns], ([b, c, i, j]) =>
+            get(x, [b, c, Math.floor(i / rows), Math.floor(j / columns)]),
+          )
         return { twice: repeat(2, 2), wide: repeat(1, 3) }
       },
     }))
 
   it('agrees with PyTorch', async () => {
-    const cases: { shape: number[]; x: number[]; options: Parameters<typeof interpolate>[1]; outShape: number[]; y: number[] }[] =
-      JSON.parse(readFileSync(new URL('./fixtures/interpolate.json', import.meta.url), 'utf8'))
+    const cases: {
+      shape: number[]
+      x: number[]
+      options: Parameters<typeof interpolate>[1]
+      outShape: number[]
+      y: number[]
+    }[] = JSON.parse(readFileSync(new URL('./fixtures/interpolate.json', import.meta.url), 'utf8'))
     for (const { shape, x, options, outShape, y } of cases) {
       const run = jit(({ x }) => ({ y: interpolate(x, options) }))
       const got = await run({ x: tensorData('float32', shape, x) })

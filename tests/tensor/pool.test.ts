@@ -53,7 +53,13 @@ const pair = (min: number, max: number): fc.Arbitrary<[number, number]> =>
   fc.tuple(fc.integer({ min, max }), fc.integer({ min, max }))
 
 const cases = fc
-  .record({ seed: seeds, batch: fc.integer({ min: 1, max: 2 }), picture: pair(2, 5), kernel: pair(1, 3), stride: pair(1, 3) })
+  .record({
+    seed: seeds,
+    batch: fc.integer({ min: 1, max: 2 }),
+    picture: pair(2, 5),
+    kernel: pair(1, 3),
+    stride: pair(1, 3),
+  })
   .chain((fixed) =>
     fc
       .tuple(...[0, 1, 0, 1].map((d) => fc.nat(fixed.kernel[d] - 1)))
@@ -85,7 +91,10 @@ describe('pooling', () => {
         inputs: { x: uniform([batch, 2, ...picture], seed) },
         fn: ({ x }) => {
           const options = { ...geometry, padding: sides(geometry.pads) }
-          return { withPadding: averagePool(x, options), without: averagePool(x, { ...options, countIncludePad: false }) }
+          return {
+            withPadding: averagePool(x, options),
+            without: averagePool(x, { ...options, countIncludePad: false }),
+          }
         },
         reference: ({ x }) => ({
           withPadding: pool(x, geometry, (values) => total(values) / (geometry.kernel[0] * geometry.kernel[1])),
