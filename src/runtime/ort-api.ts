@@ -151,12 +151,16 @@ function load() {
     const f = native(name, 'void*', args)
     return (...values: Args): void => check(f(...values))
   }
-  /** The same on a thread of libuv's pool, the event loop left free. */
+  /**
+   * The same on a thread of libuv's pool, the event loop left free. `keep` is what the arguments have the addresses of:
+   * nothing else need refer to it until the call is over.
+   */
   const callAsync = <Args extends unknown[]>(name: Name, args: string) => {
     const f = native(name, 'void*', args)
-    return (...values: Args): Promise<void> =>
+    return (keep: readonly unknown[], ...values: Args): Promise<void> =>
       new Promise((resolve, reject) => {
         f.async(...values, (error: unknown, status: unknown) => {
+          void keep
           try {
             if (error) throw error
             check(status)

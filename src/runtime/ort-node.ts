@@ -89,7 +89,8 @@ class NodeBackend implements Backend {
           for (const [i, name] of [...initializers.keys()].entries()) api.addInitializer(settings, name, values[i])
         }
       }
-      await api.createSession(env, addressOf(model), model.byteLength, settings, addressOf(out))
+      const keep = [model, initializers, out]
+      await api.createSession(keep, env, addressOf(model), model.byteLength, settings, addressOf(out))
     } catch (error) {
       const { message } = error as Error
       const advice = message.includes('WebGPU adapter') ? '; install a driver for the GPU, or run on the cpu' : ''
@@ -179,13 +180,14 @@ class NodeSession implements Session {
       })
       const call = async (runOptions: Pointer | null): Promise<Pointer[]> => {
         if (onDevice.length > 0 && this.provider !== 'cpu') {
-          return this.#runOnDevice(pointer, runOptions, inputs, outputs, new Set(onDevice))
+          return this.#runOnDevice(pointer, runOptions, feeds, inputs, outputs, new Set(onDevice))
         }
         const [inputNames, outputNames] = [this.#cNames(this.inputNames), this.#cNames(outputs)]
         const [inputValues, outputValues] = [pointerArray(inputs), new BigUint64Array(outputs.length)]
         const [i, o] = [addressOf(inputValues), addressOf(outputValues)]
         const [iNames, oNames] = [addressOf(inputNames), addressOf(outputNames)]
-        await api.run(pointer, runOptions, iNames, i, inputs.length, oNames, outputs.length, o)
+        const keep = [feeds, inputNames, outputNames, inputValues, outputValues]
+        await api.run(keep, pointer, runOptions, iNames, i, inputs.length, oNames, outputs.length, o)
         return [...outputValues]
       }
       try {
@@ -246,6 +248,7 @@ class NodeSession implements Session {
   async #runOnDevice(
     session: Pointer,
     runOptions: Pointer | null,
+    feeds: Feeds,
     inputs: readonly Pointer[],
     outputs: readonly string[],
     onDevice: ReadonlySet<string>,
@@ -257,7 +260,7 @@ class NodeSession implements Session {
       for (const name of outputs) {
         api.bindOutputToDevice(binding, name, onDevice.has(name) ? this.#deviceMemory() : cpuMemory)
       }
-      await api.runWithBinding(session, runOptions, binding)
+      await api.runWithBinding([feeds], session, runOptions, binding)
       const [list, count] = [new BigUint64Array(1), new BigUint64Array(1)]
       api.boundOutputValues(binding, allocator, addressOf(list), addressOf(count))
       const values = [...new BigUint64Array(viewOf(list[0], outputs.length * 8))]
@@ -411,8 +414,8 @@ class NodeBinding implements Binding {
   run({ signal }: RunOptions = {}): Promise<void> {
     return this.#session
       .use(({ pointer }) =>
-        this.#native.use(({ args }) =>
-          cancellable(this.#api, signal, (runOptions) => this.#api.run(pointer, runOptions, ...args)),
+        this.#native.use(({ args, keep }) =>
+          cancellable(this.#api, signal, (runOptions) => this.#api.run([keep], pointer, runOptions, ...args)),
         ),
       )
       .then(() => signal?.throwIfAborted())

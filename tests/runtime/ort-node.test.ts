@@ -100,6 +100,23 @@ describe('run', () => {
     }
   })
 
+  it('keeps alive what a run in flight reads, and nobody else refers to', async () => {
+    const session = await backend.createSession(chain(30, 512))
+    const start = (value: number) =>
+      session.run({ x: tensorData('float32', [512, 512], new Float32Array(512 * 512).fill(value)) })
+    const runs = [1, 2, 3, 4].map(start)
+    const litter: Float32Array[] = []
+    for (let i = 0; i < 20; i++) {
+      collectGarbage()
+      litter.push(new Float32Array(512 * 512).fill(1e9))
+      await new Promise((resolve) => setTimeout(resolve, 1))
+    }
+    for (const [i, { y }] of (await Promise.all(runs)).entries()) {
+      expect((y as TensorData).data[0]).toBeCloseTo(i + 1, 2)
+    }
+    expect(litter).toHaveLength(20)
+  })
+
   it('leaves the event loop free', async () => {
     const session = await backend.createSession(chain(60, 512))
     let ticks = 0
