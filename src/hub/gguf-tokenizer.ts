@@ -12,9 +12,9 @@ const tokenizerSchema = z.object({
   added_tokens: z
     .array(z.object({ id: z.number().int().nonnegative().max(1e7), content: z.string(), special: z.boolean() }))
     .default([]),
-  normalizer: z.unknown(),
-  pre_tokenizer: z.unknown(),
-  post_processor: z.unknown(),
+  normalizer: z.unknown().optional(),
+  pre_tokenizer: z.unknown().optional(),
+  post_processor: z.unknown().optional(),
 })
 
 // Token types as GGUF numbers them.
