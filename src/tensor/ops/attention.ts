@@ -19,6 +19,7 @@ const rotaryOp: Op<RotaryAttributes> = {
     if (
       !fits ||
       positionIds.rank !== 2 ||
+      !sameDim(positionIds.shape[0], x.shape[0]) ||
       !sameDim(positionIds.shape[1], x.shape[2]) ||
       `${cos.shape}` !== `${sin.shape}`
     ) {
@@ -98,6 +99,9 @@ const cachedAttentionOp: Op<CachedAttentionAttributes> = {
     }
     return e.many('GroupQueryAttention', ordered, attributes, { domain: MICROSOFT, outputs: 3 })
   },
+  grad: () => {
+    throw new Error('cachedAttention: no gradient flows through a cache; call attention without one to train')
+  },
 }
 
 export interface CachedAttentionInputs {
@@ -128,7 +132,7 @@ export interface CachedAttentionInputs {
  */
 export function cachedAttention(
   tensors: CachedAttentionInputs,
-  options: { nHeads: number; nKvHeads: number; scale: number; window?: number },
+  { nHeads, nKvHeads, scale, window = 0 }: { nHeads: number; nKvHeads: number; scale: number; window?: number },
 ): { output: Tensor; presentKey: Tensor; presentValue: Tensor } {
   const given = INPUT_ORDER.flatMap((name) => {
     const tensor = tensors[name as keyof CachedAttentionInputs]
@@ -137,7 +141,7 @@ export function cachedAttention(
   const [output, presentKey, presentValue] = applyMany(
     cachedAttentionOp,
     given.map(([, tensor]) => tensor),
-    { window: 0, ...options, inputs: given.map(([name]) => name) },
+    { nHeads, nKvHeads, scale, window, inputs: given.map(([name]) => name) },
   )
   return { output, presentKey, presentValue }
 }
