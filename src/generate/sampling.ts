@@ -23,7 +23,8 @@ export function applyPenalties(logits: Float32Array, options: SamplingOptions, c
   const { repetitionPenalty = 1, presencePenalty = 0, frequencyPenalty = 0, logitBias } = options
   if (repetitionPenalty !== 1) {
     // CTRL (Keskar et al., 2019, arXiv 1909.05858, §4.1), on either side of zero as everyone applies it.
-    for (const id of counts.seen) logits[id] = logits[id] > 0 ? logits[id] / repetitionPenalty : logits[id] * repetitionPenalty
+    for (const id of counts.seen)
+      logits[id] = logits[id] > 0 ? logits[id] / repetitionPenalty : logits[id] * repetitionPenalty
   }
   if (presencePenalty !== 0 || frequencyPenalty !== 0) {
     for (const [id, count] of counts.generated) logits[id] -= presencePenalty + frequencyPenalty * count
@@ -89,7 +90,10 @@ export function sample(logits: Float32Array, options: SamplingOptions, draws: Dr
   for (let id = 0; id < logits.length; id++) if (logits[id] >= floor) candidates.push(id)
   const truncates = (topK > 0 && topK < candidates.length) || topP < 1
   if (truncates) {
-    candidates = topK > 0 && topK < 256 ? largestIds(logits, topK).filter((id) => logits[id] >= floor) : candidates.sort((a, b) => logits[b] - logits[a] || a - b)
+    candidates =
+      topK > 0 && topK < 256
+        ? largestIds(logits, topK).filter((id) => logits[id] >= floor)
+        : candidates.sort((a, b) => logits[b] - logits[a] || a - b)
     if (topK > 0) candidates = candidates.slice(0, topK)
   }
   const weights = candidates.map((id) => Math.exp((logits[id] - largest) / temperature))

@@ -1,0 +1,229 @@
+import { KvCache } from '../nn/kv-cache.ts'
+import type { CausalLm } from '../nn/model.ts'
+import { Scope } from '../nn/scope.ts'
+import type { Binding, Provider } from '../runtime/backend.ts'
+import { type Compiled, compile, shapeOf } from '../runtime/compile.ts'
+import { isQuantized } from '../runtime/lower.ts'
+import { input, type QuantizedWeight, sizeOf, type TensorData } from '../tensor/index.ts'
+
+export type Weights = ReadonlyMap<string, TensorData | QuantizedWeight>
+
+export interface DecoderOptions {
+  /** Sequences that can be in the cache at once. Default 1. */
+  slots?: number
+  /** Tokens a sequence may have; at most the model's positions, which is the default. */
+  capacity?: number
+  /**
+   * `constants` compiles the weights in, pre-packed: fastest. `inputs` reads them at every step from where they lie, so
+   * a model in training generates with its current values. Default `constants`.
+   */
+  weightsAs?: 'constants' | 'inputs'
+  provider?: Provider
+}
+
+/** Shape of one layer's keys, or values, for one sequence: [nKvHeads, capacity, headDim]. */
+interface CacheLayer {
+  readonly name: string
+  readonly heads: number
+  readonly headDim: number
+  readonly data: Float32Array
+}
+
+/**
+ * A causal model compiled for decoding: one graph that takes new tokens, keeps their keys and values in a cache of
+ * `slots` sequences, and answers with the logits after the last of them. It serves prompts (many tokens of one
+ * sequence) and decoding (one token of the first n sequences) alike, in place, without copies.
+ */
+export class CachedDecoder {
+  private readonly bindings = new Map<number, DecodeCall>()
+
+  private constructor(
+    private readonly compiled: Compiled,
+    private readonly weightFeeds: Readonly<Record<string, TensorData>>,
+    private readonly layers: readonly CacheLayer[],
+    readonly vocabSize: number,
+    readonly slots: number,
+    readonly capacity: number,
+  ) {}
+
+  static async create(model: CausalLm, weights: Weights, options: DecoderOptions = {}): Promise<CachedDecoder> {
+    const { slots = 1, weightsAs = 'constants', provider } = options
+    const capacity = Math.min(options.capacity ?? model.maxPositions, model.maxPositions)
+    const scope = Scope.root()
+    const inputIds = input('inputIds', shapeOf(['batch', 'seq']), 'int32')
+    const cache = new KvCache(inputIds.shape[0], inputIds.shape[1])
+    const logitsAt = input('logitsAt', shapeOf(['batch']), 'int32')
+    const { logits } = model.forward(scope, { inputIds }, { cache, logitsAt })
+    const parameters = [...scope.parameters.values()]
+    const weightOf = (name: string): TensorData | QuantizedWeight => {
+      const value = weights.get(name)
+      if (!value) throw new Error(`the weights lack parameter ${name}`)
+      return value
+    }
+    const pasts = cache.entries.flatMap(({ pastKey, pastValue }) => [pastKey, pastValue])
+    const outputs = Object.fromEntries([
+      ['logits', logits],
+      ...cache.entries.flatMap(({ presentKey, presentValue }, i) => [
+        [`present.${i}.key`, presentKey],
+        [`present.${i}.value`, presentValue],
+      ]),
+    ])
+    const leaves = [inputIds, logitsAt, ...cache.inputs, ...pasts]
+    const asInputs = weightsAs === 'inputs'
+    const compiled = await compile(
+      asInputs
+        ? { inputs: [...leaves, ...parameters.map(({ tensor }) => tensor)], outputs }
+        : { inputs: leaves, outputs, weights: new Map(parameters.map(({ name, tensor }) => [tensor, weightOf(name)])) },
+      { on: provider },
+    )
+    const weightFeeds = asInputs
+      ? Object.fromEntries(parameters.map(({ name }) => [name, plain(name, weightOf(name))]))
+      : {}
+    const layers = pasts.map((past): CacheLayer => {
+      const [, heads, , headDim] = past.shape as [unknown, number, unknown, number]
+      const { name } = past.node.attributes as { name: string }
+      // Zero pages are given by the system when they are first written, so room for long contexts costs nothing unused.
+      return { name, heads, headDim, data: new Float32Array(slots * heads * capacity * headDim) }
+    })
+    return new CachedDecoder(compiled, weightFeeds, layers, model.vocabSize, slots, capacity)
+  }
+
+  /**
+   * Runs new tokens of one sequence, after `past` tokens that are in its slot already.
+   *
+   * @returns logits after the last token: [vocabSize], overwritten by the next call
+   */
+  async prefill(slot: number, ids: readonly number[], past: number, signal?: AbortSignal): Promise<Float32Array> {
+    const total = past + ids.length
+    if (ids.length === 0 || total > this.capacity) {
+      throw new RangeError(`prefill: ${past} + ${ids.length} tokens do not fit a cache of ${this.capacity}`)
+    }
+    const call = this.bind(slot, 1, ids.length)
+    try {
+      call.inputIds.set(ids)
+      call.pastLengths[0] = past
+      call.totalLength[0] = total
+      call.logitsAt[0] = ids.length - 1
+      await call.binding.run({ signal })
+      return call.logits
+    } finally {
+      call.binding.release()
+    }
+  }
+
+  /**
+   * One new token for each of the first `ids.length` slots.
+   *
+   * @param pastLengths - tokens in each slot before this one
+   * @returns logits [ids.length, vocabSize], overwritten by the next call
+   */
+  async decode(ids: readonly number[], pastLengths: readonly number[]): Promise<Float32Array> {
+    const batch = ids.length
+    let call = this.bindings.get(batch)
+    if (!call) {
+      call = this.bind(0, batch, 1)
+      this.bindings.set(batch, call)
+    }
+    call.inputIds.set(ids)
+    call.pastLengths.set(pastLengths)
+    call.totalLength[0] = Math.max(...pastLengths) + 1
+    if (call.totalLength[0] > this.capacity)
+      throw new RangeError(`decode: the cache of ${this.capacity} tokens is full`)
+    await call.binding.run()
+    return call.logits
+  }
+
+  /** Copies the first `length` tokens' keys and values from one slot to another. */
+  copySlot(from: number, to: number, length: number): void {
+    if (from === to) return
+    for (const { heads, headDim, data } of this.layers) {
+      const head = this.capacity * headDim
+      for (let h = 0; h < heads; h++) {
+        const source = (from * heads + h) * head
+        data.copyWithin((to * heads + h) * head, source, source + length * headDim)
+      }
+    }
+  }
+
+  /** Exchanges two slots, of which the first `length` tokens matter. */
+  swapSlots(a: number, b: number, length: number): void {
+    if (a === b) return
+    for (const { heads, headDim, data } of this.layers) {
+      const head = this.capacity * headDim
+      for (let h = 0; h < heads; h++) {
+        const [startA, startB] = [(a * heads + h) * head, (b * heads + h) * head]
+        const held = data.slice(startA, startA + length * headDim)
+        data.copyWithin(startA, startB, startB + length * headDim)
+        data.set(held, startB)
+      }
+    }
+  }
+
+  /** Puts sequences in a new order: slot i continues what slot `order[i]` held. */
+  reorderSlots(order: readonly number[], length: number): void {
+    if (order.every((from, to) => from === to)) return
+    for (const { heads, headDim, data } of this.layers) {
+      const head = this.capacity * headDim
+      for (let h = 0; h < heads; h++) {
+        const rows = order.map((from) => {
+          const start = (from * heads + h) * head
+          return data.slice(start, start + length * headDim)
+        })
+        for (const [to, row] of rows.entries()) data.set(row, (to * heads + h) * head)
+      }
+    }
+  }
+
+  private bind(firstSlot: number, batch: number, seq: number): DecodeCall {
+    const inputIds = new Int32Array(batch * seq)
+    const pastLengths = new Int32Array(batch)
+    const totalLength = new Int32Array(1)
+    const logitsAt = new Int32Array(batch)
+    const logits = new Float32Array(batch * this.vocabSize)
+    const caches = this.layers.map(({ heads, headDim, data }): TensorData => {
+      const shape = [batch, heads, this.capacity, headDim]
+      const start = firstSlot * heads * this.capacity * headDim
+      return { dtype: 'float32', shape, data: data.subarray(start, start + sizeOf(shape)) }
+    })
+    const int32 = (shape: number[], data: Int32Array): TensorData => ({ dtype: 'int32', shape, data })
+    const inputs = {
+      inputIds: int32([batch, seq], inputIds),
+      logitsAt: int32([batch], logitsAt),
+      pastLengths: int32([batch], pastLengths),
+      totalLength: int32([1], totalLength),
+      ...Object.fromEntries(this.layers.map(({ name }, i) => [name, caches[i]])),
+      ...this.weightFeeds,
+    }
+    const outputs = {
+      logits: { dtype: 'float32' as const, shape: [batch, this.vocabSize], data: logits },
+      ...Object.fromEntries(this.layers.map(({ name }, i) => [name.replace('past', 'present'), caches[i]])),
+    }
+    const binding = this.compiled.bind(inputs, outputs)
+    return { binding, inputIds, pastLengths, totalLength, logitsAt, logits }
+  }
+
+  /** The decoding graph as an ONNX model. */
+  toOnnx(): Uint8Array {
+    return this.compiled.toOnnx()
+  }
+
+  release(): void {
+    for (const { binding } of this.bindings.values()) binding.release()
+    this.bindings.clear()
+    this.compiled.release()
+  }
+}
+
+interface DecodeCall {
+  readonly binding: Binding
+  readonly inputIds: Int32Array
+  readonly pastLengths: Int32Array
+  readonly totalLength: Int32Array
+  readonly logitsAt: Int32Array
+  readonly logits: Float32Array
+}
+
+function plain(name: string, value: TensorData | QuantizedWeight): TensorData {
+  if (isQuantized(value)) throw new Error(`parameter ${name} is quantised: weights that are inputs must be fp32`)
+  return value
+}

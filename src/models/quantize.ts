@@ -1,0 +1,116 @@
+import type { ParameterSpec } from '../nn/scope.ts'
+import type { OpNode, QuantizedWeight, Tensor, TensorData } from '../tensor/index.ts'
+
+/** Weights in blocks of small integers, for inference. */
+
+/** Values that share a scale. */
+const BLOCK_SIZE = 32
+
+export type Quantization = 'q4' | 'q8'
+
+/** How a weight is used decides how it may be stored: [out, in] rows for products, rows for look-ups. */
+interface Use {
+  /** Stored [in, out]: to be turned before it is cut into blocks along `in`. */
+  readonly inFirst: boolean
+}
+
+/**
+ * The parameters of a traced graph that may be quantised: matrices that are only multiplied with or looked up in.
+ *
+ * @param outputs - of the traced model
+ */
+function quantizable(outputs: readonly Tensor[], parameters: Iterable<ParameterSpec>): Map<string, Use> {
+  const byNode = new Map([...parameters].map((spec) => [spec.tensor.node, spec]))
+  const uses = new Map<string, Use | 'other'>()
+  const seen = new Set<OpNode>()
+  const stack = outputs.map((tensor) => tensor.node)
+  while (stack.length > 0) {
+    const node = stack.pop() as OpNode
+    if (seen.has(node)) continue
+    seen.add(node)
+    node.inputs.forEach((tensor, position) => {
+      stack.push(tensor.node)
+      const spec = byNode.get(tensor.node)
+      if (!spec) return
+      const use = usage(node, position)
+      const before = uses.get(spec.name)
+      const clash = before && (before === 'other' || use === 'other' || before.inFirst !== use.inFirst)
+      uses.set(spec.name, clash ? 'other' : use)
+    })
+  }
+  const result = new Map<string, Use>()
+  for (const { name, shape } of byNode.values()) {
+    const use = uses.get(name)
+    if (!use || use === 'other' || shape.length !== 2) continue
+    if (shape[use.inFirst ? 0 : 1] % BLOCK_SIZE === 0) result.set(name, use)
+  }
+  return result
+}
+
+function usage(node: OpNode, position: number): Use | 'other' {
+  if (node.op.name === 'linear' && position === 1) return { inFirst: (node.attributes as { inFirst: boolean }).inFirst }
+  const isLookup = node.op.name === 'gather' && position === 0 && (node.attributes as { axis: number }).axis === 0
+  return isLookup ? { inFirst: false } : 'other'
+}
+
+/** All weights of a model, the quantisable ones in blocks. */
+export function quantizeWeights(
+  weights: ReadonlyMap<string, TensorData>,
+  quantization: Quantization,
+  traced: { outputs: readonly Tensor[]; parameters: Iterable<ParameterSpec> },
+): Map<string, TensorData | QuantizedWeight> {
+  const uses = quantizable(traced.outputs, traced.parameters)
+  return new Map(
+    [...weights].map(([name, value]): [string, TensorData | QuantizedWeight] => {
+      const use = uses.get(name)
+      if (!use) return [name, value]
+      const [rows, columns] = use.inFirst ? [value.shape[1], value.shape[0]] : value.shape
+      const data = value.data as Float32Array
+      return [name, quantizeMatrix(use.inFirst ? turned(data, columns, rows) : data, [rows, columns], quantization)]
+    }),
+  )
+}
+
+/** [columns, rows] → [rows, columns] */
+function turned(data: Float32Array, columns: number, rows: number): Float32Array {
+  const result = new Float32Array(data.length)
+  for (let c = 0; c < columns; c++) for (let r = 0; r < rows; r++) result[r * columns + c] = data[c * rows + r]
+  return result
+}
+
+/**
+ * Symmetric blocks along the last axis: the value of largest size becomes the lowest integer, so its sign is kept
+ * exactly and no step of the range is lost.
+ *
+ * @param data - [rows, columns]
+ */
+export function quantizeMatrix(
+  data: Float32Array,
+  shape: readonly [number, number],
+  quantization: Quantization,
+): QuantizedWeight {
+  const bits = quantization === 'q4' ? 4 : 8
+  const half = 2 ** (bits - 1)
+  const blocks = data.length / BLOCK_SIZE
+  const scales = new Float32Array(blocks)
+  const packed = new Uint8Array((data.length * bits) / 8)
+  for (let block = 0, at = 0, out = 0; block < blocks; block++) {
+    let extreme = 0
+    for (let i = 0; i < BLOCK_SIZE; i++) if (Math.abs(data[at + i]) > Math.abs(extreme)) extreme = data[at + i]
+    const scale = extreme / -half
+    const inverse = scale === 0 ? 0 : 1 / scale
+    scales[block] = scale
+    for (let i = 0; i < BLOCK_SIZE; i += 8 / bits) {
+      const first = level(data[at + i] * inverse, half)
+      packed[out++] = bits === 8 ? first : first | (level(data[at + i + 1] * inverse, half) << 4)
+    }
+    at += BLOCK_SIZE
+  }
+  return { bits, blockSize: BLOCK_SIZE, shape, packed, scales }
+}
+
+/** The nearest of the levels 0 … 2·half − 1, where `half` stands for zero. */
+function level(scaled: number, half: number): number {
+  const rounded = Math.floor(scaled + half + 0.5)
+  return Math.min(Math.max(rounded, 0), 2 * half - 1)
+}
