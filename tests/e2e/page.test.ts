@@ -9,6 +9,7 @@ import { type Browser, type BrowserContextOptions, chromium, type Page } from 'p
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { listen, type RunningServer } from '../../src/server/listen.ts'
 import { ConversationStore } from '../../src/server/store.ts'
+import type { Status } from '../../src/server/wire.ts'
 import { pause, ScriptedModel } from './scripted-model.ts'
 
 const executablePath = '/usr/bin/chromium'
@@ -81,7 +82,11 @@ describe.skipIf(lacksChromium)('the page in Chromium', { timeout: 60_000 }, () =
     expect(faults.splice(0)).toEqual([])
   })
 
-  async function open(path = '/', options: BrowserContextOptions = {}): Promise<Page> {
+  async function open(
+    path = '/',
+    options: BrowserContextOptions = {},
+    prepare: (page: Page) => Promise<void> = async () => {},
+  ): Promise<Page> {
     const context = await browser.newContext({
       viewport: { width: 1280, height: 800 },
       reducedMotion: 'reduce',
@@ -98,6 +103,7 @@ describe.skipIf(lacksChromium)('the page in Chromium', { timeout: 60_000 }, () =
     page.on('request', (request) => {
       if (!request.url().startsWith(server.url)) faults.push(`a request to ${request.url()}`)
     })
+    await prepare(page)
     await page.goto(server.url + path)
     return page
   }
@@ -146,7 +152,7 @@ describe.skipIf(lacksChromium)('the page in Chromium', { timeout: 60_000 }, () =
     const scroller = page.getByRole('log', { name: 'Conversation' })
     const fromEnd = () => scroller.evaluate((log) => log.scrollHeight - log.clientHeight - log.scrollTop)
     await ask(page, 'long, to be watched')
-    await inMain(page, 'First words.').waitFor()
+    await page.locator('.markdown p:not(.plain)', { hasText: 'First words.' }).waitFor()
     chat.release()
     await expect.poll(() => scroller.evaluate((log) => log.scrollTop)).toBeGreaterThan(500)
     await expect.poll(fromEnd).toBeLessThan(2)
@@ -327,7 +333,7 @@ describe.skipIf(lacksChromium)('the page in Chromium', { timeout: 60_000 }, () =
     const page = await open()
     await page.getByRole('combobox', { name: 'Model' }).selectOption('scripted-base')
     await page.getByText('was only pre-trained').waitFor()
-    await page.getByText('jackdaw serve --model').waitFor()
+    await page.getByText('choose scripted-chat above').waitFor()
     await ask(page, 'one')
     await expect.poll(() => page.locator('.passage-text').textContent()).toBe('one two')
     await button(page, 'Write on').click()
@@ -335,6 +341,18 @@ describe.skipIf(lacksChromium)('the page in Chromium', { timeout: 60_000 }, () =
     await button(page, 'Settings').click()
     await page.getByRole('dialog').getByLabel('Temperature', { exact: true }).waitFor()
     expect(await page.getByLabel('System prompt').count()).toBe(0)
+  })
+
+  it('says how to start with a model that chats, where the server has none', async () => {
+    const page = await open('/', {}, async (page) => {
+      await page.route('**/api/status', async (route) => {
+        const response = await route.fetch()
+        const status = (await response.json()) as Status
+        await route.fulfill({ response, json: { ...status, models: status.models.filter(({ canChat }) => !canChat) } })
+      })
+    })
+    await page.getByText('jackdaw serve --model').waitFor()
+    await page.getByRole('heading', { name: 'Begin a text' }).waitFor()
   })
 
   it('fits a phone: the list is a drawer, nothing runs off the side, targets are 44 pixels', async () => {

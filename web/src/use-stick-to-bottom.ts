@@ -34,6 +34,8 @@ export function useStickToBottom(scroller: RefObject<HTMLElement | null>, conten
     }
     const observer = new ResizeObserver(() => {
       if (stuck.current) element.scrollTop = element.scrollHeight
+      // Shrinking content has moved the end, and the reader with it: that was not the reader's doing.
+      lastTop = element.scrollTop
     })
     observer.observe(inner)
     observer.observe(element)

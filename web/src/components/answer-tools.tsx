@@ -1,5 +1,6 @@
 import type { FinishReason, Message } from '../../../src/server/wire.ts'
-import { describeSpeed, type Speed } from '../speed.ts'
+import { describeSpeed, speedOf } from '../speed.ts'
+import type { Timing } from '../thread.ts'
 import { BranchSwitch } from './branch-switch.tsx'
 import { CopyButton } from './copy-button.tsx'
 import { IconButton } from './icon-button.tsx'
@@ -8,7 +9,7 @@ import type { ThreadActions } from './thread-actions.ts'
 interface AnswerToolsProps {
   message: Message
   versions: readonly Message[]
-  speed: Speed | null
+  timing: Timing | undefined
   actions: ThreadActions
   live: boolean
   busy: boolean
@@ -22,7 +23,8 @@ const endings: Partial<Record<FinishReason, string>> = {
   stopped: 'Stopped',
 }
 
-export function AnswerTools({ message, versions, speed, actions, live, busy, text, children }: AnswerToolsProps) {
+export function AnswerTools({ message, versions, timing, actions, live, busy, text, children }: AnswerToolsProps) {
+  const speed = speedOf(message, timing)
   const rating = message.feedback?.rating
   const ending = message.finishReason && endings[message.finishReason]
   return (

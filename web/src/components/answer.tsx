@@ -1,17 +1,25 @@
-import { lazy, memo, Suspense, useDeferredValue, useId } from 'react'
+import { type ComponentType, lazy, Suspense, useDeferredValue, useId } from 'react'
 import type { Message } from '../../../src/server/wire.ts'
-import type { Speed } from '../speed.ts'
+import type { Timing } from '../thread.ts'
 import { AnswerTools } from './answer-tools.tsx'
 import { Mark } from './mark.tsx'
+import { memoTurn } from './memo-turn.ts'
 import type { ThreadActions } from './thread-actions.ts'
 
-// Most of the page's weight, and not needed to begin.
-const Markdown = lazy(() => import('./markdown.tsx'))
+// Half of the page's weight: it comes while the page already shows. Where it cannot come, the text does as it is.
+const loading: Promise<{ default: ComponentType<{ content: string }> }> = import('./markdown.tsx').catch(() => ({
+  default: Plain,
+}))
+const Markdown = lazy(() => loading)
+
+function Plain({ content }: { content: string }) {
+  return <p className="plain">{content}</p>
+}
 
 interface AnswerProps {
   message: Message
   versions: readonly Message[]
-  speed: Speed | null
+  timing: Timing | undefined
   actions: ThreadActions
   /** This answer is being written. */
   live: boolean
@@ -19,7 +27,7 @@ interface AnswerProps {
   busy: boolean
 }
 
-export const Answer = memo(function Answer({ message, versions, speed, actions, live, busy }: AnswerProps) {
+export const Answer = memoTurn(function Answer({ message, versions, timing, actions, live, busy }: AnswerProps) {
   const heading = useId()
   // Lets typing and scrolling go first while a long answer is laid out again and again.
   const content = useDeferredValue(message.content)
@@ -35,12 +43,12 @@ export const Answer = memo(function Answer({ message, versions, speed, actions, 
         </p>
       ) : (
         <div className="markdown">
-          <Suspense fallback={<p className="plain">{content}</p>}>
+          <Suspense fallback={<Plain content={content} />}>
             <Markdown content={content} />
           </Suspense>
         </div>
       )}
-      <AnswerTools {...{ message, versions, speed, actions, live, busy }} text={message.content} />
+      <AnswerTools {...{ message, versions, timing, actions, live, busy }} text={message.content} />
     </article>
   )
 })

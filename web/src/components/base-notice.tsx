@@ -1,14 +1,28 @@
 import type { Model } from '../served.ts'
 import { Icon } from './icon.tsx'
 
-/** Above the conversation while the model was only pre-trained. */
-export function BaseNotice({ model }: { model: Model }) {
+interface BaseNoticeProps {
+  model: Model
+  /** Another model that this server has and that can chat. */
+  chatModel: Model | undefined
+}
+
+/** Above the composer while the model was only pre-trained. */
+export function BaseNotice({ model, chatModel }: BaseNoticeProps) {
   return (
     <aside className="notice" aria-label="About this model">
       <Icon name="quill" />
       <p>
-        <strong>{model.id}</strong> was only pre-trained: it continues a text rather than answering a question. To chat,
-        start with another model: <code>jackdaw serve --model …</code>
+        <strong>{model.id}</strong> was only pre-trained: it continues a text rather than answering a question. To chat,{' '}
+        {chatModel ? (
+          <>
+            choose <strong>{chatModel.id}</strong> above.
+          </>
+        ) : (
+          <>
+            start with another model: <code>jackdaw serve --model hf:HuggingFaceTB/SmolLM2-135M-Instruct</code>
+          </>
+        )}
       </p>
     </aside>
   )

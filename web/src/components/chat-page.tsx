@@ -72,7 +72,12 @@ export function ChatPage({ conversationId, settings, field }: ChatPageProps) {
         {failed && conversationId === null && (
           <Failure message={failed.message} onRetry={() => void submit(failed.text)} />
         )}
-        {model && continues && <BaseNotice model={model} />}
+        {model && continues && (
+          <BaseNotice
+            model={model}
+            chatModel={now.state === 'ready' ? now.models.find(({ canChat }) => canChat) : undefined}
+          />
+        )}
         <Composer
           field={field}
           text={drafts[key] ?? ''}

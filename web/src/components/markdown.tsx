@@ -1,4 +1,4 @@
-import type { ReactNode } from 'react'
+import { memo, type ReactNode } from 'react'
 import ReactMarkdown, { type Components } from 'react-markdown'
 import remarkGfm from 'remark-gfm'
 import { highlightCode } from '../highlight.ts'
@@ -28,10 +28,10 @@ function OutsideLink({ href, children }: { href?: string; children?: ReactNode }
 }
 
 /** What a model wrote. HTML in it stays text: no plugin here parses it. */
-export default function Markdown({ content }: { content: string }) {
+export default memo(function Markdown({ content }: { content: string }) {
   return (
     <ReactMarkdown remarkPlugins={[remarkGfm]} rehypePlugins={[highlightCode]} components={components}>
       {content}
     </ReactMarkdown>
   )
-}
+})

@@ -1,9 +1,10 @@
-import { memo, useId, useState } from 'react'
+import { useId, useState } from 'react'
 import type { Message } from '../../../src/server/wire.ts'
-import type { Speed } from '../speed.ts'
+import type { Timing } from '../thread.ts'
 import { AnswerTools } from './answer-tools.tsx'
 import { BranchSwitch } from './branch-switch.tsx'
 import { IconButton } from './icon-button.tsx'
+import { memoTurn } from './memo-turn.ts'
 import { MessageEditor } from './message-editor.tsx'
 import type { ThreadActions } from './thread-actions.ts'
 
@@ -13,15 +14,15 @@ interface PassageProps {
   /** Null where writing it failed before it began. */
   continuation: Message | null
   versions: readonly Message[]
-  speed: Speed | null
+  timing: Timing | undefined
   actions: ThreadActions
   live: boolean
   busy: boolean
 }
 
 /** A pre-trained model's turn: not a question and an answer, but one text that the model went on with. */
-export const Passage = memo(function Passage(props: PassageProps) {
-  const { start, startVersions, continuation, versions, speed, actions, live, busy } = props
+export const Passage = memoTurn(function Passage(props: PassageProps) {
+  const { start, startVersions, continuation, versions, timing, actions, live, busy } = props
   const [editing, setEditing] = useState(false)
   const heading = useId()
   const whole = start.content + (continuation?.content ?? '')
@@ -53,7 +54,7 @@ export const Passage = memo(function Passage(props: PassageProps) {
         </p>
       )}
       {continuation ? (
-        <AnswerTools {...{ versions, speed, actions, live, busy }} message={continuation} text={whole}>
+        <AnswerTools {...{ versions, timing, actions, live, busy }} message={continuation} text={whole}>
           <button type="button" className="button write-on" disabled={busy} onClick={() => actions.edit(start, whole)}>
             Write on
           </button>

@@ -1,7 +1,6 @@
 import { useLayoutEffect, useMemo, useRef } from 'react'
 import type { Message } from '../../../src/server/wire.ts'
 import { rate, send, switchBranch } from '../chat.ts'
-import { speedOf } from '../speed.ts'
 import type { Failure as Failed, Thread } from '../thread.ts'
 import { pathTo, siblingsOf } from '../tree.ts'
 import { useStickToBottom } from '../use-stick-to-bottom.ts'
@@ -17,6 +16,8 @@ interface ThreadViewProps {
   /** Show each turn as one text that goes on, not as question and answer. */
   continues: boolean
 }
+
+const none: readonly Message[] = []
 
 /** What a conversation that was opened again says about its last message. */
 function storedFailure(last: Message): Failed | null {
@@ -61,7 +62,7 @@ export function ThreadView({ thread, continues }: ThreadViewProps) {
   const turns = path.map((message, index) => {
     const versions = siblingsOf(thread.messages, message)
     const live = thread.live?.id === message.id
-    const speed = message.role === 'assistant' ? speedOf(message, thread.timings[message.id]) : null
+    const timing = thread.timings[message.id]
     const before = path[index - 1]
     const after = path[index + 1]
     if (continues && message.role === 'user') {
@@ -74,8 +75,8 @@ export function ThreadView({ thread, continues }: ThreadViewProps) {
           start={message}
           startVersions={versions}
           continuation={null}
-          versions={[]}
-          speed={null}
+          versions={none}
+          timing={undefined}
           live={false}
         />
       )
@@ -84,7 +85,7 @@ export function ThreadView({ thread, continues }: ThreadViewProps) {
       return (
         <Passage
           key={`${before.parentId}-start`}
-          {...{ versions, speed, actions, live, busy }}
+          {...{ versions, timing, actions, live, busy }}
           start={before}
           startVersions={siblingsOf(thread.messages, before)}
           continuation={message}
@@ -94,7 +95,7 @@ export function ThreadView({ thread, continues }: ThreadViewProps) {
     return message.role === 'user' ? (
       <UserMessage key={`${message.parentId}-user`} {...{ message, versions, actions, busy }} />
     ) : (
-      <Answer key={`${before?.parentId}-answer`} {...{ message, versions, speed, actions, live, busy }} />
+      <Answer key={`${before?.parentId}-answer`} {...{ message, versions, timing, actions, live, busy }} />
     )
   })
 

@@ -1,8 +1,9 @@
-import { memo, useId, useState } from 'react'
+import { useId, useState } from 'react'
 import type { Message } from '../../../src/server/wire.ts'
 import { BranchSwitch } from './branch-switch.tsx'
 import { CopyButton } from './copy-button.tsx'
 import { IconButton } from './icon-button.tsx'
+import { memoTurn } from './memo-turn.ts'
 import { MessageEditor } from './message-editor.tsx'
 import type { ThreadActions } from './thread-actions.ts'
 
@@ -13,7 +14,7 @@ interface UserMessageProps {
   busy: boolean
 }
 
-export const UserMessage = memo(function UserMessage({ message, versions, actions, busy }: UserMessageProps) {
+export const UserMessage = memoTurn(function UserMessage({ message, versions, actions, busy }: UserMessageProps) {
   const [editing, setEditing] = useState(false)
   const heading = useId()
   return (
