@@ -25,7 +25,7 @@ interface Traced {
 }
 
 function trace(checkpoint: Checkpoint, inputs: Readonly<Record<string, TensorData>>): Traced {
-  const { model, modelClass } = modelFromConfig(checkpoint.config)
+  const { model, modelClass } = modelFromConfig(checkpoint.config, checkpoint.names())
   const feeds = Object.fromEntries(Object.entries(inputs).map(([name, value]) => [camelCase(name), narrow(value)]))
   const leaves = Object.entries(feeds).map(([name, { dtype, shape }]) => input(name, shape, dtype))
   const scope = Scope.root()
