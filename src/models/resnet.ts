@@ -30,10 +30,12 @@ import {
   averagePool,
   crossEntropy,
   globalAveragePool,
+  input,
   maxPool,
   padAxis,
   relu,
   showShape,
+  symbol,
   type Tensor,
 } from '../tensor/index.ts'
 import { parseConfig } from './config.ts'
@@ -58,6 +60,9 @@ export interface ResNetConfig {
   /** Classes; 0 leaves the classifier out. */
   nLabels: number
 }
+
+/** A bottleneck's 3 × 3 convolution has this many times fewer channels than its result (table 1). */
+const REDUCTION = 4
 
 const sizes = z.array(z.int().positive()).min(1)
 
@@ -106,9 +111,6 @@ export const cifarConfig = (n: number): Partial<ResNetConfig> => ({
   shortcut: 'zeros',
   nLabels: 10,
 })
-
-/** A bottleneck's 3 × 3 convolution has this many times fewer channels than its result (table 1). */
-const REDUCTION = 4
 
 /** Convolution and batch normalisation (§3.4); a kernel of k pixels with ⌊k / 2⌋ zeros around the picture. */
 function convNorm(scope: Scope, x: Tensor, channels: number, kernel: number, stride = 1): Tensor {
@@ -178,6 +180,11 @@ export class ResNet {
         ? { id2label: Object.fromEntries(labels), label2id: Object.fromEntries(labels.map(([i, name]) => [name, i])) }
         : {}),
     }
+  }
+
+  exampleInputs(): { pixelValues: Tensor } {
+    const [batch, height, width] = ['batch', 'height', 'width'].map(symbol)
+    return { pixelValues: input('pixelValues', [batch, this.config.nChannels, height, width]) }
   }
 
   /**

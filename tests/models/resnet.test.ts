@@ -1,0 +1,256 @@
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { afterAll, describe, expect, it } from 'vitest'
+import { openCheckpoint } from '../../src/hub/open.ts'
+import { readTensors } from '../../src/hub/safetensors.ts'
+import { writeSafetensorsFolder } from '../../src/hub/safetensors-write.ts'
+import { cifarConfig, ResNet, type ResNetConfig } from '../../src/models/resnet.ts'
+import { forward } from '../../src/models/run.ts'
+import { readWeights } from '../../src/models/weights.ts'
+import { Scope } from '../../src/nn/scope.ts'
+import { compile } from '../../src/runtime/compile.ts'
+import '../../src/runtime/node.ts'
+import { grad, input, type Tensor, type TensorData, tensorData } from '../../src/tensor/index.ts'
+import { constantSchedule } from '../../src/train/schedule.ts'
+import { Trainer } from '../../src/train/trainer.ts'
+import { lacksShared, sharedPath } from '../shared.ts'
+import { fractions, uniform } from '../tensor/check.ts'
+import { disagreements, PARITY_TOLERANCE, relativeError } from './parity.ts'
+
+const fixture = (name: string): string => fileURLToPath(new URL(`../parity/${name}`, import.meta.url))
+
+const TINY: Partial<ResNetConfig> = {
+  layerType: 'basic',
+  embeddingSize: 4,
+  hiddenSizes: [4, 6],
+  depths: [1, 1],
+  nLabels: 3,
+}
+
+describe('outputs and gradients equal the reference implementation', () => {
+  for (const name of ['resnet-basic', 'resnet-bottleneck']) {
+    it.skipIf(lacksShared(`parity/${name}`))(name, async () => {
+      expect(await disagreements(sharedPath(`parity/${name}`))).toEqual([])
+    })
+  }
+
+  it('with grey pictures, halving in the first 1 × 1 convolution and in the first stage', async () => {
+    expect(await disagreements(fixture('resnet-paper'))).toEqual([])
+  })
+
+  it('of the features alone, from a checkpoint without a classifier', async () => {
+    const folder = fixture('resnet-features')
+    const checkpoint = openCheckpoint(folder)
+    const got = await forward(checkpoint, readTensors(join(folder, 'inputs.safetensors')))
+    checkpoint.close()
+    const expected = readTensors(join(folder, 'outputs.safetensors'))
+    expect(Object.keys(expected).sort()).toEqual(['last_hidden_state', 'pooler_output'])
+    for (const [name, reference] of Object.entries(expected)) {
+      expect(relativeError(got[name], reference), name).toBeLessThan(PARITY_TOLERANCE)
+    }
+  })
+})
+
+describe('gradients', () => {
+  /** The loss at given parameters, and its gradient by every one of them, in training or evaluation. */
+  async function traced(config: Partial<ResNetConfig>, training: boolean, size: number) {
+    const scope = Scope.root({ training })
+    const pixelValues = input('pixelValues', [3, 3, size, size])
+    const labels = input('labels', [3], 'int32')
+    const { loss } = new ResNet(config).forward(scope, { pixelValues, labels })
+    const specs = [...scope.parameters.values()]
+    const trained = specs.filter(({ trainable }) => trainable)
+    const gradients = grad(
+      loss as Tensor,
+      trained.map(({ tensor }) => tensor),
+    )
+    const outputs = Object.fromEntries(trained.map(({ name }, i) => [`grad.${name}`, gradients[i]]))
+    const compiled = await compile({
+      inputs: [pixelValues, labels, ...specs.map(({ tensor }) => tensor)],
+      outputs: { loss: loss as Tensor, ...outputs },
+    })
+    const feeds: Record<string, TensorData> = {
+      pixelValues: uniform([3, 3, size, size], 1),
+      labels: tensorData('int32', [3], [0, 2, 1]),
+    }
+    specs.forEach(({ name, shape }, i) => {
+      const spread = name.endsWith('running_var') || /norm.*weight/.test(name) ? [0.5, 1.5] : [-0.5, 0.5]
+      feeds[name] = uniform(shape, 10 + i, ...(spread as [number, number]))
+    })
+    return { compiled, feeds, trained: trained.map(({ name }) => name) }
+  }
+
+  for (const training of [false, true]) {
+    for (const [kind, config] of [
+      ['a basic network', TINY],
+      ['a bottleneck network', { ...TINY, layerType: 'bottleneck', hiddenSizes: [8, 12] }],
+      ['the CIFAR form', { ...cifarConfig(1), embeddingSize: 4, hiddenSizes: [4, 6, 8], nLabels: 3 }],
+    ] as const) {
+      it(`of ${kind} equal differences of its loss in ${training ? 'training' : 'evaluation'}`, async () => {
+        const { compiled, feeds, trained } = await traced(config, training, kind === 'the CIFAR form' ? 8 : 32)
+        const at = await compiled.run(feeds)
+        const next = fractions(5)
+        // Along a random direction of each parameter. Single precision leaves a few digits, and a step crosses kinks
+        // of the ReLU: enough to tell a wrong rule from a right one.
+        for (const name of trained) {
+          const { shape, data } = feeds[name]
+          const direction = Float32Array.from(data as Float32Array, () => 2 * next() - 1)
+          const step = 1e-4
+          const moved = async (by: number) => {
+            const values = (data as Float32Array).map((x, i) => x + by * direction[i])
+            return Number((await compiled.run({ ...feeds, [name]: tensorData('float32', shape, values) })).loss.data[0])
+          }
+          const difference = ((await moved(step)) - (await moved(-step))) / (2 * step)
+          const gradient = at[`grad.${name}`].data as Float32Array
+          const slope = gradient.reduce((sum, g, i) => sum + g * direction[i], 0)
+          const norm = Math.sqrt(gradient.reduce((sum, g) => sum + g * g, 0))
+          expect(Math.abs(slope - difference), `${name}: ${slope} and ${difference}`).toBeLessThan(0.05 * norm + 5e-3)
+        }
+        compiled.release()
+      })
+    }
+  }
+})
+
+describe('training', () => {
+  it('learns one batch by heart, and the running statistics follow', async () => {
+    const model = new ResNet({ ...TINY, hiddenSizes: [8, 16], embeddingSize: 8, stem: 'cifar' })
+    const trainer = await Trainer.create({
+      objective: (scope, { pixelValues, labels }) => {
+        const { loss } = model.forward(scope, { pixelValues, labels })
+        return { loss: loss as Tensor }
+      },
+      inputs: { pixelValues: { dtype: 'float32', shape: [6, 3, 8, 8] }, labels: { dtype: 'int32', shape: [6] } },
+      learningRate: constantSchedule(1e-2),
+      weightDecay: 0,
+    })
+    const batch = { pixelValues: uniform([6, 3, 8, 8], 2).data, labels: Int32Array.of(0, 1, 2, 2, 1, 0) }
+    const first = await trainer.train([batch])
+    let last = first
+    for (let i = 0; i < 60; i++) last = await trainer.train([batch])
+    expect(first.loss).toBeGreaterThan(0.7)
+    expect(last.loss).toBeLessThan(0.02)
+    const moved = [...trainer.buffers].filter(([name]) => name.endsWith('running_mean'))
+    expect(moved.length).toBeGreaterThan(4)
+    for (const [name, { data }] of moved)
+      expect(
+        (data as Float32Array).some((x) => Math.abs(x) > 1e-4),
+        name,
+      ).toBe(true)
+    trainer.release()
+  })
+})
+
+it('takes pictures of any number and size through one graph', async () => {
+  const model = new ResNet(TINY)
+  const scope = Scope.root()
+  const example = model.exampleInputs()
+  const { logits } = model.forward(scope, example)
+  const specs = [...scope.parameters.values()]
+  const inputs = [...Object.values(example), ...specs.map(({ tensor }) => tensor)]
+  const compiled = await compile({ inputs, outputs: { logits } })
+  const weights = Object.fromEntries(specs.map(({ name, shape }, i) => [name, uniform(shape, i, 0.1, 0.9)]))
+  for (const [batch, height, width] of [
+    [1, 32, 32],
+    [3, 45, 37],
+  ]) {
+    const { logits } = await compiled.run({ pixelValues: uniform([batch, 3, height, width], 1), ...weights })
+    expect(logits.shape).toEqual([batch, 3])
+    expect((logits.data as Float32Array).every(Number.isFinite)).toBe(true)
+  }
+  compiled.release()
+})
+
+describe('a training step', () => {
+  it("equals the reference implementation's: loss, gradients and running statistics", async () => {
+    const folder = fixture('resnet-training')
+    const checkpoint = openCheckpoint(folder)
+    const inputs = readTensors(join(folder, 'inputs.safetensors'))
+    const scope = Scope.root({ training: true })
+    const pixelValues = input('pixelValues', inputs.pixel_values.shape)
+    const labels = input('labels', inputs.labels.shape, 'int32')
+    const model = ResNet.fromConfig(checkpoint.config as Record<string, unknown>)
+    const { logits, loss } = model.forward(scope, { pixelValues, labels })
+    const specs = [...scope.parameters.values()]
+    const trained = specs.filter(({ trainable }) => trainable)
+    const gradients = grad(
+      loss as Tensor,
+      trained.map(({ tensor }) => tensor),
+    )
+    const compiled = await compile({
+      inputs: [pixelValues, labels, ...specs.map(({ tensor }) => tensor)],
+      outputs: {
+        logits,
+        loss: loss as Tensor,
+        ...Object.fromEntries(trained.map(({ name }, i) => [`grad.${name}`, gradients[i]])),
+        ...Object.fromEntries([...scope.updates].map(([name, tensor]) => [`next.${name}`, tensor])),
+      },
+    })
+    const got = await compiled.run({
+      pixelValues: inputs.pixel_values,
+      labels: tensorData('int32', inputs.labels.shape, Int32Array.from(inputs.labels.data as BigInt64Array, Number)),
+      ...Object.fromEntries(readWeights(specs, checkpoint, ResNet)),
+    })
+    compiled.release()
+    checkpoint.close()
+    const expected: [string, TensorData][] = [
+      ...Object.entries(readTensors(join(folder, 'outputs.safetensors'))),
+      ...prefixed('grad.', readTensors(join(folder, 'grads.safetensors'))),
+      ...prefixed('next.', readTensors(join(folder, 'running.safetensors'))),
+    ]
+    expect(expected.map(([name]) => name).sort()).toEqual(Object.keys(got).sort())
+    for (const [name, reference] of expected) {
+      expect(relativeError(got[name], reference), name).toBeLessThan(PARITY_TOLERANCE)
+    }
+  })
+})
+
+const prefixed = (prefix: string, tensors: Record<string, TensorData>): [string, TensorData][] =>
+  Object.entries(tensors).map(([name, value]) => [prefix + name, value])
+
+describe('checkpoints', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'jackdaw-resnet-'))
+  afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+  it('saved and loaded compute the same', async () => {
+    const source = openCheckpoint(fixture('resnet-paper'))
+    const model = ResNet.fromConfig(source.config as Record<string, unknown>)
+    const scope = Scope.root()
+    model.forward(scope, { pixelValues: input('pixelValues', [2, 1, 34, 30]) })
+    const weights = readWeights(scope.parameters.values(), source, ResNet)
+    await writeSafetensorsFolder(folder, weights)
+    writeFileSync(join(folder, 'config.json'), JSON.stringify(model.toConfig()))
+
+    const inputs = readTensors(join(fixture('resnet-paper'), 'inputs.safetensors'))
+    const saved = openCheckpoint(folder)
+    const [before, after] = [await forward(source, inputs), await forward(saved, inputs)]
+    expect(after.logits.data).toEqual(before.logits.data)
+    source.close()
+    saved.close()
+    expect(existsSync(join(folder, 'model.safetensors'))).toBe(true)
+  })
+
+  it('keep every setting of a configuration', () => {
+    for (const config of [
+      TINY,
+      cifarConfig(3),
+      { ...TINY, nLabels: 0 },
+      { downsampleInBottleneck: true, nLabels: 7 },
+    ]) {
+      const model = new ResNet(config)
+      expect(ResNet.fromConfig(model.toConfig()).config).toEqual(model.config)
+    }
+  })
+
+  it('that are none get one sentence', () => {
+    const read = (json: Record<string, unknown>) => () => ResNet.fromConfig(json)
+    expect(read({ layer_type: 'dense' })).toThrow(/config.json is not a ResNet configuration: layer_type: /)
+    expect(read({ depths: [1], hidden_sizes: [8, 8] })).toThrow(/depths: must have as many stages as hidden_sizes/)
+    expect(read({ problem_type: 'regression' })).toThrow(/problem_type: /)
+    expect(() => new ResNet(TINY).forward(Scope.root(), { pixelValues: input('pixelValues', [1, 1, 32, 32]) })).toThrow(
+      /pixelValues must be \[batch, 3, height, width\], got \[1, 1, 32, 32\]/,
+    )
+  })
+})
