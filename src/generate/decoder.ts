@@ -4,7 +4,7 @@ import { Scope } from '../nn/scope.ts'
 import type { Binding, Provider } from '../runtime/backend.ts'
 import { type Compiled, compile, shapeOf } from '../runtime/compile.ts'
 import { isQuantized } from '../runtime/lower.ts'
-import { input, type QuantizedWeight, sizeOf, type TensorData } from '../tensor/index.ts'
+import { input, mean, type QuantizedWeight, sizeOf, type TensorData } from '../tensor/index.ts'
 
 export type Weights = ReadonlyMap<string, TensorData | QuantizedWeight>
 
@@ -18,6 +18,8 @@ export interface DecoderOptions {
    * a model in training generates with its current values. Default `constants`.
    */
   weightsAs?: 'constants' | 'inputs'
+  /** With `constants`: copy the weights into the session, so that the caller's arrays can be dropped. Default false. */
+  copyWeights?: boolean
   provider?: Provider
 }
 
@@ -35,25 +37,26 @@ interface CacheLayer {
  * sequence) and decoding (one token of the first n sequences) alike, in place, without copies.
  */
 export class CachedDecoder {
-  private readonly bindings = new Map<number, DecodeCall>()
+  private readonly bindings = new Map<number, DecodeCall & { logits: Float32Array }>()
 
   private constructor(
     private readonly compiled: Compiled,
     private readonly weightFeeds: Readonly<Record<string, TensorData>>,
     private readonly layers: readonly CacheLayer[],
     readonly vocabSize: number,
+    readonly dModel: number,
     readonly slots: number,
     readonly capacity: number,
   ) {}
 
   static async create(model: CausalLm, weights: Weights, options: DecoderOptions = {}): Promise<CachedDecoder> {
-    const { slots = 1, weightsAs = 'constants', provider } = options
+    const { slots = 1, weightsAs = 'constants', copyWeights, provider } = options
     const capacity = Math.min(options.capacity ?? model.maxPositions, model.maxPositions)
     const scope = Scope.root()
     const inputIds = input('inputIds', shapeOf(['batch', 'seq']), 'int32')
     const cache = new KvCache(inputIds.shape[0], inputIds.shape[1])
     const logitsAt = input('logitsAt', shapeOf(['batch']), 'int32')
-    const { logits } = model.forward(scope, { inputIds }, { cache, logitsAt })
+    const { logits, lastHiddenState } = model.forward(scope, { inputIds }, { cache, logitsAt })
     const parameters = [...scope.parameters.values()]
     const weightOf = (name: string): TensorData | QuantizedWeight => {
       const value = weights.get(name)
@@ -63,6 +66,7 @@ export class CachedDecoder {
     const pasts = cache.entries.flatMap(({ pastKey, pastValue }) => [pastKey, pastValue])
     const outputs = Object.fromEntries([
       ['logits', logits],
+      ['embedding', mean(lastHiddenState, { axis: 1 })],
       ...cache.entries.flatMap(({ presentKey, presentValue }, i) => [
         [`present.${i}.key`, presentKey],
         [`present.${i}.value`, presentValue],
@@ -74,7 +78,7 @@ export class CachedDecoder {
       asInputs
         ? { inputs: [...leaves, ...parameters.map(({ tensor }) => tensor)], outputs }
         : { inputs: leaves, outputs, weights: new Map(parameters.map(({ name, tensor }) => [tensor, weightOf(name)])) },
-      { on: provider },
+      { on: provider, copyWeights },
     )
     const weightFeeds = asInputs
       ? Object.fromEntries(parameters.map(({ name }) => [name, plain(name, weightOf(name))]))
@@ -85,7 +89,15 @@ export class CachedDecoder {
       // Zero pages are given by the system when they are first written, so room for long contexts costs nothing unused.
       return { name, heads, headDim, data: new Float32Array(slots * heads * capacity * headDim) }
     })
-    return new CachedDecoder(compiled, weightFeeds, layers, model.vocabSize, slots, capacity)
+    return new CachedDecoder(
+      compiled,
+      weightFeeds,
+      layers,
+      model.vocabSize,
+      lastHiddenState.shape[2] as number,
+      slots,
+      capacity,
+    )
   }
 
   /**
@@ -133,6 +145,29 @@ export class CachedDecoder {
     return call.logits
   }
 
+  /** The mean of the last hidden states over one sequence, in a cache of its own: [dModel]. */
+  async embed(ids: readonly number[], signal?: AbortSignal): Promise<Float32Array> {
+    if (ids.length === 0 || ids.length > this.capacity) {
+      throw new RangeError(`embed: needs 1 to ${this.capacity} tokens, got ${ids.length}`)
+    }
+    const caches = this.layers.map(({ heads, headDim }): TensorData => {
+      const shape = [1, heads, ids.length, headDim]
+      return { dtype: 'float32', shape, data: new Float32Array(sizeOf(shape)) }
+    })
+    const embedding = new Float32Array(this.dModel)
+    const { binding, inputIds, totalLength } = this.call(1, ids.length, caches, {
+      embedding: { dtype: 'float32', shape: [1, this.dModel], data: embedding },
+    })
+    try {
+      inputIds.set(ids)
+      totalLength[0] = ids.length
+      await binding.run({ signal })
+      return embedding
+    } finally {
+      binding.release()
+    }
+  }
+
   /** Copies the first `length` tokens' keys and values from one slot to another. */
   copySlot(from: number, to: number, length: number): void {
     if (from === to) return
@@ -174,32 +209,44 @@ export class CachedDecoder {
     }
   }
 
-  private bind(firstSlot: number, batch: number, seq: number): DecodeCall {
-    const inputIds = new Int32Array(batch * seq)
-    const pastLengths = new Int32Array(batch)
-    const totalLength = new Int32Array(1)
-    const logitsAt = new Int32Array(batch)
+  /** A call on `batch` sequences from `firstSlot` on. */
+  private bind(firstSlot: number, batch: number, seq: number): DecodeCall & { logits: Float32Array } {
     const logits = new Float32Array(batch * this.vocabSize)
     const caches = this.layers.map(({ heads, headDim, data }): TensorData => {
       const shape = [batch, heads, this.capacity, headDim]
       const start = firstSlot * heads * this.capacity * headDim
       return { dtype: 'float32', shape, data: data.subarray(start, start + sizeOf(shape)) }
     })
+    const output: TensorData = { dtype: 'float32', shape: [batch, this.vocabSize], data: logits }
+    return { ...this.call(batch, seq, caches, { logits: output }), logits }
+  }
+
+  private call(
+    batch: number,
+    seq: number,
+    caches: readonly TensorData[],
+    results: Record<string, TensorData>,
+  ): DecodeCall {
+    const inputIds = new Int32Array(batch * seq)
+    const pastLengths = new Int32Array(batch)
+    const totalLength = new Int32Array(1)
+    const logitsAt = new Int32Array(batch)
     const int32 = (shape: number[], data: Int32Array): TensorData => ({ dtype: 'int32', shape, data })
-    const inputs = {
-      inputIds: int32([batch, seq], inputIds),
-      logitsAt: int32([batch], logitsAt),
-      pastLengths: int32([batch], pastLengths),
-      totalLength: int32([1], totalLength),
-      ...Object.fromEntries(this.layers.map(({ name }, i) => [name, caches[i]])),
-      ...this.weightFeeds,
-    }
-    const outputs = {
-      logits: { dtype: 'float32' as const, shape: [batch, this.vocabSize], data: logits },
-      ...Object.fromEntries(this.layers.map(({ name }, i) => [name.replace('past', 'present'), caches[i]])),
-    }
-    const binding = this.compiled.bind(inputs, outputs)
-    return { binding, inputIds, pastLengths, totalLength, logitsAt, logits }
+    const binding = this.compiled.bind(
+      {
+        inputIds: int32([batch, seq], inputIds),
+        logitsAt: int32([batch], logitsAt),
+        pastLengths: int32([batch], pastLengths),
+        totalLength: int32([1], totalLength),
+        ...Object.fromEntries(this.layers.map(({ name }, i) => [name, caches[i]])),
+        ...this.weightFeeds,
+      },
+      {
+        ...results,
+        ...Object.fromEntries(this.layers.map(({ name }, i) => [name.replace('past', 'present'), caches[i]])),
+      },
+    )
+    return { binding, inputIds, pastLengths, totalLength, logitsAt }
   }
 
   /** The decoding graph as an ONNX model. */
@@ -220,7 +267,6 @@ interface DecodeCall {
   readonly pastLengths: Int32Array
   readonly totalLength: Int32Array
   readonly logitsAt: Int32Array
-  readonly logits: Float32Array
 }
 
 function plain(name: string, value: TensorData | QuantizedWeight): TensorData {

@@ -20,7 +20,14 @@ import { z } from 'zod'
 import { attention } from '../nn/attention.ts'
 import { normal } from '../nn/initializers.ts'
 import { layerNorm, linear } from '../nn/layers.ts'
-import { type CausalInputs, type CausalLm, type CausalOptions, nextTokenLoss } from '../nn/model.ts'
+import {
+  type CausalInputs,
+  type CausalLm,
+  type CausalOptions,
+  type CausalOutputs,
+  nextTokenLoss,
+  tokenInputs,
+} from '../nn/model.ts'
 import type { Scope } from '../nn/scope.ts'
 import { activation, arange, embedding, linear as project, type Tensor, takeRows } from '../tensor/index.ts'
 import { parseConfig } from './config.ts'
@@ -153,12 +160,12 @@ export class GPT2 implements CausalLm {
     return this.config.maxPositions
   }
 
+  exampleInputs(): Record<string, Tensor> {
+    return tokenInputs()
+  }
+
   /** @returns logits [batch, seq, vocabSize] */
-  forward(
-    scope: Scope,
-    inputs: CausalInputs,
-    { cache, logitsAt }: CausalOptions = {},
-  ): { logits: Tensor; loss?: Tensor } {
+  forward(scope: Scope, inputs: CausalInputs, { cache, logitsAt }: CausalOptions = {}): CausalOutputs {
     const { config } = this
     const init = normal(config.initializerRange)
     const { inputIds, attentionMask, labels } = inputs
@@ -178,7 +185,7 @@ export class GPT2 implements CausalLm {
       ? wte
       : scope.at('lm_head').param('weight', [config.vocabSize, config.dModel], init)
     const logits = project(last, head)
-    return { logits, loss: labels && nextTokenLoss(logits, labels) }
+    return { logits, lastHiddenState: x, loss: labels && nextTokenLoss(logits, labels) }
   }
 
   /** x + attention(LN(x)), then x + MLP(LN(x)) (§2.3). */

@@ -21,7 +21,14 @@ import { z } from 'zod'
 import { attention, type Rotary } from '../nn/attention.ts'
 import { normal } from '../nn/initializers.ts'
 import { linear, rmsNorm } from '../nn/layers.ts'
-import { type CausalInputs, type CausalLm, type CausalOptions, nextTokenLoss } from '../nn/model.ts'
+import {
+  type CausalInputs,
+  type CausalLm,
+  type CausalOptions,
+  type CausalOutputs,
+  nextTokenLoss,
+  tokenInputs,
+} from '../nn/model.ts'
 import { type RopeScaling, rotaryTables } from '../nn/positions.ts'
 import type { Scope } from '../nn/scope.ts'
 import { activation, embedding, linear as project, type Tensor, takeRows } from '../tensor/index.ts'
@@ -158,8 +165,12 @@ export class Llama implements CausalLm {
     return this.config.maxPositions
   }
 
+  exampleInputs(): Record<string, Tensor> {
+    return tokenInputs()
+  }
+
   /** @returns logits [batch, seq, vocabSize] */
-  forward(scope: Scope, inputs: CausalInputs, options: CausalOptions = {}): { logits: Tensor; loss?: Tensor } {
+  forward(scope: Scope, inputs: CausalInputs, options: CausalOptions = {}): CausalOutputs {
     const { config } = this
     const { inputIds, labels } = inputs
     const rotary = rotaryTables({
@@ -183,7 +194,7 @@ export class Llama implements CausalLm {
       ? table
       : scope.at('lm_head').param('weight', [config.vocabSize, config.dModel], init)
     const logits = project(last, head)
-    return { logits, loss: labels && nextTokenLoss(logits, labels) }
+    return { logits, lastHiddenState: x, loss: labels && nextTokenLoss(logits, labels) }
   }
 
   private block(scope: Scope, x: Tensor, context: Context): Tensor {

@@ -25,6 +25,8 @@ export interface CompileOptions {
   on?: Backend | Provider
   /** Copy constant weights into the layout that kernels like best: faster runs, more memory. Default true. */
   prepack?: boolean
+  /** Copy constant weights into the session, so that their arrays can be dropped. Default false: they stay in use. */
+  copyWeights?: boolean
 }
 
 /** A graph that runs. */
@@ -49,7 +51,10 @@ export class Compiled {
     return this.session.bind(inputs, outputs)
   }
 
-  /** The model as a file that ONNX Runtime and Netron open, weights inside. At most 2 GB. */
+  /**
+   * The model as a file that ONNX Runtime and Netron open, weights inside. At most 2 GB, and not where the weights were
+   * dropped after compiling (`copyWeights`).
+   */
   toOnnx(): Uint8Array {
     return lower(this.graph, { inlineWeights: true }).model
   }
@@ -60,10 +65,13 @@ export class Compiled {
 }
 
 /** Lowers a recorded graph to ONNX and opens a session on it. */
-export async function compile(graph: Graph, { on, prepack }: CompileOptions = {}): Promise<Compiled> {
+export async function compile(graph: Graph, { on, prepack, copyWeights }: CompileOptions = {}): Promise<Compiled> {
   const backend = typeof on === 'object' ? on : await backendFor(on)
   const { model, initializers } = lower(graph)
-  return new Compiled(graph, await backend.createSession(model, { initializers, prepack }))
+  return new Compiled(
+    graph,
+    await backend.createSession(model, { initializers, prepack, copyInitializers: copyWeights }),
+  )
 }
 
 /** A dimension in a signature: a size, or the name of one that is known only when the graph runs. */

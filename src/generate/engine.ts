@@ -1,0 +1,317 @@
+import type { Detokenizer, Tokenizer } from '../text/tokenizer.ts'
+import type { CachedDecoder } from './decoder.ts'
+import { applyPenalties, Draws, largestIds, logSumExp, sample, TokenCounts } from './sampling.ts'
+import { StopText } from './stop-text.ts'
+import type { GenerationEvent, GenerationRequest, TokenEvent, TokenLogProb } from './types.ts'
+
+/** Prompts are computed in pieces of this many tokens, so that answers in progress go on meanwhile. */
+const PROMPT_PIECE = 512
+
+const DEFAULT_MAX_NEW_TOKENS = 256
+
+/** A sequence's place in the cache. Slots of sequences that decode come first, so that one batch holds them all. */
+interface Slot {
+  /** Tokens whose keys and values the slot holds. */
+  ids: number[]
+  sequence?: Sequence
+  lastUsed: number
+}
+
+/**
+ * Decodes many requests in one batch (continuous batching: Yu et al., Orca, 2022): a request joins as soon as a slot is
+ * free and leaves when it ends. What a slot computed stays there until it is needed, so a prompt that begins as an
+ * earlier one did is computed only from where they part.
+ */
+export class Engine {
+  private readonly slots: Slot[]
+  /** How many slots decode: the first ones. */
+  private decoding = 0
+  private readonly waiting: Sequence[] = []
+  private running = false
+  private clock = 0
+
+  constructor(
+    private readonly decoder: CachedDecoder,
+    private readonly tokenizer: Tokenizer,
+    private readonly stopTokenIds: readonly number[],
+  ) {
+    this.slots = Array.from({ length: decoder.slots }, () => ({ ids: [], lastUsed: 0 }))
+  }
+
+  /**
+   * Answers a request, token by token.
+   *
+   * @throws RangeError where the prompt is empty or fills the context
+   */
+  async *generate(request: GenerationRequest): AsyncGenerator<GenerationEvent> {
+    const { promptIds, signal } = request
+    if (promptIds.length === 0) throw new RangeError('the prompt has no tokens')
+    if (promptIds.length >= this.decoder.capacity) {
+      throw new RangeError(
+        `the prompt has ${promptIds.length} tokens; the context of ${this.decoder.capacity} has no room for an answer`,
+      )
+    }
+    signal?.throwIfAborted()
+    const sequence = new Sequence(request, this.tokenizer, this.stopTokenIds)
+    this.waiting.push(sequence)
+    const wake = () => sequence.events.wake()
+    signal?.addEventListener('abort', wake)
+    void this.run()
+    try {
+      for (;;) {
+        const event = await sequence.events.next(signal)
+        yield event
+        if (event.type === 'end') return
+      }
+    } finally {
+      signal?.removeEventListener('abort', wake)
+      sequence.abandoned = true
+    }
+  }
+
+  /** One step after another, as long as there is something to do. */
+  private async run(): Promise<void> {
+    if (this.running) return
+    this.running = true
+    try {
+      while (this.waiting.length > 0 || this.decoding > 0 || this.prefilling) {
+        this.dropAbandoned()
+        this.admit()
+        if (this.prefilling) await this.prefillPiece()
+        if (this.decoding > 0) await this.decodeStep()
+      }
+    } catch (error) {
+      for (const slot of this.slots) {
+        slot.sequence?.events.fail(error)
+        slot.sequence = undefined
+        slot.ids = []
+      }
+      for (const sequence of this.waiting.splice(0)) sequence.events.fail(error)
+      this.decoding = 0
+    } finally {
+      this.running = false
+    }
+  }
+
+  /** The one sequence whose prompt is being computed: right behind those that decode. */
+  private get prefilling(): Sequence | undefined {
+    return this.slots[this.decoding]?.sequence
+  }
+
+  private dropAbandoned(): void {
+    for (let i = this.decoding - 1; i >= 0; i--) if (this.slots[i].sequence?.abandoned) this.leave(i)
+    if (this.prefilling?.abandoned) this.slots[this.decoding].sequence = undefined
+    for (let i = this.waiting.length - 1; i >= 0; i--) if (this.waiting[i].abandoned) this.waiting.splice(i, 1)
+  }
+
+  /** Gives the next waiting request a slot: the one that shares the longest beginning with it, or the one idle longest. */
+  private admit(): void {
+    if (this.prefilling || this.decoding === this.slots.length) return
+    const sequence = this.waiting.shift()
+    if (!sequence) return
+    const { promptIds } = sequence.request
+    // The last prompt token is always computed: its logits are needed.
+    const shared = this.slots.map(({ ids }) => Math.min(commonPrefix(ids, promptIds), promptIds.length - 1))
+    const best = shared.indexOf(Math.max(...shared))
+    const idle = this.slots.map((_, i) => i).slice(this.decoding)
+    const oldest = idle.reduce((a, b) => (this.slots[b].lastUsed < this.slots[a].lastUsed ? b : a))
+    // A slot of which little would be kept is left to its own conversation; the shared beginning is copied.
+    const takesOver = best >= this.decoding && (idle.length === 1 || 2 * shared[best] >= this.slots[best].ids.length)
+    const target = takesOver ? best : oldest
+    if (target !== best) this.decoder.copySlot(best, target, shared[best])
+    this.slots[target].ids = promptIds.slice(0, shared[best])
+    this.swap(target, this.decoding)
+    this.slots[this.decoding].sequence = sequence
+    sequence.cachedTokens = shared[best]
+  }
+
+  private async prefillPiece(): Promise<void> {
+    const place = this.decoding
+    const slot = this.slots[place]
+    const sequence = slot.sequence as Sequence
+    const piece = sequence.request.promptIds.slice(slot.ids.length, slot.ids.length + PROMPT_PIECE)
+    const logits = await this.decoder.prefill(place, piece, slot.ids.length)
+    slot.ids.push(...piece)
+    slot.lastUsed = ++this.clock
+    if (slot.ids.length < sequence.request.promptIds.length) return
+    this.decoding++
+    if (sequence.accept(logits, this.hasRoom(slot))) this.leave(place)
+  }
+
+  private async decodeStep(): Promise<void> {
+    const active = this.slots.slice(0, this.decoding)
+    const newest = active.map(({ sequence }) => (sequence as Sequence).newestId)
+    const logits = await this.decoder.decode(
+      newest,
+      active.map(({ ids }) => ids.length),
+    )
+    const { vocabSize } = this.decoder
+    for (let i = active.length - 1; i >= 0; i--) {
+      const slot = active[i]
+      slot.ids.push(newest[i])
+      slot.lastUsed = ++this.clock
+      const row = logits.subarray(i * vocabSize, (i + 1) * vocabSize)
+      if ((slot.sequence as Sequence).accept(row, this.hasRoom(slot))) this.leave(i)
+    }
+  }
+
+  /** Whether one more token could be decoded after the next. */
+  private hasRoom({ ids }: Slot): boolean {
+    return ids.length + 1 < this.decoder.capacity
+  }
+
+  /** Frees the slot of a sequence that decoded; its cache stays for whoever begins the same way. */
+  private leave(place: number): void {
+    this.slots[place].sequence = undefined
+    const last = this.decoding - 1
+    this.swap(place, last)
+    this.decoding--
+    // A prompt in progress keeps its place right behind the decoding ones.
+    if (this.slots[last + 1]?.sequence) this.swap(last, last + 1)
+  }
+
+  private swap(a: number, b: number): void {
+    if (a === b) return
+    const length = Math.max(this.slots[a].ids.length, this.slots[b].ids.length)
+    this.decoder.swapSlots(a, b, length)
+    ;[this.slots[a], this.slots[b]] = [this.slots[b], this.slots[a]]
+  }
+}
+
+function commonPrefix(a: readonly number[], b: readonly number[]): number {
+  let length = 0
+  while (length < a.length && length < b.length && a[length] === b[length]) length++
+  return length
+}
+
+/** One request on its way: what it has said so far, and what is still to be told. */
+class Sequence {
+  readonly events = new EventQueue()
+  newestId = -1
+  cachedTokens = 0
+  abandoned = false
+  private completionTokens = 0
+  private readonly started = performance.now()
+  private firstTokenAt = 0
+  private readonly counts: TokenCounts
+  private readonly draws: Draws
+  private readonly detokenizer: Detokenizer
+  private readonly stopText: StopText
+  private readonly stopIds: ReadonlySet<number>
+  /** A token whose text may still grow by what was held back. */
+  private pending?: TokenEvent
+
+  constructor(
+    readonly request: GenerationRequest,
+    private readonly tokenizer: Tokenizer,
+    stopTokenIds: readonly number[],
+  ) {
+    this.counts = new TokenCounts(request.promptIds)
+    this.draws = new Draws(request.seed ?? Math.floor(Math.random() * 2 ** 32))
+    this.detokenizer = tokenizer.stream({ skipSpecialTokens: true })
+    this.stopText = new StopText(request.stop ?? [])
+    this.stopIds = new Set([...stopTokenIds, ...(request.stopTokenIds ?? [])])
+  }
+
+  /**
+   * Takes the logits of the next token, chooses it, and tells what is certain.
+   *
+   * @returns whether the answer has ended
+   */
+  accept(logits: Float32Array, hasRoom: boolean): boolean {
+    const { maxNewTokens = DEFAULT_MAX_NEW_TOKENS, topLogProbs } = this.request
+    if (maxNewTokens <= 0) return this.end('length')
+    applyPenalties(logits, this.request, this.counts)
+    const id = sample(logits, this.request, this.draws)
+    if (this.completionTokens === 0) this.firstTokenAt = performance.now()
+    if (this.stopIds.has(id)) return this.end('stop')
+    this.newestId = id
+    this.completionTokens++
+    this.counts.add(id)
+    this.tell({
+      type: 'token',
+      id,
+      text: this.stopText.push(this.detokenizer.push(id)),
+      ...(topLogProbs === undefined ? {} : this.logProbs(logits, id, topLogProbs)),
+    })
+    if (this.stopText.stopped) return this.end('stop')
+    return this.completionTokens >= maxNewTokens || !hasRoom ? this.end('length') : false
+  }
+
+  private tell(event: TokenEvent): void {
+    if (this.pending) this.events.push(this.pending)
+    this.pending = event
+    // Text that cannot change any more is told at once.
+    if (event.text !== '' || (this.request.stop ?? []).length === 0) this.release()
+  }
+
+  private release(): void {
+    if (this.pending) this.events.push(this.pending)
+    this.pending = undefined
+  }
+
+  private end(reason: 'stop' | 'length'): true {
+    const rest = this.stopText.stopped ? '' : this.stopText.push(this.detokenizer.flush()) + this.stopText.flush()
+    if (rest !== '') {
+      if (this.pending) this.pending = { ...this.pending, text: this.pending.text + rest }
+      else this.events.push({ type: 'token', id: this.newestId, text: rest })
+    }
+    this.release()
+    const now = performance.now()
+    const firstTokenAt = this.firstTokenAt || now
+    this.events.push({
+      type: 'end',
+      reason,
+      promptTokens: this.request.promptIds.length,
+      cachedTokens: this.cachedTokens,
+      completionTokens: this.completionTokens,
+      promptMs: firstTokenAt - this.started,
+      decodeMs: now - firstTokenAt,
+    })
+    return true
+  }
+
+  private logProbs(logits: Float32Array, id: number, count: number): Pick<TokenEvent, 'logProb' | 'topLogProbs'> {
+    const normalizer = logSumExp(logits)
+    const entry = (token: number): TokenLogProb => ({
+      id: token,
+      text: this.tokenizer.decode([token]),
+      logProb: logits[token] - normalizer,
+    })
+    return { logProb: logits[id] - normalizer, topLogProbs: largestIds(logits, count).map(entry) }
+  }
+}
+
+/** Events on their way from the engine's loop to the reader of one request. */
+class EventQueue {
+  private readonly events: GenerationEvent[] = []
+  private failure?: { error: unknown }
+  private waiting?: () => void
+
+  push(event: GenerationEvent): void {
+    this.events.push(event)
+    this.wake()
+  }
+
+  fail(error: unknown): void {
+    this.failure = { error }
+    this.wake()
+  }
+
+  wake(): void {
+    this.waiting?.()
+    this.waiting = undefined
+  }
+
+  async next(signal?: AbortSignal): Promise<GenerationEvent> {
+    for (;;) {
+      signal?.throwIfAborted()
+      const event = this.events.shift()
+      if (event) return event
+      if (this.failure) throw this.failure.error
+      await new Promise<void>((resolve) => {
+        this.waiting = resolve
+      })
+    }
+  }
+}

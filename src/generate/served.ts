@@ -1,0 +1,116 @@
+import { statSync } from 'node:fs'
+import { resolveModelRef } from '../hub/open.ts'
+import { type LoadOptions, loadModel } from '../models/load.ts'
+import type { CausalLm, Model } from '../nn/model.ts'
+import '../runtime/node.ts'
+import { type NodeProvider, nodeBackend } from '../runtime/ort-node.ts'
+import { sizeOf } from '../tensor/index.ts'
+import { renderChat } from '../text/chat-template.ts'
+import type { Tokenizer } from '../text/tokenizer.ts'
+import { CachedDecoder, type Weights } from './decoder.ts'
+import { Engine } from './engine.ts'
+import type { ChatMessage, GenerationEvent, GenerationRequest, ServedModel } from './types.ts'
+
+export interface ServedOptions extends LoadOptions {
+  provider?: NodeProvider
+  /** Threads of the one pool that all models share. */
+  threads?: number
+  /** Requests decoded at once. Default 8. */
+  slots?: number
+  /** The longest context to keep; the model's own where left out. */
+  contextLength?: number
+}
+
+const DEFAULT_SLOTS = 8
+
+/** Loads a model and makes it answer: what `jackdaw serve` and `jackdaw chat` stand on. */
+export async function loadServedModel(reference: string, options: ServedOptions = {}): Promise<ServedModel> {
+  const { provider = 'cpu', threads, slots = DEFAULT_SLOTS } = options
+  const opening = nodeBackend(provider, { threads })
+  const { path } = await resolveModelRef(reference, options)
+  const { name, model, weights, tokenizer, stopTokenIds } = await loadModel(reference, { ...options, offline: true })
+  await opening
+  if (!isCausal(model)) throw new Error(`${reference} does not continue text, so it cannot be served`)
+  if (!tokenizer) throw new Error(`${reference} has no tokenizer.json, so it cannot be served`)
+  const capacity = options.contextLength
+  const decoder = await CachedDecoder.create(model, weights, { slots, capacity, provider, copyWeights: true })
+  const created = Math.floor(statSync(path).mtimeMs / 1000)
+  const description = describe(model, weights, options.quantize)
+  return new ServedCausalLm({ id: name, created, description, tokenizer, decoder, stopTokenIds })
+}
+
+/** `Llama, 135M parameters, fp32` */
+function describe(model: CausalLm, weights: Weights, quantize: ServedOptions['quantize']): string {
+  const count = [...weights.values()].reduce((sum, { shape }) => sum + sizeOf(shape), 0)
+  const size = count >= 1e9 ? `${(count / 1e9).toFixed(1)}B` : `${Math.max(1, Math.round(count / 1e6))}M`
+  return `${model.constructor.name}, ${size} parameters, ${quantize ?? 'fp32'}`
+}
+
+const isCausal = (model: Model): model is CausalLm => 'vocabSize' in model && 'maxPositions' in model
+
+interface Parts {
+  readonly id: string
+  readonly created: number
+  readonly description: string
+  readonly tokenizer: Tokenizer
+  readonly decoder: CachedDecoder
+  readonly stopTokenIds: readonly number[]
+}
+
+class ServedCausalLm implements ServedModel {
+  readonly id: string
+  readonly created: number
+  readonly description: string
+  readonly contextLength: number
+  readonly vocabSize: number
+  readonly canChat: boolean
+  readonly canEmbed = true
+  private readonly engine: Engine
+
+  constructor(private readonly parts: Parts) {
+    const { id, created, description, tokenizer, decoder, stopTokenIds } = parts
+    this.id = id
+    this.created = created
+    this.description = description
+    this.contextLength = decoder.capacity
+    this.vocabSize = decoder.vocabSize
+    this.canChat = tokenizer.chatTemplate !== undefined
+    this.engine = new Engine(decoder, tokenizer, stopTokenIds)
+  }
+
+  encode(text: string): number[] {
+    return [...this.parts.tokenizer.encode(text)]
+  }
+
+  decode(ids: readonly number[]): string {
+    return this.parts.tokenizer.decode(ids)
+  }
+
+  renderChat(messages: readonly ChatMessage[]): number[] {
+    const { tokenizer } = this.parts
+    if (!tokenizer.chatTemplate) throw new Error(`${this.id} was not taught to chat: it has no chat template`)
+    const special = (id: number | undefined): string | undefined =>
+      id === undefined ? undefined : tokenizer.tokenOf(id)
+    const text = renderChat(
+      tokenizer.chatTemplate,
+      messages.map(({ role, content }) => ({ role, content })),
+      { addGenerationPrompt: true, bosToken: special(tokenizer.bosTokenId), eosToken: special(tokenizer.eosTokenId) },
+    )
+    return [...tokenizer.encode(text, { addSpecialTokens: false })]
+  }
+
+  generate(request: GenerationRequest): AsyncIterable<GenerationEvent> {
+    return this.engine.generate(request)
+  }
+
+  async embed(inputs: readonly (readonly number[])[]): Promise<Float32Array[]> {
+    const vectors: Float32Array[] = []
+    for (const ids of inputs) vectors.push(unitLength(await this.parts.decoder.embed(ids)))
+    return vectors
+  }
+}
+
+function unitLength(vector: Float32Array): Float32Array {
+  const norm = Math.hypot(...vector)
+  return norm === 0 ? vector : vector.map((x) => x / norm)
+}

@@ -1,0 +1,74 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { basename, join } from 'node:path'
+import type { Checkpoint } from '../hub/checkpoint.ts'
+import type { DownloadOptions } from '../hub/download.ts'
+import { openCheckpoint, resolveModelRef } from '../hub/open.ts'
+import type { Model } from '../nn/model.ts'
+import { Scope } from '../nn/scope.ts'
+import type { QuantizedWeight, TensorData } from '../tensor/index.ts'
+import { tokenizerFromGguf } from '../text/gguf-tokenizer.ts'
+import { loadTokenizer } from '../text/load.ts'
+import type { Tokenizer } from '../text/tokenizer.ts'
+import { type Quantization, quantizeWeights } from './quantize.ts'
+import { modelFromConfig } from './registry.ts'
+import { readWeights } from './weights.ts'
+
+export interface LoadedModel {
+  /** The folder's, file's or repository's name. */
+  readonly name: string
+  readonly model: Model
+  /** By checkpoint name, in fp32 unless quantisation was asked for. */
+  readonly weights: Map<string, TensorData | QuantizedWeight>
+  readonly tokenizer?: Tokenizer
+  /** Tokens that end an answer. */
+  readonly stopTokenIds: readonly number[]
+  /** The checkpoint's config.json. */
+  readonly config: Record<string, unknown>
+}
+
+export interface LoadOptions extends DownloadOptions {
+  /** Store matrices in blocks of 4 or 8 bits. Default: fp32. */
+  quantize?: Quantization
+}
+
+/**
+ * Loads a model: a folder in the Hugging Face layout, `hf:owner/name[@revision]`, `gguf:FILE`, or the name of a shipped
+ * one.
+ *
+ * @throws Error with one sentence where there is no such model, or it is damaged or of an unknown kind
+ */
+export async function loadModel(reference: string, options: LoadOptions = {}): Promise<LoadedModel> {
+  const { kind, path } = await resolveModelRef(reference, options)
+  const checkpoint = openCheckpoint(path)
+  try {
+    const { model, modelClass } = modelFromConfig(checkpoint.config)
+    const scope = Scope.root()
+    const outputs = Object.values(model.forward(scope, model.exampleInputs())).filter((tensor) => tensor !== undefined)
+    const parameters = [...scope.parameters.values()]
+    const plain = readWeights(parameters, checkpoint, modelClass)
+    const weights = options.quantize ? quantizeWeights(plain, options.quantize, { outputs, parameters }) : plain
+    const tokenizer = kind === 'gguf' ? tokenizerFromGguf(checkpoint.metadata) : await folderTokenizer(path)
+    const name = reference.startsWith('hf:') ? reference.slice(3) : basename(path, '.gguf')
+    const stopTokenIds = stopTokens(checkpoint, kind === 'folder' ? path : undefined, tokenizer)
+    return { name, model, weights, tokenizer, stopTokenIds, config: checkpoint.config ?? {} }
+  } finally {
+    checkpoint.close()
+  }
+}
+
+const TOKENIZER_FILES = ['tokenizer.json', 'vocab.json', 'encoder.json']
+
+const folderTokenizer = async (folder: string): Promise<Tokenizer | undefined> =>
+  TOKENIZER_FILES.some((file) => existsSync(join(folder, file))) ? loadTokenizer(folder) : undefined
+
+/** Every token that any of the model's files calls the end of a text. */
+function stopTokens({ config }: Checkpoint, folder: string | undefined, tokenizer: Tokenizer | undefined): number[] {
+  const generationFile = folder && join(folder, 'generation_config.json')
+  const generation =
+    generationFile && existsSync(generationFile)
+      ? (JSON.parse(readFileSync(generationFile, 'utf8')) as typeof config)
+      : {}
+  const named = generation?.eos_token_id ?? config?.eos_token_id
+  const ids = [named, tokenizer?.eosTokenId].flat().filter((id): id is number => Number.isInteger(id))
+  return [...new Set(ids)]
+}
