@@ -212,6 +212,9 @@ class GraphEmitter implements Emitter {
     }
     const [rows, columns] = value.shape
     const blocks = columns / value.blockSize
+    if (!Number.isInteger(blocks)) {
+      throw new RangeError(`weight '${name}': rows of ${columns} do not cut into blocks of ${value.blockSize}`)
+    }
     const packed = `${name}.packed`
     const scales = `${name}.scales`
     const packedShape = [rows, blocks, (value.blockSize * value.bits) / 8]

@@ -365,8 +365,10 @@ describe('lowering', () => {
   })
 
   it('serves any length with one compiled graph', async () => {
+    let traces = 0
     const model = jit(
       ({ x, w }) => {
+        traces++
         const scores = t.softmax(t.matmul(x, x, { transposeB: true }))
         const loss = t.matmul(scores, x).matmul(w).tanh().mean()
         return { loss, dw: t.grad(loss, [w])[0] }
@@ -392,5 +394,6 @@ describe('lowering', () => {
       expectClose(got.loss, exactly(want.loss), 1e-6)
       expectClose(got.dw, exactly(want.dw), 1e-6)
     }
+    expect(traces).toBe(1)
   })
 })

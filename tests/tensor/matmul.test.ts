@@ -258,6 +258,12 @@ describe('weights compiled in as blocks of integers', () => {
     const w = t.input('w', [4, 32])
     const { weight } = quantized(4, 32, 4, 32, 1)
     const graph = { inputs: [], outputs: { y: w.mul(2) }, weights: new Map([[w, weight]]) }
+    const columns = { ...graph, outputs: { y: t.gather(w, t.arange(4), 1) } }
+    await expect(compile(columns)).rejects.toThrow('gather: only rows of a quantised weight can be read, not axis 1')
+    const turned = { ...graph, outputs: { y: t.linear(t.full([1, 4], 1), w, undefined, { inFirst: true }) } }
+    await expect(compile(turned)).rejects.toThrow('linear: a quantised weight must be [out, in]')
+    const uneven = { ...graph, weights: new Map([[w, { ...weight, blockSize: 24 }]]) }
+    await expect(compile(uneven)).rejects.toThrow("weight 'w': rows of 32 do not cut into blocks of 24")
     await expect(compile(graph)).rejects.toThrow("weight 'w' is quantised, which mul cannot read: give it as floats")
   })
 })

@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { jit } from '../../src/runtime/compile.ts'
 import * as t from '../../src/tensor/index.ts'
 import { checkGradient, checkSecondGradient, property, seeds, shapes, uniform } from './check.ts'
 import { fold, get, line, type Nd, nd, total } from './reference.ts'
@@ -159,6 +160,13 @@ describe('groupNorm and batchNorm', () => {
         tolerance: 1e-4,
       })
     }))
+
+  it('l2Normalize leaves zeros alone, with a gradient that is a number', async () => {
+    const zeros = t.tensorData('float32', [1, 2], [0, 0])
+    const model = jit(({ x }) => ({ y: t.l2Normalize(x), dx: t.grad(t.l2Normalize(x, -1, 0.5).sum(), [x])[0] }))
+    const { y, dx } = await model({ x: zeros })
+    expect([...y.data, ...dx.data]).toEqual([0, 0, 2, 2])
+  })
 
   it('l2Normalize gives unit length', () =>
     checkGradient({

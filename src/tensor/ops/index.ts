@@ -21,6 +21,8 @@ const gatherOp: Op<{ axis: number }> = {
   lower: (e, inputs, { inputs: [x, indices], outputs: [y], attributes: { axis } }) => {
     const quantized = e.quantized(x)
     if (!quantized) return [e.one('Gather', inputs, { axis })]
+    if (axis !== 0)
+      throw new Error(`gather: only rows of a quantised weight can be read, not axis ${axis} of '${inputs[0]}'`)
     const { weight, packed, scales } = quantized
     const [, columns] = weight.shape
     const values = e.one('Reshape', [packed, e.ints([weight.shape[0], (columns * weight.bits) / 8])])

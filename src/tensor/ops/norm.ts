@@ -2,7 +2,7 @@ import { type Dim, mulDims, sameShape, showShape, sizeOfShape } from '../dim.ts'
 import { apply, applyMany, constant, type Op, scalar, type Tensor } from '../graph.ts'
 import { add, maximum, rsqrt } from './elementwise.ts'
 import { flattenRows, matmul } from './matmul.ts'
-import { mean } from './reduce.ts'
+import { l2Norm, mean } from './reduce.ts'
 import { broadcastTo, cast, dimTensor, full, reshape, sumKeepingAxes } from './shape.ts'
 
 /** Normalisation over features, groups and batches. */
@@ -304,6 +304,5 @@ export function batchNormTraining(
 
 /** Scales each row of an axis to unit length, with a floor under the norm. */
 export function l2Normalize(x: Tensor, axis = -1, epsilon = 1e-12): Tensor {
-  const norm = x.mul(x).sum({ axis, keepDims: true }).sqrt()
-  return x.div(norm.add(scalar(epsilon)))
+  return x.div(maximum(l2Norm(x, { axis, keepDims: true }), epsilon))
 }
