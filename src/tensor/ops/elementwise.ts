@@ -58,7 +58,7 @@ export const sigmoid = unary('sigmoid', 'Sigmoid', (dy, _x, y) => dy.mul(y).mul(
 export const erf = unary('erf', 'Erf', (dy, x) => dy.mul(exp(neg(x.mul(x))).mul(2 / Math.sqrt(Math.PI))))
 /** log(1 + eˣ) */
 export const softplus = unary('softplus', 'Softplus', (dy, x) => dy.mul(sigmoid(x)))
-export const relu = unary('relu', 'Relu', (dy, x, y) => where(greater(y, 0), dy, 0))
+export const relu = unary('relu', 'Relu', (dy, _x, y) => where(greater(y, 0), dy, 0))
 // biome-ignore lint/suspicious/noShadowRestrictedNames: the op has this name everywhere
 export const isNaN = (x: Tensor): Tensor => apply(isNaNOp, [x], null)
 

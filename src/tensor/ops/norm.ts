@@ -1,5 +1,5 @@
 import { type Dim, mulDims, sameShape, showShape, sizeOfShape } from '../dim.ts'
-import { apply, applyMany, constant, type Op, scalar, type Tensor } from '../graph.ts'
+import { apply, applyMany, constant, type Op, type Tensor } from '../graph.ts'
 import { add, maximum, rsqrt } from './elementwise.ts'
 import { flattenRows, matmul } from './matmul.ts'
 import { l2Norm, mean } from './reduce.ts'

@@ -86,7 +86,8 @@ const prodOp: Op<{ axes: readonly number[] }> = {
   // The product of the others, not y / x: that is right where an element is zero, too. Axes one after the other.
   grad: ({ inputs: [x], attributes: { axes } }, [dy]) => {
     if (!dy) return [undefined]
-    const partial = axes.reduce((done, axis) => [...done, prodOver(done[done.length - 1], axis)], [x])
+    const partial = [x]
+    for (const axis of axes) partial.push(prodOver(partial[partial.length - 1], axis))
     return [axes.reduceRight((dx, axis, i) => mul(dx, productOfOthers(partial[i], axis)), dy)]
   },
 }
