@@ -20,7 +20,9 @@ const smallMemory = ['shared_buffers=4MB', 'max_connections=10']
 export async function openEmbedded(
   folder: string,
 ): Promise<{ database: PgDatabase<PgQueryResultHKT>; close(): Promise<void> }> {
-  await mkdir(folder, { recursive: true, mode: 0o700 })
+  await mkdir(folder, { recursive: true, mode: 0o700 }).catch((error: Error) => {
+    throw new Error(`The conversations cannot be kept in ${folder}: ${error.message}`, { cause: error })
+  })
   const unlock = await lock(folder)
   try {
     const [{ PGlite }, { drizzle }] = await Promise.all([
