@@ -4,7 +4,7 @@ import { Scope } from '../nn/scope.ts'
 import type { Binding, Provider } from '../runtime/backend.ts'
 import { type Compiled, compile, shapeOf } from '../runtime/compile.ts'
 import { isQuantized } from '../runtime/lower.ts'
-import { input, mean, type QuantizedWeight, sizeOf, type TensorData } from '../tensor/index.ts'
+import { input, mean, type QuantizedWeight, sizeOf, type Tensor, type TensorData } from '../tensor/index.ts'
 
 export type Weights = ReadonlyMap<string, TensorData | QuantizedWeight>
 
@@ -20,8 +20,13 @@ export interface DecoderOptions {
   weightsAs?: 'constants' | 'inputs'
   /** With `constants`: copy the weights into the session, so that the caller's arrays can be dropped. Default false. */
   copyWeights?: boolean
+  /** Leaves that the model reads beside its tokens: what `setContext` feeds. */
+  context?: readonly Tensor[]
   provider?: Provider
 }
+
+/** As much of a causal model as decoding needs. */
+export type Decodable = Pick<CausalLm, 'vocabSize' | 'maxPositions' | 'forward'>
 
 /** Shape of one layer's keys, or values, for one sequence: [nKvHeads, capacity, headDim]. */
 interface CacheLayer {
@@ -38,6 +43,7 @@ interface CacheLayer {
  */
 export class CachedDecoder {
   private readonly bindings = new Map<number, DecodeCall & { logits: Float32Array }>()
+  private context: Readonly<Record<string, TensorData>> = {}
 
   private constructor(
     private readonly compiled: Compiled,
@@ -49,8 +55,8 @@ export class CachedDecoder {
     readonly capacity: number,
   ) {}
 
-  static async create(model: CausalLm, weights: Weights, options: DecoderOptions = {}): Promise<CachedDecoder> {
-    const { slots = 1, weightsAs = 'constants', copyWeights, provider } = options
+  static async create(model: Decodable, weights: Weights, options: DecoderOptions = {}): Promise<CachedDecoder> {
+    const { slots = 1, weightsAs = 'constants', copyWeights, context = [], provider } = options
     const capacity = Math.min(options.capacity ?? model.maxPositions, model.maxPositions)
     const scope = Scope.root()
     const inputIds = input('inputIds', shapeOf(['batch', 'seq']), 'int32')
@@ -72,7 +78,7 @@ export class CachedDecoder {
         [`present.${i}.value`, presentValue],
       ]),
     ])
-    const leaves = [inputIds, logitsAt, ...cache.inputs, ...pasts]
+    const leaves = [inputIds, logitsAt, ...cache.inputs, ...pasts, ...context]
     const asInputs = weightsAs === 'inputs'
     const compiled = await compile(
       asInputs
@@ -98,6 +104,12 @@ export class CachedDecoder {
       slots,
       capacity,
     )
+  }
+
+  /** What the model reads beside its tokens, by the names of the leaves: kept for all runs until it is set again. */
+  setContext(context: Readonly<Record<string, TensorData>>): void {
+    this.releaseBindings()
+    this.context = context
   }
 
   /**
@@ -239,6 +251,7 @@ export class CachedDecoder {
         pastLengths: int32([batch], pastLengths),
         totalLength: int32([1], totalLength),
         ...Object.fromEntries(this.layers.map(({ name }, i) => [name, caches[i]])),
+        ...this.context,
         ...this.weightFeeds,
       },
       {
@@ -255,9 +268,13 @@ export class CachedDecoder {
   }
 
   release(): void {
+    this.releaseBindings()
+    this.compiled.release()
+  }
+
+  private releaseBindings(): void {
     for (const { binding } of this.bindings.values()) binding.release()
     this.bindings.clear()
-    this.compiled.release()
   }
 }
 

@@ -41,7 +41,7 @@ export async function loadModel(reference: string, options: LoadOptions = {}): P
   const { kind, path } = await resolveModelRef(reference, options)
   const checkpoint = openCheckpoint(path)
   try {
-    const { model, modelClass } = modelFromConfig(checkpoint.config)
+    const { model, modelClass } = modelFromConfig(checkpoint.config, checkpoint.names())
     const scope = Scope.root()
     const outputs = Object.values(model.forward(scope, model.exampleInputs())).filter((tensor) => tensor !== undefined)
     const parameters = [...scope.parameters.values()]

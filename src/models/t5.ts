@@ -28,6 +28,7 @@ import type { KvCache } from '../nn/kv-cache.ts'
 import { linear } from '../nn/layers.ts'
 import {
   type CausalOptions,
+  type CausalOutputs,
   type DecodeInputs,
   type EncoderDecoderInputs,
   type EncoderDecoderLm,
@@ -275,7 +276,7 @@ export class T5 implements EncoderDecoderLm {
     scope: Scope,
     { inputIds, attentionMask, crossKeysValues, crossAttentionMask }: DecodeInputs,
     { cache, logitsAt }: CausalOptions = {},
-  ): { logits: Tensor } {
+  ): CausalOutputs {
     const { config } = this
     const decoder = scope.at('decoder')
     const bias = this.decoderBias(decoder, inputIds, cache)
@@ -291,7 +292,8 @@ export class T5 implements EncoderDecoderLm {
     const head = config.tieWordEmbeddings
       ? this.embeddings(scope)
       : scope.at('lm_head').param('weight', [config.vocabSize, config.dModel], normal(config.initializerFactor))
-    return { logits: project(config.scaleDecoderOutputs ? last.mul(config.dModel ** -0.5) : last, head) }
+    const logits = project(config.scaleDecoderOutputs ? last.mul(config.dModel ** -0.5) : last, head)
+    return { logits, lastHiddenState: x }
   }
 
   /** The decoder reads the answer one place late, from the start token on; places that do not count read as padding. */

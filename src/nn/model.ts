@@ -110,7 +110,7 @@ export interface EncoderDecoderLm extends Model {
   encode(scope: Scope, inputs: Pick<EncoderDecoderInputs, 'inputIds' | 'attentionMask'>): Tensor
   /** What each decoder layer sees of the source: the same for every token, so it is computed once. */
   crossKeysValues(scope: Scope, encoderHiddenStates: Tensor): KeysValues[]
-  decode(scope: Scope, inputs: DecodeInputs, options?: CausalOptions): { logits: Tensor }
+  decode(scope: Scope, inputs: DecodeInputs, options?: CausalOptions): CausalOutputs
 }
 
 /** What every position is to predict: the next position's token, and nothing at the end. int32 [batch, seq]. */
