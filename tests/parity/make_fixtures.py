@@ -1,0 +1,185 @@
+"""Write tiny reference checkpoints with the answers of transformers: one folder each, beside this file.
+
+    python make_fixtures.py [NAME ...]
+
+A folder has config.json and model.safetensors (random weights), inputs.safetensors, outputs.safetensors and
+grads.safetensors (d loss / d parameter), and generation.json: what greedy and beam search answer to one prompt.
+Needs torch and transformers 5.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+import transformers
+from safetensors.torch import save_file
+
+HERE = Path(__file__).parent
+VOCAB = 47
+torch.set_num_threads(1)
+
+
+def causal(model_class, config, **options):
+    return model_class, config(
+        vocab_size=VOCAB, bos_token_id=0, eos_token_id=0, pad_token_id=0, **options
+    ), dict(length=24)
+
+
+def gpt2(**options):
+    off = dict(resid_pdrop=0, embd_pdrop=0, attn_pdrop=0)
+    size = dict(n_positions=40, n_embd=12, n_layer=2, n_head=2)
+    return causal(transformers.GPT2LMHeadModel, transformers.GPT2Config, **{**off, **size, **options})
+
+
+def llama(**options):
+    size = dict(hidden_size=16, intermediate_size=20, num_hidden_layers=2, num_attention_heads=4)
+    return causal(
+        transformers.LlamaForCausalLM,
+        transformers.LlamaConfig,
+        **{**size, 'max_position_embeddings': 64, 'num_key_value_heads': 2, **options},
+    )
+
+
+def t5(length=24, **options):
+    size = dict(d_model=16, d_kv=6, d_ff=20, num_layers=2, num_heads=2)
+    config = transformers.T5Config(
+        vocab_size=VOCAB, dropout_rate=0, decoder_start_token_id=0, **{**size, **options}
+    )
+    return transformers.T5ForConditionalGeneration, config, dict(length=length)
+
+
+def rope(rope_type, theta=10000.0, **options):
+    return dict(rope_type=rope_type, rope_theta=theta, **options)
+
+
+# A model of transformers 4 with a head of its own, as such models are still stored.
+def as_written_by_4(config):
+    for field in ('scale_decoder_outputs', 'dense_act_fn', 'is_gated_act', 'relative_attention_max_distance'):
+        del config[field]
+    return {**config, 'tie_word_embeddings': False, 'transformers_version': '4.23.1'}
+
+
+CASES = {
+    'gpt2': lambda: gpt2(),
+    'gpt2-scaled-by-layer': lambda: gpt2(
+        n_layer=3, scale_attn_by_inverse_layer_idx=True, n_inner=24, activation_function='relu',
+        tie_word_embeddings=False,
+    ),
+    'gpt2-unscaled': lambda: gpt2(scale_attn_weights=False, activation_function='gelu', layer_norm_epsilon=1e-3),
+    'llama': lambda: llama(),
+    'llama-multi-query-tied': lambda: llama(num_key_value_heads=1, tie_word_embeddings=True, hidden_act='gelu'),
+    'llama-biases-wide-heads': lambda: llama(
+        num_key_value_heads=4, head_dim=10, attention_bias=True, mlp_bias=True, rms_norm_eps=1e-3
+    ),
+    'llama-rope-linear': lambda: llama(rope_parameters=rope('linear', factor=3.0)),
+    'llama-rope-llama3': lambda: llama(
+        num_attention_heads=2, num_key_value_heads=1, head_dim=16,
+        rope_parameters=rope(
+            'llama3', 500.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=16
+        ),
+    ),
+    'llama-rope-yarn': lambda: llama(
+        num_attention_heads=2, num_key_value_heads=1, head_dim=16,
+        rope_parameters=rope('yarn', 200.0, factor=4.0, original_max_position_embeddings=16)
+    ),
+    't5': lambda: t5(num_decoder_layers=1),
+    't5-few-buckets': lambda: t5(
+        length=40, num_layers=1, num_decoder_layers=2, relative_attention_num_buckets=11,
+        relative_attention_max_distance=19, feed_forward_proj='gelu',
+    ),
+    't5-gated-tied': lambda: t5(feed_forward_proj='gated-silu', tie_word_embeddings=False, num_layers=1),
+    't5-gated': lambda: t5(feed_forward_proj='gated-gelu', tie_word_embeddings=False, num_layers=1, num_heads=3),
+    't5-gated-4': lambda: t5(
+        feed_forward_proj='gated-gelu', tie_word_embeddings=False, num_layers=1, layer_norm_epsilon=1e-3
+    ),
+}
+OWN_HEAD = {'t5-gated', 't5-gated-4'}
+REWRITTEN = {'t5-gated-4': as_written_by_4}
+
+
+def randomise(model, generator):
+    """Give every parameter a value that matters: none stays zero or one."""
+    for name, parameter in model.named_parameters():
+        noise = torch.randn(parameter.shape, generator=generator)
+        if parameter.dim() > 1:
+            value = noise * (0.9 / parameter[0].numel() ** 0.5)
+        elif name.endswith('bias'):
+            value = 0.2 * noise
+        else:
+            value = 1 + 0.2 * noise
+        parameter.data.copy_(value)
+
+
+def draw_inputs(model, length, generator):
+    input_ids = torch.randint(3, VOCAB, (2, length), generator=generator)
+    mask = torch.ones_like(input_ids)
+    mask[0, -5:] = 0
+    if model.config.is_encoder_decoder:
+        labels = torch.randint(3, VOCAB, (2, length - 3), generator=generator)
+        labels[1, -4:] = -100
+    else:
+        labels = input_ids.masked_fill(mask == 0, -100)
+    return dict(input_ids=input_ids, attention_mask=mask, labels=labels)
+
+
+def generations(model, prompt):
+    fixed = dict(do_sample=False, max_new_tokens=11, pad_token_id=0, bos_token_id=0)
+    if model.config.is_encoder_decoder:
+        # transformers' cache has as many layers as the encoder, even where the decoder has more.
+        fixed.update(decoder_start_token_id=0, use_cache=False)
+
+    def answer(**options):
+        config = transformers.GenerationConfig(**fixed, **options)
+        with torch.no_grad():
+            return model.generate(prompt, attention_mask=torch.ones_like(prompt), generation_config=config)[0].tolist()
+
+    # Ordinary tokens end sequences, so that lengths differ.
+    greedy, beams = answer(eos_token_id=VOCAB), answer(num_beams=4, eos_token_id=VOCAB)
+    ends = [greedy[-5], next((token for token in beams[-8:] if token != greedy[-5]), 0)]
+    runs = [
+        dict(num_beams=1, eos_token_id=ends[0]),
+        dict(num_beams=2, eos_token_id=ends[1]),
+        dict(num_beams=3, length_penalty=0.0, eos_token_id=ends[1]),
+        dict(num_beams=4, length_penalty=0.6, eos_token_id=ends),
+        dict(num_beams=4, length_penalty=1.0, early_stopping=True, eos_token_id=ends[0]),
+        dict(num_beams=4, length_penalty=1.5, early_stopping='never', eos_token_id=ends[0]),
+        dict(num_beams=5, length_penalty=2.0, eos_token_id=ends),
+        dict(num_beams=3, length_penalty=-1.0, eos_token_id=ends[1]),
+    ]
+    return [{**run, 'max_new_tokens': fixed['max_new_tokens'], 'output_ids': answer(**run)} for run in runs]
+
+
+def make(name):
+    generator = torch.Generator().manual_seed(sum(map(ord, name)))
+    model_class, config, shape = CASES[name]()
+    model = model_class(config)
+    if name in OWN_HEAD:
+        model.lm_head.weight = torch.nn.Parameter(torch.empty_like(model.lm_head.weight))
+    randomise(model.eval(), generator)
+    inputs = draw_inputs(model, **shape, generator=generator)
+    outputs = model(**inputs)
+    outputs.loss.backward()
+
+    folder = HERE / name
+    model.config.architectures = [model_class.__name__]
+    model.save_pretrained(folder)
+    (folder / 'generation_config.json').unlink(missing_ok=True)
+    if name in REWRITTEN:
+        path = folder / 'config.json'
+        path.write_text(json.dumps(REWRITTEN[name](json.loads(path.read_text())), indent=2) + '\n')
+
+    def write(file, tensors):
+        save_file({k: v.detach().contiguous().clone() for k, v in tensors.items()}, folder / file)
+
+    write('inputs.safetensors', inputs)
+    write('outputs.safetensors', {k: v for k, v in outputs.items() if isinstance(v, torch.Tensor)})
+    write('grads.safetensors', {k: p.grad for k, p in model.named_parameters() if p.grad is not None})
+    prompt = inputs['input_ids'][1:2, :13]
+    answers = dict(input_ids=prompt[0].tolist(), runs=generations(model, prompt))
+    (folder / 'generation.json').write_text(json.dumps(answers) + '\n')
+    print(name, [len(run['output_ids']) for run in answers['runs']])
+
+
+for name in sys.argv[1:] or CASES:
+    make(name)
