@@ -33,13 +33,13 @@ export const trainCommand = (): Command =>
         return
       }
       await import('../runtime/node.ts')
-      const [{ runRecipe }, { applySettings }] = await Promise.all([
+      const [{ resumedSettings, runRecipe }, { applySettings }] = await Promise.all([
         import('../train/run.ts'),
         import('../train/recipe.ts'),
       ])
       const recipe = await findRecipe(name)
-      const settings = applySettings(recipe.settings, flags.set)
       const out = flags.out ?? `runs/${recipe.name}`
+      const settings = applySettings(flags.resume ? await resumedSettings(recipe, out) : recipe.settings, flags.set)
       const stop = new AbortController()
       process.once('SIGINT', () => stop.abort())
       process.once('SIGTERM', () => stop.abort())

@@ -1,9 +1,10 @@
 import { existsSync } from 'node:fs'
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { z } from 'zod'
 import { openSafetensors } from '../hub/safetensors.ts'
 import { writeSafetensors } from '../hub/safetensors-write.ts'
-import type { TensorData } from '../tensor/data.ts'
+import type { HostTensor, TrainingState } from './flat-parameters.ts'
 import type { Trainer } from './trainer.ts'
 
 /**
@@ -12,18 +13,31 @@ import type { Trainer } from './trainer.ts'
  */
 
 const FOLDER = /^step-(\d+)$/
+const PARTIAL = /^\.step-\d+\.partial$/
 const STATE = 'state.json'
 const TENSORS = 'training.safetensors'
 
-const flat = (data: Float32Array): TensorData => ({ dtype: 'float32', shape: [data.length], data })
+const STATE_SCHEMA = z.object({
+  step: z.int().nonnegative(),
+  /** What the arrays mean: which are kept, how long they are, and where in them each parameter begins. */
+  kept: z.array(z.string()),
+  length: z.int().nonnegative(),
+  offsets: z.record(z.string(), z.int().nonnegative()),
+})
 
-function arraysOf(trainer: Trainer): [string, TensorData][] {
+const describe = ({ flat, layout: { length, offsets } }: TrainingState) => ({
+  kept: [...flat.keys()],
+  length,
+  offsets: Object.fromEntries(offsets),
+})
+
+function tensorsOf({ flat, fixed }: TrainingState): [string, HostTensor][] {
   return [
-    ['parameters', flat(trainer.parameters)],
-    ['firstMoment', flat(trainer.firstMoment)],
-    ['secondMoment', flat(trainer.secondMoment)],
-    ...(trainer.ema ? [['ema', flat(trainer.ema)] as [string, TensorData]] : []),
-    ...[...trainer.buffers].map(([name, value]): [string, TensorData] => [`buffer.${name}`, value]),
+    ...Array.from(flat, ([name, data]): [string, HostTensor] => [
+      name,
+      { dtype: 'float32', shape: [data.length], data },
+    ]),
+    ...Array.from(fixed, ([name, tensor]): [string, HostTensor] => [`fixed.${name}`, tensor]),
   ]
 }
 
@@ -32,18 +46,18 @@ export async function saveCheckpoint(folder: string, trainer: Trainer, { keep = 
   await mkdir(folder, { recursive: true })
   const name = `step-${`${trainer.step}`.padStart(8, '0')}`
   const [partial, target] = [join(folder, `.${name}.partial`), join(folder, name)]
-  await rm(partial, { recursive: true, force: true })
+  for (const left of (await readdir(folder)).filter((entry) => PARTIAL.test(entry))) {
+    await rm(join(folder, left), { recursive: true, force: true })
+  }
   await mkdir(partial)
-  await writeSafetensors(join(partial, TENSORS), arraysOf(trainer))
-  const layout = Object.fromEntries(trainer.layout.offsets)
-  await writeFile(
-    join(partial, STATE),
-    `${JSON.stringify({ step: trainer.step, length: trainer.layout.length, layout })}\n`,
-  )
+  const state = await trainer.snapshot()
+  await writeSafetensors(join(partial, TENSORS), tensorsOf(state))
+  await writeFile(join(partial, STATE), `${JSON.stringify({ step: trainer.step, ...describe(state) })}\n`)
   await rm(target, { recursive: true, force: true })
   await rename(partial, target)
-  const all = await checkpointNames(folder)
-  for (const old of all.slice(0, -keep)) await rm(join(folder, old), { recursive: true, force: true })
+  for (const old of (await checkpointNames(folder)).slice(0, -keep)) {
+    await rm(join(folder, old), { recursive: true, force: true })
+  }
   return target
 }
 
@@ -62,25 +76,44 @@ export async function newestCheckpoint(folder: string): Promise<string | undefin
 /**
  * Puts a trainer where the checkpoint was written.
  *
- * @throws Error where the checkpoint is of another model
+ * @throws Error where the checkpoint is of another model, or damaged
  */
 export async function loadCheckpoint(checkpoint: string, trainer: Trainer): Promise<void> {
-  const state = JSON.parse(await readFile(join(checkpoint, STATE), 'utf8')) as {
-    step: number
-    length: number
-    layout: Record<string, number>
+  const damaged = (error: unknown): never => {
+    const { message } = error as Error
+    throw new Error(`${checkpoint} is damaged (${message}): remove it to go on from the one before, if there is one`)
   }
-  const layout = JSON.stringify(Object.fromEntries(trainer.layout.offsets))
-  if (state.length !== trainer.layout.length || JSON.stringify(state.layout) !== layout) {
+  const { step, ...stored } = await readState(join(checkpoint, STATE)).catch(damaged)
+  const state = await trainer.snapshot()
+  if (JSON.stringify(stored) !== JSON.stringify(describe(state))) {
     throw new Error(
-      `${checkpoint} was written by a run of another model: start with another --out, or with its settings`,
+      `${checkpoint} was written by a run of another model or optimiser: name another --out, or take its settings`,
     )
   }
-  const stored = openSafetensors(join(checkpoint, TENSORS))
   try {
-    for (const [name, { data }] of arraysOf(trainer)) stored.read(name, data as Float32Array)
-  } finally {
-    stored.close()
+    const file = openSafetensors(join(checkpoint, TENSORS))
+    try {
+      for (const [name, { data }] of tensorsOf(state)) file.read(name, data)
+    } finally {
+      file.close()
+    }
+  } catch (error) {
+    damaged(error)
   }
-  trainer.step = state.step
+  trainer.restore(step)
+}
+
+async function readState(path: string): Promise<z.infer<typeof STATE_SCHEMA>> {
+  const text = await readFile(path, 'utf8').catch(() => {
+    throw new Error(`${STATE} is missing`)
+  })
+  let json: unknown
+  try {
+    json = JSON.parse(text)
+  } catch {
+    throw new Error(`${STATE} is not JSON`)
+  }
+  const result = STATE_SCHEMA.safeParse(json)
+  if (!result.success) throw new Error(`${STATE} lacks ${result.error.issues[0].path.join('.') || 'everything'}`)
+  return result.data
 }

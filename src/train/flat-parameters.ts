@@ -1,46 +1,71 @@
 import type { ParameterSpec } from '../nn/scope.ts'
-import { type Arena, paddedLength } from '../runtime/kernels.ts'
+import { Arena, paddedLength } from '../runtime/kernels.ts'
 import { sizeOf, type TensorData } from '../tensor/data.ts'
+import { showShape } from '../tensor/dim.ts'
 
-/** A run of parameters in the flat array that the optimiser treats alike. */
+/** Parameters that the optimiser treats alike. */
+export interface ParameterGroup {
+  /** A parameter belongs to the first group that takes it; one that no group takes stays as it is. */
+  takes(spec: ParameterSpec): boolean
+  /** AdamW's decoupled decay. Default 0. */
+  readonly weightDecay?: number
+  /** What the schedule's learning rate is multiplied by. Default 1. */
+  readonly learningRateScale?: number
+}
+
+/** Matrices decay; gains and biases do not. */
+export const decayMatrices = (weightDecay: number): readonly ParameterGroup[] => [
+  { takes: ({ shape }) => shape.length >= 2, weightDecay },
+  { takes: () => true },
+]
+
+/** Where a group's parameters lie in a flat array. */
 export interface ParameterRange {
   /** In floats, from the start of the flat array. */
   readonly start: number
   readonly length: number
-  readonly decays: boolean
+  readonly weightDecay: number
+  readonly learningRateScale: number
+  readonly specs: readonly ParameterSpec[]
 }
 
 /**
- * All parameters of a model in one array, so that clipping, the optimiser, averaging and checkpoints are each one pass.
- * Those that weight decay shrinks (matrices) come first, the rest (gains, biases) after them. Buffers lie apart: they
- * have no gradient.
+ * All parameters that training moves, in one array, group after group, so that clipping, the optimiser, averaging and
+ * checkpoints are each one pass. What gradients leave alone lies apart: buffers and frozen parameters.
  */
 export class FlatLayout {
-  readonly offsets = new Map<string, number>()
+  /** Where each parameter begins, in floats. */
+  readonly offsets: ReadonlyMap<string, number>
   readonly ranges: readonly ParameterRange[]
   /** In floats. */
   readonly length: number
+  /** In the order of the flat array. */
   readonly trained: readonly ParameterSpec[]
-  readonly buffers: readonly ParameterSpec[]
+  readonly fixed: readonly ParameterSpec[]
 
-  constructor(
-    parameters: Iterable<ParameterSpec>,
-    decays: (spec: ParameterSpec) => boolean = ({ shape }) => shape.length >= 2,
-  ) {
+  /** @throws RangeError where no group takes a parameter */
+  constructor(parameters: Iterable<ParameterSpec>, groups: readonly ParameterGroup[]) {
     const all = [...parameters]
-    this.buffers = all.filter(({ trainable }) => !trainable)
-    const groups = [true, false].map((wanted) => all.filter((spec) => spec.trainable && decays(spec) === wanted))
-    this.trained = groups.flat()
+    const groupOf = new Map(
+      all.map((spec) => [spec, spec.trainable ? groups.find((group) => group.takes(spec)) : undefined]),
+    )
+    const offsets = new Map<string, number>()
     let at = 0
-    this.ranges = groups.map((group, i) => {
+    this.ranges = groups.map((group) => {
       const start = at
-      for (const { name, shape } of group) {
-        this.offsets.set(name, at)
+      const specs = all.filter((spec) => groupOf.get(spec) === group)
+      for (const { name, shape } of specs) {
+        offsets.set(name, at)
         at += paddedLength(sizeOf(shape))
       }
-      return { start, length: at - start, decays: i === 0 }
+      const { weightDecay = 0, learningRateScale = 1 } = group
+      return { start, length: at - start, weightDecay, learningRateScale, specs }
     })
+    this.offsets = offsets
     this.length = at
+    this.trained = this.ranges.flatMap(({ specs }) => specs)
+    this.fixed = all.filter((spec) => !groupOf.get(spec))
+    if (this.trained.length === 0) throw new RangeError('no group takes any parameter: there is nothing to train')
   }
 
   /** How many numbers training moves, padding not counted. */
@@ -49,7 +74,7 @@ export class FlatLayout {
   }
 
   /** The tensors of a flat array, by name, as views into it. */
-  views(array: Float32Array): Map<string, TensorData> {
+  views(array: Float32Array): Map<string, HostTensor> {
     return new Map(
       this.trained.map(({ name, shape }) => {
         const offset = this.offsets.get(name) as number
@@ -59,13 +84,73 @@ export class FlatLayout {
   }
 }
 
-/** First values of a parameter: a pure function of the seed and of the parameter's place in the model. */
-export function initialize(arena: Arena, spec: ParameterSpec, values: Float32Array, seed: number, index: number): void {
-  const position = { key: [seed, 0], counter: [0, 0, index, INITIALIZATION] } as const
-  spec.init(values, spec.shape, {
-    normal: (array) => arena.philoxNormal(array, position),
-    uniform: (array) => arena.philoxUniform(array, position),
-  })
+/** A tensor of float32 on the host. */
+export type HostTensor = TensorData & { readonly data: Float32Array }
+
+/** The flat arrays that a run goes on from, by what a checkpoint calls them. */
+export type FlatName = 'parameters' | 'firstMoment' | 'secondMoment' | 'ema'
+
+/** All that training moves, on the host: what a checkpoint holds. */
+export class TrainingState {
+  readonly arena: Arena
+  /** `ema` only where an average is kept. */
+  readonly flat: ReadonlyMap<FlatName, Float32Array>
+  /** Buffers and frozen parameters, by name. */
+  readonly fixed: ReadonlyMap<string, HostTensor>
+
+  /** @param scratch - flat arrays that the arena keeps room for beside these */
+  constructor(
+    readonly layout: FlatLayout,
+    { averaged, scratch }: { averaged: boolean; scratch: number },
+  ) {
+    const names: FlatName[] = ['parameters', 'firstMoment', 'secondMoment', ...(averaged ? (['ema'] as const) : [])]
+    const fixedFloats = layout.fixed.reduce((sum, { shape }) => sum + paddedLength(sizeOf(shape)), 0)
+    this.arena = new Arena((names.length + scratch) * layout.length + fixedFloats)
+    this.flat = new Map(names.map((name) => [name, this.arena.alloc(layout.length)]))
+    this.fixed = new Map(
+      layout.fixed.map(({ name, shape }) => [name, { dtype: 'float32', shape, data: this.arena.alloc(sizeOf(shape)) }]),
+    )
+  }
+
+  array(name: FlatName): Float32Array {
+    const array = this.flat.get(name)
+    if (!array) throw new Error(`this run keeps no ${name}`)
+    return array
+  }
+
+  /** Parameters, buffers and frozen parameters by checkpoint name, as views. */
+  tensors(name: FlatName = 'parameters'): Map<string, HostTensor> {
+    return new Map([...this.layout.views(this.array(name)), ...this.fixed])
+  }
+
+  /**
+   * Gives every tensor its first values: those of `weights`, or else a pure function of the seed and of the parameter's
+   * place in the model.
+   *
+   * @param parameters - in the model's order
+   * @throws RangeError where one of `weights` has another shape than its parameter
+   */
+  initialize(parameters: Iterable<ParameterSpec>, seed: number, weights?: ReadonlyMap<string, TensorData>): void {
+    const targets = this.tensors()
+    ;[...parameters].forEach((spec, index) => {
+      const { data } = targets.get(spec.name) as HostTensor
+      const given = weights?.get(spec.name)
+      if (given && `${given.shape}` !== `${spec.shape}`) {
+        throw new RangeError(
+          `parameter ${spec.name} is [${spec.shape}] in the model and [${given.shape}] in the weights`,
+        )
+      }
+      const position = { key: [seed, 0], counter: [0, 0, index, INITIALIZATION] } as const
+      if (given) data.set(given.data as Float32Array)
+      else {
+        spec.init(data, spec.shape, {
+          normal: (array) => this.arena.philoxNormal(array, position),
+          uniform: (array) => this.arena.philoxUniform(array, position),
+        })
+      }
+    })
+    this.flat.get('ema')?.set(this.array('parameters'))
+  }
 }
 
 /** The random stream of first values, apart from those of dropout. */

@@ -21,8 +21,11 @@ export interface CommonSettings {
 export interface TrainingRun {
   readonly model: Model
   readonly trainer: Omit<TrainerOptions, 'seed' | 'provider'>
-  /** The micro-batches of step `step`: a pure function of the step, so that a resumed run sees what it would have seen. */
-  batches(step: number): Batch | readonly Batch[]
+  /**
+   * The micro-batches of the step after `step` steps: a pure function of it, so that a resumed run sees what it would
+   * have seen. Each is read before the next is asked for, so a generator may yield the same arrays again.
+   */
+  batches(step: number): Batch | Iterable<Batch>
   readonly tokensPerStep: number
   /** Scores to watch, the validation loss first. */
   evaluate?(trainer: Trainer): Promise<Readonly<Record<string, number>>>
@@ -43,6 +46,13 @@ export interface Recipe<Settings extends CommonSettings = CommonSettings> {
 /** For the types: `export default defineRecipe({ … })`. */
 export const defineRecipe = <Settings extends CommonSettings>(recipe: Recipe<Settings>): Recipe<Settings> => recipe
 
+const WHOLE: ReadonlySet<string> = new Set([
+  'steps',
+  'seed',
+  'evalEvery',
+  'checkpointEvery',
+] satisfies (keyof CommonSettings)[])
+
 /**
  * Settings with `key=value` pairs applied, each read as its default's type.
  *
@@ -57,6 +67,9 @@ export function applySettings<Settings extends CommonSettings>(defaults: Setting
       throw new Error(`--set ${pair}: write key=value with one of the keys ${Object.keys(settings).join(', ')}`)
     }
     settings[key] = readSetting(pair, text, settings[key])
+    if (WHOLE.has(key) && !(Number.isSafeInteger(settings[key]) && Number(settings[key]) >= 0)) {
+      throw new Error(`--set ${pair}: the value must be an integer of at least 0`)
+    }
   }
   return settings as unknown as Settings
 }

@@ -1,10 +1,11 @@
 import { existsSync } from 'node:fs'
 import { appendFile, mkdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { z } from 'zod'
 import { writeSafetensors } from '../hub/safetensors-write.ts'
 import type { Provider } from '../runtime/backend.ts'
 import { loadCheckpoint, newestCheckpoint, saveCheckpoint } from './checkpoint.ts'
-import type { CommonSettings, Recipe } from './recipe.ts'
+import type { CommonSettings, Recipe, TrainingRun } from './recipe.ts'
 import { type StepResult, Trainer } from './trainer.ts'
 
 export interface RunReport {
@@ -13,8 +14,10 @@ export interface RunReport {
   result?: StepResult
   tokensPerSecond?: number
   /** From the latest evaluation. */
-  scores?: Readonly<Record<string, number>>
+  scores?: Scores
 }
+
+export type Scores = Readonly<Record<string, number>>
 
 export interface RunOptions {
   /** Ends up as a model folder with `metrics.jsonl` and `checkpoints/`. */
@@ -31,64 +34,42 @@ export interface RunOptions {
 
 const METRICS = 'metrics.jsonl'
 const RUN = 'run.json'
+const CHECKPOINTS = 'checkpoints'
 
 /**
  * Trains a recipe from start to end, or on from where it stopped.
  *
  * @returns the last evaluation's scores
+ * @throws Error where `out` holds another run, or the loss is no finite number; checkpoints stay as they are then
  */
 export async function runRecipe<Settings extends CommonSettings>(
   recipe: Recipe<Settings>,
   settings: Settings,
   { out, resume = false, provider, signal, onProgress, say = () => {} }: RunOptions,
-): Promise<{ finished: boolean; scores?: Readonly<Record<string, number>> }> {
-  const checkpoints = join(out, 'checkpoints')
-  const newest = await newestCheckpoint(checkpoints)
-  if (!resume && existsSync(join(out, METRICS))) {
-    throw new Error(`${out} already holds a run: add --resume to go on with it, or name another --out`)
-  }
-  if (resume && existsSync(join(out, RUN))) await requireSameRun(join(out, RUN), recipe.name, settings)
+): Promise<{ finished: boolean; scores?: Scores }> {
+  const checkpoints = join(out, CHECKPOINTS)
+  await requireFolder(out, resume, recipe.name, settings)
   const run = await recipe.prepare(settings, say)
+  if (run.saveAveraged && !run.trainer.emaDecay) {
+    throw new Error(`recipe ${recipe.name} saves averaged parameters but keeps no average: it needs an emaDecay`)
+  }
   const trainer = await Trainer.create({ ...run.trainer, seed: settings.seed, provider })
-  say(`${(trainer.layout.parameterCount / 1e6).toFixed(2)}M parameters, ${run.tokensPerStep} tokens a step`)
-  await mkdir(out, { recursive: true })
-  await writeFile(join(out, RUN), `${JSON.stringify({ recipe: recipe.name, settings }, null, 2)}\n`)
-  if (newest && resume) {
-    await loadCheckpoint(newest, trainer)
-    say(`resumed at step ${trainer.step}`)
-  }
-  await keepMetricsUntil(join(out, METRICS), trainer.step)
-  const record = (line: object) => appendFile(join(out, METRICS), `${JSON.stringify(line)}\n`)
-
-  let scores: Readonly<Record<string, number>> | undefined
-  let saved = trainer.step
-  let trainedMs = 0
-  let trainedSteps = 0
-  const evaluate = async (): Promise<void> => {
-    if (!run.evaluate) return
-    scores = await run.evaluate(trainer)
-    await record({ step: trainer.step, ...scores })
-    onProgress?.({ step: trainer.step, steps: settings.steps, scores })
-  }
   try {
-    if (trainer.step === 0 && settings.evalEvery > 0) await evaluate()
-    while (trainer.step < settings.steps && !signal?.aborted) {
-      const started = performance.now()
-      const result = await trainer.train(run.batches(trainer.step))
-      trainedMs += performance.now() - started
-      trainedSteps++
-      const tokensPerSecond = (1000 * trainedSteps * run.tokensPerStep) / trainedMs
-      const { step, loss, gradNorm, learningRate, metrics } = result
-      const rate = Math.round(tokensPerSecond)
-      await record({ step, loss, gradNorm, learningRate, tokensPerSecond: rate, ...metrics })
-      onProgress?.({ step, steps: settings.steps, result, tokensPerSecond, scores })
-      if (settings.evalEvery > 0 && (step % settings.evalEvery === 0 || step === settings.steps)) await evaluate()
-      if (settings.checkpointEvery > 0 && step % settings.checkpointEvery === 0) {
-        await saveCheckpoint(checkpoints, trainer)
-        saved = step
-      }
-    }
-    if (saved !== trainer.step || !(await newestCheckpoint(checkpoints))) await saveCheckpoint(checkpoints, trainer)
+    say(`${(trainer.layout.parameterCount / 1e6).toFixed(2)}M parameters, ${run.tokensPerStep} tokens a step`)
+    await mkdir(out, { recursive: true })
+    await writeWhole(join(out, RUN), `${JSON.stringify({ recipe: recipe.name, settings }, null, 2)}\n`)
+    const newest = resume ? await newestCheckpoint(checkpoints) : undefined
+    if (newest) await loadCheckpoint(newest, trainer)
+    if (resume) say(newest ? `resumed after step ${trainer.step}` : `no checkpoint in ${checkpoints}: started anew`)
+    await keepMetricsUntil(join(out, METRICS), newest ? trainer.step : undefined)
+
+    const scores = await trainSteps(run, trainer, settings, {
+      record: (line) => appendFile(join(out, METRICS), `${JSON.stringify(line)}\n`),
+      save: () => saveCheckpoint(checkpoints, trainer).then(() => undefined),
+      saved: newest ? trainer.step : undefined,
+      signal,
+      onProgress,
+    })
     await saveModel(out, run, trainer)
     return { finished: trainer.step >= settings.steps, scores }
   } finally {
@@ -96,45 +77,111 @@ export async function runRecipe<Settings extends CommonSettings>(
   }
 }
 
-/** The model folder: config.json, model.safetensors and whatever belongs beside them, each written whole. */
-async function saveModel(
-  out: string,
-  { model, files, saveAveraged }: Awaited<ReturnType<Recipe['prepare']>>,
-  trainer: Trainer,
-): Promise<void> {
-  await writeSafetensors(join(out, 'model.safetensors'), trainer.weights({ averaged: saveAveraged }))
-  const texts = { 'config.json': `${JSON.stringify(model.toConfig(), null, 2)}\n`, ...files }
-  for (const [name, text] of Object.entries(texts)) {
-    await writeFile(join(out, `.${name}.partial`), text)
-    await rename(join(out, `.${name}.partial`), join(out, name))
-  }
+interface StepHooks extends Pick<RunOptions, 'signal' | 'onProgress'> {
+  record(line: object): Promise<void>
+  save(): Promise<void>
+  /** The step of the newest checkpoint. */
+  saved?: number
 }
 
-/** Steps after the checkpoint are done again: their lines go. */
-async function keepMetricsUntil(path: string, step: number): Promise<void> {
+/** Steps, evaluations and checkpoints until the end, or until the signal; the last checkpoint is of the last step. */
+async function trainSteps(
+  run: TrainingRun,
+  trainer: Trainer,
+  { steps, evalEvery, checkpointEvery }: CommonSettings,
+  { record, save, saved, signal, onProgress }: StepHooks,
+): Promise<Scores | undefined> {
+  let scores: Scores | undefined
+  const evaluate = async (): Promise<void> => {
+    if (!run.evaluate) return
+    scores = await run.evaluate(trainer)
+    await record({ step: trainer.step, ...scores })
+    onProgress?.({ step: trainer.step, steps, scores })
+  }
+  if (saved === undefined && evalEvery > 0) await evaluate()
+  let trainedMs = 0
+  for (let done = 1; trainer.step < steps && !signal?.aborted; done++) {
+    const started = performance.now()
+    const result = await trainer.train(run.batches(trainer.step))
+    trainedMs += performance.now() - started
+    const tokensPerSecond = (1000 * done * run.tokensPerStep) / trainedMs
+    const { step, loss, gradNorm, learningRate, metrics } = result
+    await record({ step, loss, gradNorm, learningRate, ...metrics, tokensPerSecond: Math.round(tokensPerSecond) })
+    onProgress?.({ step, steps, result, tokensPerSecond, scores })
+    if (evalEvery > 0 && (step % evalEvery === 0 || step === steps)) await evaluate()
+    if (checkpointEvery > 0 && step % checkpointEvery === 0) {
+      await save()
+      saved = step
+    }
+  }
+  if (saved !== trainer.step) await save()
+  return scores
+}
+
+/** The model folder: config.json, model.safetensors and whatever belongs beside them, each written whole. */
+async function saveModel(out: string, { model, files, saveAveraged }: TrainingRun, trainer: Trainer): Promise<void> {
+  await writeSafetensors(join(out, 'model.safetensors'), await trainer.weights({ averaged: saveAveraged }))
+  const texts = { 'config.json': `${JSON.stringify(model.toConfig(), null, 2)}\n`, ...files }
+  for (const [name, text] of Object.entries(texts)) await writeWhole(join(out, name), text)
+}
+
+async function writeWhole(path: string, text: string): Promise<void> {
+  await writeFile(`${path}.partial`, text)
+  await rename(`${path}.partial`, path)
+}
+
+/** Lines of the steps up to `step`, or none: what comes after the checkpoint is done again. */
+async function keepMetricsUntil(path: string, step: number | undefined): Promise<void> {
   if (!existsSync(path)) return
-  const lines = (await readFile(path, 'utf8')).split('\n').filter((line) => {
+  const lines = step === undefined ? [] : (await readFile(path, 'utf8')).split('\n')
+  const kept = lines.filter((line) => {
     try {
-      return line !== '' && (JSON.parse(line) as { step: number }).step <= step
+      return line !== '' && (JSON.parse(line) as { step: number }).step <= (step as number)
     } catch {
       return false // the line that a killed run was writing
     }
   })
-  await writeFile(`${path}.partial`, lines.map((line) => `${line}\n`).join(''))
-  await rename(`${path}.partial`, path)
+  await writeWhole(path, kept.map((line) => `${line}\n`).join(''))
 }
 
-/** How long a run is, and how often it looks up, may change when it goes on; what it computes may not. */
+/** How long a run is, how often it looks up and where its data lie may change when it goes on; what it computes not. */
 const MAY_CHANGE = new Set(['steps', 'evalEvery', 'checkpointEvery', 'data'])
 
-async function requireSameRun(path: string, name: string, settings: CommonSettings): Promise<void> {
-  const before = JSON.parse(await readFile(path, 'utf8')) as { recipe: string; settings: Record<string, unknown> }
-  if (before.recipe !== name) throw new Error(`${path} is a run of ${before.recipe}, not of ${name}`)
+/** @throws Error where `out` holds a run that is not to be resumed, or that is another one */
+async function requireFolder(out: string, resume: boolean, name: string, settings: CommonSettings): Promise<void> {
+  const before = await startedRun(out)
+  if (!before) return
+  if (!resume) throw new Error(`${out} already holds a run: add --resume to go on with it, or name another --out`)
+  if (before.recipe !== name) throw new Error(`${out} holds a run of ${before.recipe}, not of ${name}`)
   for (const [key, value] of Object.entries(settings)) {
-    if (!MAY_CHANGE.has(key) && before.settings[key] !== value) {
-      throw new Error(
-        `the run to resume was started with ${key}=${before.settings[key]}, not ${value}: say --set ${key}=${before.settings[key]}`,
-      )
+    const was = before.settings[key]
+    if (!MAY_CHANGE.has(key) && was !== value) {
+      throw new Error(`the run in ${out} was started with ${key}=${was}, not ${value}: say --set ${key}=${was}`)
     }
+  }
+}
+
+/** The settings that the run in `out` was started with, where there is one of this recipe; else the recipe's own. */
+export async function resumedSettings<Settings extends CommonSettings>(
+  recipe: Recipe<Settings>,
+  out: string,
+): Promise<Settings> {
+  const before = await startedRun(out)
+  return before?.recipe === recipe.name ? { ...recipe.settings, ...before.settings } : recipe.settings
+}
+
+const RUN_SCHEMA = z.object({
+  recipe: z.string(),
+  settings: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])),
+})
+
+async function startedRun(out: string): Promise<z.infer<typeof RUN_SCHEMA> | undefined> {
+  const path = join(out, RUN)
+  if (!existsSync(path)) return undefined
+  const text = await readFile(path, 'utf8')
+  try {
+    return RUN_SCHEMA.parse(JSON.parse(text))
+  } catch {
+    throw new Error(`${path} is damaged: name another --out, or remove the file to resume with the settings you give`)
   }
 }

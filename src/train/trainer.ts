@@ -1,12 +1,15 @@
 import { Scope } from '../nn/scope.ts'
-import type { Binding, Provider } from '../runtime/backend.ts'
-import { type Compiled, compile, type NamedShape, shapeOf } from '../runtime/compile.ts'
-import { Arena, paddedLength } from '../runtime/kernels.ts'
+import type { Provider } from '../runtime/backend.ts'
+import { backendFor, compile, type NamedShape, shapeOf } from '../runtime/compile.ts'
 import { RandomFeeds } from '../runtime/random-feeds.ts'
-import { type DType, grad, input, newArray, sizeOf, type Tensor, type TensorData } from '../tensor/index.ts'
-import { RandomStreams } from '../tensor/ops/random.ts'
-import { FlatLayout, initialize } from './flat-parameters.ts'
+import { type DType, grad, input, RandomStreams, sizeOf, type Tensor, type TensorData } from '../tensor/index.ts'
+import { DeviceEngine } from './device-engine.ts'
+import type { Batch, Engine, TracedStep } from './engine.ts'
+import { decayMatrices, FlatLayout, type HostTensor, type ParameterGroup, TrainingState } from './flat-parameters.ts'
+import { HostEngine } from './host-engine.ts'
 import type { Schedule } from './schedule.ts'
+
+export type { Batch } from './engine.ts'
 
 /** What is minimised: a function of the model's inputs that answers with a scalar `loss`, and scalars to watch. */
 export type Objective = (scope: Scope, inputs: Record<string, Tensor>) => { loss: Tensor } & Record<string, Tensor>
@@ -21,12 +24,14 @@ export interface TrainerOptions {
   /** What one micro-batch holds. */
   readonly inputs: Readonly<Record<string, InputSpec>>
   readonly learningRate: Schedule
-  /** AdamW (Loshchilov and Hutter, 2017, arXiv 1711.05101). */
+  /** AdamW (Loshchilov and Hutter, 2017, arXiv 1711.05101). Defaults 0.9, 0.95, 1e-8. */
   readonly beta1?: number
   readonly beta2?: number
   readonly epsilon?: number
   /** On matrices; gains and biases do not decay. Default 0.1. */
   readonly weightDecay?: number
+  /** Instead of `weightDecay`: which parameters are trained, and how. */
+  readonly groups?: readonly ParameterGroup[]
   /** Gradients longer than this are scaled down to it. Default 1; Infinity turns it off. */
   readonly clipNorm?: number
   /** Micro-batches to a step. Default 1. */
@@ -41,7 +46,9 @@ export interface TrainerOptions {
 }
 
 export interface StepResult {
+  /** Steps done, this one included. */
   readonly step: number
+  /** The mean over micro-batches. */
   readonly loss: number
   /** Before clipping. */
   readonly gradNorm: number
@@ -50,216 +57,133 @@ export interface StepResult {
   readonly metrics: Readonly<Record<string, number>>
 }
 
-export type Batch = Readonly<Record<string, TensorData['data']>>
-
-/**
- * One model in training: its parameters, the optimiser's state and the compiled step, in flat arrays that ONNX Runtime
- * reads and writes in place.
- */
+/** One model in training: its parameters, the optimiser's state and the compiled step. */
 export class Trainer {
   /** Steps done. */
   step = 0
-  readonly layout: FlatLayout
-  readonly parameters: Float32Array
-  /** First and second moments of the gradient. */
-  readonly firstMoment: Float32Array
-  readonly secondMoment: Float32Array
-  /** The averaged parameters, where an average is kept. */
-  readonly ema?: Float32Array
-  readonly buffers: ReadonlyMap<string, TensorData>
-  private readonly gradients: Float32Array
-  private readonly accumulated?: Float32Array
-  private readonly scalars: Readonly<Record<string, TensorData>>
-  private readonly feeds: Readonly<Record<string, TensorData>>
-  private readonly bufferUpdates: ReadonlyMap<string, TensorData>
 
   private constructor(
     readonly options: TrainerOptions,
-    private readonly compiled: Compiled,
-    private readonly binding: Binding,
+    readonly layout: FlatLayout,
+    private readonly state: TrainingState,
+    private readonly engine: Engine,
     private readonly random: RandomFeeds,
-    private readonly arena: Arena,
-    state: Pick<Trainer, 'layout' | 'parameters' | 'firstMoment' | 'secondMoment' | 'ema' | 'buffers'> & {
-      gradients: Float32Array
-      accumulated?: Float32Array
-      scalars: Record<string, TensorData>
-      feeds: Record<string, TensorData>
-      bufferUpdates: Map<string, TensorData>
-    },
-  ) {
-    this.layout = state.layout
-    this.parameters = state.parameters
-    this.firstMoment = state.firstMoment
-    this.secondMoment = state.secondMoment
-    this.ema = state.ema
-    this.buffers = state.buffers
-    this.gradients = state.gradients
-    this.accumulated = state.accumulated
-    this.scalars = state.scalars
-    this.feeds = state.feeds
-    this.bufferUpdates = state.bufferUpdates
-  }
+  ) {}
 
   /** Traces and compiles the objective, and gives the parameters their first values. */
   static async create(options: TrainerOptions): Promise<Trainer> {
-    const { objective, inputs, accumulate = 1, emaDecay = 0, seed = 1337, provider } = options
-    const streams = new RandomStreams()
-    const scope = Scope.root({ training: true, random: streams })
-    const leaves = Object.entries(inputs).map(([name, { dtype, shape }]) => input(name, shape, dtype))
-    const results = objective(scope, Object.fromEntries(leaves.map((leaf, i) => [Object.keys(inputs)[i], leaf])))
-    const layout = new FlatLayout(scope.parameters.values())
-    const gradientTensors = grad(
-      results.loss,
-      layout.trained.map(({ tensor }) => tensor),
-    )
-    const outputs: Record<string, Tensor> = { ...results }
-    layout.trained.forEach(({ name }, i) => {
-      outputs[`grad.${name}`] = gradientTensors[i]
-    })
-    for (const [name, tensor] of scope.updates) outputs[`next.${name}`] = tensor
-
-    const copies = 4 + (accumulate > 1 ? 1 : 0) + (emaDecay > 0 ? 1 : 0)
-    const bufferFloats = layout.buffers.reduce((sum, { shape }) => sum + paddedLength(sizeOf(shape)), 0)
-    const arena = new Arena(copies * layout.length + bufferFloats)
-    const [parameters, gradients, firstMoment, secondMoment] = Array.from({ length: 4 }, () =>
-      arena.alloc(layout.length),
-    )
-    const accumulated = accumulate > 1 ? arena.alloc(layout.length) : undefined
-    const ema = emaDecay > 0 ? arena.alloc(layout.length) : undefined
-
-    const values = layout.views(parameters)
-    const buffers = new Map<string, TensorData>(
-      layout.buffers.map(({ name, shape }) => [name, { dtype: 'float32', shape, data: arena.alloc(sizeOf(shape)) }]),
-    )
-    ;[...layout.trained, ...layout.buffers].forEach((spec, index) => {
-      const target = (values.get(spec.name) ?? buffers.get(spec.name)) as TensorData & { data: Float32Array }
-      const given = options.weights?.get(spec.name)
-      if (given) target.data.set(given.data as Float32Array)
-      else initialize(arena, spec, target.data, seed, index)
-    })
-    if (ema) ema.set(parameters)
-
-    const random = new RandomFeeds(streams.draws)
-    const graphInputs = [...leaves, ...[...scope.parameters.values()].map(({ tensor }) => tensor), ...random.leaves]
-    const compiled = await compile({ inputs: graphInputs, outputs }, { on: provider })
-    const feeds = Object.fromEntries(
-      Object.entries(inputs).map(([name, { dtype, shape }]) => [name, zeroTensor(dtype, shape)]),
-    )
-    const scalars = Object.fromEntries(Object.keys(results).map((name) => [name, zeroTensor('float32', [])]))
-    const bufferUpdates = new Map(
-      [...scope.updates.keys()].map((name) => [name, zeroTensor('float32', (buffers.get(name) as TensorData).shape)]),
-    )
-    const gradientViews = layout.views(gradients)
-    const binding = compiled.bind(
-      { ...feeds, ...Object.fromEntries(values), ...Object.fromEntries(buffers), ...random.feeds },
-      {
-        ...scalars,
-        ...Object.fromEntries([...gradientViews].map(([name, value]) => [`grad.${name}`, value])),
-        ...Object.fromEntries([...bufferUpdates].map(([name, value]) => [`next.${name}`, value])),
-      },
-    )
-    return new Trainer(options, compiled, binding, random, arena, {
-      layout,
-      parameters,
-      firstMoment,
-      secondMoment,
-      ema,
-      buffers,
-      gradients,
-      accumulated,
-      scalars,
-      feeds,
-      bufferUpdates,
-    })
+    const { beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8, weightDecay = 0.1 } = options
+    const { accumulate = 1, emaDecay = 0, seed = 1337, groups = decayMatrices(weightDecay) } = options
+    if (!Number.isInteger(accumulate) || accumulate < 1) {
+      throw new RangeError(`accumulate must be an integer of at least 1, got ${accumulate}`)
+    }
+    const backend = await backendFor(options.provider)
+    const onDevice = backend.provider === 'webgpu' || backend.provider === 'cuda'
+    const { scope, step } = traceStep(options, groups)
+    const scratch = onDevice ? 0 : HostEngine.scratch(accumulate)
+    const state = new TrainingState(step.layout, { averaged: emaDecay > 0, scratch })
+    state.initialize(scope.parameters.values(), seed, options.weights)
+    const optimizer = { beta1, beta2, epsilon, emaDecay }
+    const engine = await (onDevice ? DeviceEngine : HostEngine).create(backend, { step, state, optimizer, accumulate })
+    return new Trainer(options, step.layout, state, engine, step.random)
   }
 
-  /** Forward, backward, clipping and AdamW on one micro-batch, or on as many as are accumulated. */
-  async train(batches: Batch | readonly Batch[]): Promise<StepResult> {
+  /**
+   * Forward, backward, clipping and AdamW on one micro-batch, or on as many as are accumulated.
+   *
+   * @param batches - read one after the other, so a loader may fill the same arrays again
+   * @throws Error where the loss or the gradient is no finite number; the parameters are then as before
+   */
+  async train(batches: Batch | Iterable<Batch>): Promise<StepResult> {
     const { accumulate = 1, clipNorm = 1, seed = 1337 } = this.options
-    const micro = (Array.isArray(batches) ? batches : [batches]) as readonly Batch[]
-    if (micro.length !== accumulate)
-      throw new RangeError(`train: needs ${accumulate} micro-batches, got ${micro.length}`)
     const sums: Record<string, number> = {}
-    for (const [i, batch] of micro.entries()) {
-      for (const [name, target] of Object.entries(this.feeds)) copyInto(name, target.data, batch[name])
-      this.random.fill(seed, this.step * accumulate + i)
-      await this.binding.run()
-      for (const [name, { data }] of Object.entries(this.scalars)) sums[name] = (sums[name] ?? 0) + Number(data[0])
-      for (const [name, { data }] of this.bufferUpdates) {
-        const buffer = this.buffers.get(name) as TensorData & { data: Float32Array }
-        buffer.data.set(data as Float32Array)
-      }
-      if (this.accumulated) this.accumulate(this.accumulated, i === 0)
+    let count = 0
+    for (const batch of isMany(batches) ? batches : [batches]) {
+      if (count === accumulate) throw new RangeError(`train: needs ${accumulate} micro-batches, got more`)
+      this.check(batch)
+      this.random.fill(seed, this.step * accumulate + count)
+      const scalars = await this.engine.backward(batch, { add: count > 0 })
+      for (const [name, value] of Object.entries(scalars)) sums[name] = (sums[name] ?? 0) + value
+      count++
     }
-    const source = this.accumulated ?? this.gradients
-    const gradNorm = Math.sqrt(this.arena.sumOfSquares(source)) / accumulate
-    const learningRate = this.options.learningRate(this.step)
-    if (!Number.isFinite(gradNorm)) {
+    if (count < accumulate) throw new RangeError(`train: needs ${accumulate} micro-batches, got ${count}`)
+    const means = Object.entries(sums).map(([name, sum]) => [name, sum / accumulate])
+    const { loss, ...metrics } = Object.fromEntries(means) as Record<string, number>
+    const gradNorm = Math.sqrt(this.engine.gradientSquares()) / accumulate
+    if (!Number.isFinite(loss) || !Number.isFinite(gradNorm)) {
       throw new Error(
-        `the gradient is ${gradNorm} at step ${this.step} (loss ${sums.loss / accumulate}); lower the learning rate, or resume from the last checkpoint`,
+        `the loss is ${loss} and the norm of the gradient ${gradNorm} at step ${this.step + 1}: ` +
+          'start again with a lower learning rate or a longer warm-up',
       )
     }
-    this.update(source, Math.min(1, clipNorm / (gradNorm + 1e-6)) / accumulate, learningRate)
+    const learningRate = this.options.learningRate(this.step)
+    const gradScale = Math.min(1, clipNorm / (gradNorm + 1e-6)) / accumulate
+    await this.engine.update({ step: this.step + 1, learningRate, gradScale })
     this.step++
-    const { loss, ...metrics } = Object.fromEntries(Object.entries(sums).map(([name, sum]) => [name, sum / accumulate]))
     return { step: this.step, loss, gradNorm, learningRate, metrics }
   }
 
-  private accumulate(total: Float32Array, first: boolean): void {
-    if (first) total.set(this.gradients)
-    else this.arena.axpy(total, this.gradients, 1)
-  }
-
-  private update(gradients: Float32Array, gradScale: number, learningRate: number): void {
-    const { beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8, weightDecay = 0.1, emaDecay = 0 } = this.options
-    const settings = { lr: learningRate, beta1, beta2, eps: epsilon, step: this.step + 1, gradScale }
-    for (const { start, length, decays } of this.layout.ranges) {
-      if (length === 0) continue
-      const [p, g, m, v] = [this.parameters, gradients, this.firstMoment, this.secondMoment].map((a) =>
-        a.subarray(start, start + length),
-      )
-      this.arena.adamw(p, g, m, v, { ...settings, weightDecay: decays ? weightDecay : 0 })
+  private check(batch: Batch): void {
+    for (const [name, { shape }] of Object.entries(this.options.inputs)) {
+      const length = sizeOf(shape)
+      if (batch[name]?.length !== length) {
+        throw new RangeError(`train: input '${name}' needs ${length} numbers, got ${batch[name]?.length ?? 'none'}`)
+      }
     }
-    if (this.ema) this.arena.lerp(this.ema, this.parameters, 1 - emaDecay)
   }
 
-  /** The current parameters and buffers by checkpoint name, as views: they change as training goes on. */
-  weights({ averaged = false } = {}): Map<string, TensorData> {
-    const source = averaged && this.ema ? this.ema : this.parameters
-    return new Map([...this.layout.views(source), ...this.buffers])
+  /**
+   * The current parameters and buffers by checkpoint name, or the averaged parameters. They are views: on the CPU they
+   * change as training goes on; from a device they are read at every call, into the same arrays.
+   */
+  async weights({ averaged = false } = {}): Promise<Map<string, HostTensor>> {
+    const name = averaged ? 'ema' : 'parameters'
+    const tensors = this.state.tensors(name)
+    await this.engine.download([name])
+    return tensors
   }
 
-  /** A forward pass without dropout on the current parameters, for evaluation: compiled once. */
+  /** All that a run goes on from, on the host, as it is now. */
+  async snapshot(): Promise<TrainingState> {
+    await this.engine.download([...this.state.flat.keys()])
+    return this.state
+  }
+
+  /** Goes on after `step` steps with what was written into the arrays of a `snapshot`. */
+  restore(step: number): void {
+    this.engine.upload()
+    this.step = step
+  }
+
+  /**
+   * A forward pass without dropout on the current parameters, for evaluation: compiled once.
+   *
+   * @param inputs - the shapes to evaluate on, where they are not those of training
+   */
   async evaluator(
     inputs: Readonly<Record<string, { dtype: DType; shape: NamedShape }>> = this.options.inputs,
+    { averaged = false } = {},
   ): Promise<Evaluator> {
     const scope = Scope.root()
-    const leaves = Object.entries(inputs).map(([name, { dtype, shape }]) => input(name, shapeOf(shape), dtype))
-    const outputs = this.options.objective(
-      scope,
-      Object.fromEntries(leaves.map((leaf, i) => [Object.keys(inputs)[i], leaf])),
-    )
+    const { leaves, results } = record(this.options.objective, scope, inputs)
     const parameters = [...scope.parameters.values()]
     const compiled = await compile(
-      { inputs: [...leaves, ...parameters.map(({ tensor }) => tensor)], outputs },
+      { inputs: [...leaves, ...parameters.map(({ tensor }) => tensor)], outputs: results },
       { on: this.options.provider },
     )
-    const weights = this.weights()
-    const fixed = Object.fromEntries(parameters.map(({ name }) => [name, weights.get(name) as TensorData]))
     return {
       run: async (feeds) => {
-        const results = await compiled.run({ ...feeds, ...fixed })
-        return Object.fromEntries(Object.entries(results).map(([name, { data }]) => [name, Number(data[0])])) as {
-          loss: number
-        }
+        const values = this.engine.values(averaged ? 'ema' : 'parameters')
+        const weights = Object.fromEntries(parameters.map(({ name }) => [name, values[name]]))
+        const outputs = Object.entries(await compiled.run({ ...feeds, ...weights }))
+        return Object.fromEntries(outputs.map(([name, { data }]) => [name, Number(data[0])])) as { loss: number }
       },
       release: () => compiled.release(),
     }
   }
 
   release(): void {
-    this.binding.release()
-    this.compiled.release()
+    this.engine.release()
   }
 }
 
@@ -268,15 +192,37 @@ export interface Evaluator {
   release(): void
 }
 
-const zeroTensor = (dtype: DType, shape: readonly number[]): TensorData => ({
-  dtype,
-  shape,
-  data: newArray(dtype, sizeOf(shape)),
-})
+const isMany = (batches: Batch | Iterable<Batch>): batches is Iterable<Batch> => Symbol.iterator in batches
 
-function copyInto(name: string, target: TensorData['data'], source: TensorData['data'] | undefined): void {
-  if (!source || source.length !== target.length) {
-    throw new RangeError(`train: input '${name}' needs ${target.length} numbers, got ${source?.length ?? 'none'}`)
+/** Records the objective on leaves called like its inputs. */
+function record(
+  objective: Objective,
+  scope: Scope,
+  inputs: Readonly<Record<string, { dtype: DType; shape: NamedShape }>>,
+): { leaves: Tensor[]; results: ReturnType<Objective> } {
+  const leaves = Object.entries(inputs).map(([name, { dtype, shape }]) => input(name, shapeOf(shape), dtype))
+  const named = Object.fromEntries(Object.keys(inputs).map((name, i) => [name, leaves[i]]))
+  return { leaves, results: objective(scope, named) }
+}
+
+/** Records the objective as it is trained, and its gradients. */
+function traceStep(
+  { objective, inputs }: TrainerOptions,
+  groups: readonly ParameterGroup[],
+): { scope: Scope; step: TracedStep } {
+  const streams = new RandomStreams()
+  const scope = Scope.root({ training: true, random: streams })
+  const { leaves, results } = record(objective, scope, inputs)
+  const layout = new FlatLayout(scope.parameters.values(), groups)
+  const gradients = grad(
+    results.loss,
+    layout.trained.map(({ tensor }) => tensor),
+  )
+  // After `grad`: a checkpointed block may draw once more while it is traced again.
+  const random = new RandomFeeds(streams.draws)
+  const parameters = [...scope.parameters.values()].map(({ tensor }) => tensor)
+  return {
+    scope,
+    step: { inputs: leaves, parameters, random, scalars: results, layout, gradients, updates: scope.updates },
   }
-  ;(target as Float32Array).set(source as Float32Array)
 }

@@ -132,7 +132,7 @@ describe('training', () => {
     for (let i = 0; i < 60; i++) last = await trainer.train([batch])
     expect(first.loss).toBeGreaterThan(0.7)
     expect(last.loss).toBeLessThan(0.02)
-    const moved = [...trainer.buffers].filter(([name]) => name.endsWith('running_mean'))
+    const moved = [...(await trainer.weights())].filter(([name]) => name.endsWith('running_mean'))
     expect(moved.length).toBeGreaterThan(4)
     for (const [name, { data }] of moved)
       expect(
