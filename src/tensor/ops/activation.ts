@@ -102,7 +102,7 @@ const logSoftmaxOp: Op<{ axis: number }> = {
   name: 'logSoftmax',
   infer: ([x]) => [{ shape: x.shape, dtype: x.dtype }],
   lower: (e, [x], { attributes: { axis } }) => [e.one('LogSoftmax', [x], { axis })],
-  grad: ({ outputs: [y], attributes: { axis } }, [dy]) => [dy && dy.sub(exp(y).mul(sumKeepingAxes(dy, [axis])))],
+  grad: ({ outputs: [y], attributes: { axis } }, [dy]) => [dy?.sub(exp(y).mul(sumKeepingAxes(dy, [axis])))],
 }
 
 /** x − log Σ eˣ along an axis. */

@@ -50,7 +50,7 @@ const layerNormOp: Op<{ epsilon: number }> = {
   grad: ({ inputs: [x, weight, bias], outputs: [, mu, invStd] }, [dy, dMu, dInvStd]) => {
     // Only gradients of gradients come through the mean and 1/σ.
     const xHatRow = x.sub(mu).mul(invStd)
-    const parts = [dMu && dMu.mul(1 / featuresOf(x)), dInvStd && slopeOfInverse(dInvStd, invStd, xHatRow)]
+    const parts = [dMu?.mul(1 / featuresOf(x)), dInvStd && slopeOfInverse(dInvStd, invStd, xHatRow)]
     const dxOfRows = parts.reduce((a, b) => (a && b ? a.add(b) : (a ?? b)))
     if (!dy) return [dxOfRows]
     const [rowsX, rowsDy] = [flattenRows(x), flattenRows(dy)]
