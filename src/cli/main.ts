@@ -1,6 +1,8 @@
 import { Command } from 'commander'
+import { benchCommand } from './bench.ts'
 import { convertCommand } from './convert.ts'
 import { forwardCommand, gradCommand } from './forward.ts'
+import { generateCommand } from './generate.ts'
 import { serveCommand } from './serve.ts'
 import { tokenizeCommand } from './tokenize.ts'
 import { trainCommand } from './train.ts'
@@ -13,7 +15,9 @@ const program = new Command('jackdaw')
   .addCommand(gradCommand())
   .addCommand(trainCommand())
   .addCommand(serveCommand())
+  .addCommand(generateCommand())
   .addCommand(tokenizeCommand())
+  .addCommand(benchCommand())
 
 try {
   await program.parseAsync()

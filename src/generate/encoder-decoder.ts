@@ -4,7 +4,7 @@ import { type Compiled, compile, shapeOf } from '../runtime/compile.ts'
 import { input, type Tensor, type TensorData } from '../tensor/index.ts'
 import { type BeamOptions, beamSearch } from './beam.ts'
 import { CachedDecoder, type Decodable, type DecoderOptions, type Weights } from './decoder.ts'
-import { generateTokens } from './tokens.ts'
+import { type Ending, generateTokens } from './tokens.ts'
 import type { SamplingOptions } from './types.ts'
 
 export const isEncoderDecoder = (model: Model): model is EncoderDecoderLm =>
@@ -20,7 +20,8 @@ const DEFAULT_CAPACITY = 1024
 export class EncoderDecoder {
   private constructor(
     private readonly encoder: Compiled,
-    private readonly decoder: CachedDecoder,
+    /** Answers the source that was read last, from the start token on. */
+    readonly decoder: CachedDecoder,
     private readonly startTokenId: number,
   ) {}
 
@@ -65,7 +66,7 @@ export class EncoderDecoder {
   async *generate(
     sourceIds: readonly number[],
     options: SamplingOptions & { signal?: AbortSignal } = {},
-  ): AsyncGenerator<number, 'stop' | 'length'> {
+  ): AsyncGenerator<number, Ending> {
     await this.read(sourceIds, options.signal)
     return yield* generateTokens(this.decoder, [this.startTokenId], options)
   }
@@ -76,7 +77,8 @@ export class EncoderDecoder {
     return beamSearch(this.decoder, [this.startTokenId], options)
   }
 
-  private async read(sourceIds: readonly number[], signal?: AbortSignal): Promise<void> {
+  /** Runs the encoder: what is decoded from now on answers this source. */
+  async read(sourceIds: readonly number[], signal?: AbortSignal): Promise<void> {
     if (sourceIds.length === 0) throw new RangeError('the prompt has no tokens')
     const inputIds: TensorData = { dtype: 'int32', shape: [1, sourceIds.length], data: Int32Array.from(sourceIds) }
     this.decoder.setContext(await this.encoder.run({ inputIds }, { signal }))

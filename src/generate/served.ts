@@ -1,7 +1,7 @@
 import { statSync } from 'node:fs'
 import { resolveModelRef } from '../hub/open.ts'
 import { type LoadOptions, loadModel } from '../models/load.ts'
-import type { CausalLm, Model } from '../nn/model.ts'
+import type { CausalLm } from '../nn/model.ts'
 import '../runtime/node.ts'
 import { type NodeProvider, nodeBackend } from '../runtime/ort-node.ts'
 import { sizeOf } from '../tensor/index.ts'
@@ -9,6 +9,7 @@ import { renderChat } from '../text/chat-template.ts'
 import type { Tokenizer } from '../text/tokenizer.ts'
 import { CachedDecoder, type Weights } from './decoder.ts'
 import { Engine } from './engine.ts'
+import { isCausal } from './generator.ts'
 import type { ChatMessage, GenerationEvent, GenerationRequest, ServedModel } from './types.ts'
 
 export interface ServedOptions extends LoadOptions {
@@ -45,8 +46,6 @@ function describe(model: CausalLm, weights: Weights, quantize: ServedOptions['qu
   const size = count >= 1e9 ? `${(count / 1e9).toFixed(1)}B` : `${Math.max(1, Math.round(count / 1e6))}M`
   return `${model.constructor.name}, ${size} parameters, ${quantize ?? 'fp32'}`
 }
-
-const isCausal = (model: Model): model is CausalLm => 'vocabSize' in model && 'maxPositions' in model
 
 interface Parts {
   readonly id: string

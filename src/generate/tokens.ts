@@ -24,6 +24,9 @@ export async function prefill(
   return logits
 }
 
+/** A stop token came up, or there was no room for more. */
+export type Ending = 'stop' | 'length'
+
 /**
  * Continues a prompt token by token, until a stop token (which is the last one told), `maxNewTokens`, or the end of the
  * context. Stop strings are not looked for.
@@ -34,7 +37,7 @@ export async function* generateTokens(
   decoder: CachedDecoder,
   promptIds: readonly number[],
   options: SamplingOptions & { signal?: AbortSignal } = {},
-): AsyncGenerator<number, 'stop' | 'length'> {
+): AsyncGenerator<number, Ending> {
   const { maxNewTokens = 256, stopTokenIds = [], seed = Math.floor(Math.random() * 2 ** 32), signal } = options
   const counts = new TokenCounts(promptIds)
   const draws = new Draws(seed)

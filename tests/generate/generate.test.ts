@@ -1,12 +1,8 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
-import { beamSearch } from '../../src/generate/beam.ts'
-import { CachedDecoder } from '../../src/generate/decoder.ts'
-import { EncoderDecoder, isEncoderDecoder } from '../../src/generate/encoder-decoder.ts'
-import { generateTokens } from '../../src/generate/tokens.ts'
+import { openGenerator } from '../../src/generate/generator.ts'
 import { loadModel } from '../../src/models/load.ts'
-import type { CausalLm } from '../../src/nn/model.ts'
 import '../../src/runtime/node.ts'
 import { lacksShared, sharedPath } from '../shared.ts'
 
@@ -22,40 +18,24 @@ interface Run {
 const readGeneration = (folder: string): { input_ids: number[]; runs: Run[] } =>
   JSON.parse(readFileSync(`${folder}/generation.json`, 'utf8'))
 
-async function collect(tokens: AsyncIterable<number>): Promise<number[]> {
-  const ids: number[] = []
-  for await (const id of tokens) ids.push(id)
-  return ids
-}
-
 /** All runs of a reference folder, answered by our decoding over a cache. */
 async function answers(folder: string): Promise<number[][]> {
   const { input_ids: promptIds, runs } = readGeneration(folder)
   const { model, weights } = await loadModel(folder)
-  const encoderDecoder = isEncoderDecoder(model) && (await EncoderDecoder.create(model, weights, { slots: 5 }))
-  const decoder = encoderDecoder || (await CachedDecoder.create(model as CausalLm, weights, { slots: 5 }))
-  const prefix = isEncoderDecoder(model) ? [model.decoderStartTokenId] : promptIds
+  const generator = await openGenerator(model, weights, { slots: 5 })
   const all: number[][] = []
   for (const run of runs) {
     const stopping = { maxNewTokens: run.max_new_tokens, stopTokenIds: [run.eos_token_id].flat() }
-    const greedy = { ...stopping, temperature: 0 }
-    const beams = {
-      ...stopping,
-      nBeams: run.num_beams,
-      lengthPenalty: run.length_penalty,
-      earlyStopping: run.early_stopping,
+    const ids: number[] = [...generator.prefixOf(promptIds)]
+    if (run.num_beams === 1) {
+      for await (const id of generator.generate(promptIds, { ...stopping, temperature: 0 })) ids.push(id)
+    } else {
+      const { num_beams: nBeams, length_penalty: lengthPenalty, early_stopping: earlyStopping } = run
+      ids.push(...(await generator.beamSearch(promptIds, { ...stopping, nBeams, lengthPenalty, earlyStopping })))
     }
-    const ids =
-      decoder instanceof EncoderDecoder
-        ? run.num_beams === 1
-          ? await collect(decoder.generate(promptIds, greedy))
-          : await decoder.beamSearch(promptIds, beams)
-        : run.num_beams === 1
-          ? await collect(generateTokens(decoder, promptIds, greedy))
-          : await beamSearch(decoder, promptIds, beams)
-    all.push([...prefix, ...ids])
+    all.push(ids)
   }
-  decoder.release()
+  generator.release()
   return all
 }
 

@@ -1,0 +1,210 @@
+import { Command, InvalidArgumentError, Option } from 'commander'
+import type { Generator } from '../generate/generator.ts'
+import type { SamplingOptions } from '../generate/types.ts'
+import type { LoadedModel } from '../models/load.ts'
+import type { Tokenizer } from '../text/tokenizer.ts'
+
+interface GenerateOptions {
+  inputIds?: number[]
+  json?: boolean
+  maxNewTokens: number
+  eosTokenId?: number[]
+  stop?: string[]
+  numBeams: number
+  lengthPenalty?: number
+  earlyStopping?: boolean
+  temperature?: number
+  topK?: number
+  topP?: number
+  minP?: number
+  seed?: number
+  repetitionPenalty?: number
+  presencePenalty?: number
+  frequencyPenalty?: number
+  quantize?: 'q4' | 'q8'
+  provider: 'cpu' | 'webgpu' | 'cuda'
+  threads?: number
+}
+
+/** Any of these means that tokens are drawn. */
+const SAMPLING = ['temperature', 'topK', 'topP', 'minP', 'seed'] as const
+/** These change what one sequence may say next; beam search scores sequences as the model does. */
+const PENALTIES = ['repetitionPenalty', 'presencePenalty', 'frequencyPenalty', 'stop'] as const
+const BEAMS = ['lengthPenalty', 'earlyStopping'] as const
+
+export const generateCommand = (): Command =>
+  new Command('generate')
+    .description(
+      'Continue a text, or answer it where the model has an encoder. Greedy, unless told to sample or search.',
+    )
+    .argument('<model>', 'a folder, hf:owner/name, gguf:FILE or the name of a shipped model')
+    .argument('[prompt]', 'the text; standard input where neither it nor --input-ids is given')
+    .option('--input-ids <ids>', 'token ids instead of a text: 8,65,50', tokenIds)
+    .option('--json', 'print {"outputIds": [...]}: the prompt, or the start token of a decoder, and what follows')
+    .option('--max-new-tokens <number>', 'end after this many', integer(1), 256)
+    .option('--eos-token-id <ids>', 'tokens that end a text, instead of those that the model names', tokenIds)
+    .option('--stop <text>', 'end before this text; repeatable', collect)
+    .optionsGroup('Beam search:')
+    .option('--num-beams <number>', 'sequences to follow at a time', integer(1), 1)
+    .option('--length-penalty <number>', 'rank by log P / length^penalty; 1 where left out', number())
+    .option('--early-stopping', 'end as soon as as many texts have ended as there are beams')
+    .optionsGroup('Sampling:')
+    .option('--temperature <number>', 'divide logits by this; 0 is greedy', number(0))
+    .option('--top-k <number>', 'draw from the k likeliest tokens', integer(0))
+    .option('--top-p <number>', 'draw from the likeliest tokens that have this probability together', number(0, 1))
+    .option('--min-p <number>', 'draw from tokens at least this likely, relative to the likeliest', number(0, 1))
+    .option('--seed <number>', 'the same seed draws the same tokens', integer(0))
+    .option('--repetition-penalty <number>', 'divide the logits of tokens already there by this', number(0))
+    .option('--presence-penalty <number>', 'subtract this from the logits of tokens generated', number())
+    .option('--frequency-penalty <number>', 'subtract this once for each time a token was generated', number())
+    .optionsGroup('Running:')
+    .addOption(new Option('--quantize <type>', 'block-quantise the weights while loading').choices(['q4', 'q8']))
+    .addOption(new Option('--provider <name>', 'where to run').choices(['cpu', 'webgpu', 'cuda']).default('cpu'))
+    .option('--threads <number>', 'threads of the CPU provider', integer(1))
+    .addHelpText('after', "\nExample:\n  jackdaw generate jackdaw 'The jackdaw is' --temperature 0.8 --top-p 0.95")
+    .action(run)
+
+async function run(reference: string, prompt: string | undefined, options: GenerateOptions): Promise<void> {
+  refuseContradictions(prompt, options)
+  const text = options.inputIds ? undefined : (prompt ?? (await readPrompt()))
+  const [{ nodeBackend }, { loadModel }, { openGenerator }] = await Promise.all([
+    import('../runtime/ort-node.ts'),
+    import('../models/load.ts'),
+    import('../generate/generator.ts'),
+    import('../runtime/node.ts'),
+  ])
+  await nodeBackend(options.provider, { threads: options.threads })
+  const loaded = await loadModel(reference, { quantize: options.quantize })
+  const promptIds = options.inputIds ?? needTokenizer(loaded, 'give --input-ids').encode(text ?? '')
+  if (promptIds.length === 0) throw new Error('the prompt is empty: there is nothing to continue')
+  refuseUnknownIds([...promptIds, ...(options.eosTokenId ?? [])], loaded)
+  if (options.stop) needTokenizer(loaded, 'leave --stop out')
+  const generator = await openGenerator(loaded.model, loaded.weights, {
+    slots: options.numBeams,
+    capacity: promptIds.length + options.maxNewTokens,
+    provider: options.provider,
+    copyWeights: true,
+  })
+  try {
+    await answer(generator, promptIds, loaded, options, text !== undefined)
+  } finally {
+    generator.release()
+  }
+}
+
+/** Tells the answer, as it comes where it is text. */
+async function answer(
+  generator: Generator,
+  promptIds: readonly number[],
+  { tokenizer, stopTokenIds }: LoadedModel,
+  options: GenerateOptions,
+  promptIsText: boolean,
+): Promise<void> {
+  const ends = options.eosTokenId ?? stopTokenIds
+  const { StopText } = await import('../generate/stop-text.ts')
+  const stopText = new StopText(options.stop ?? [])
+  const detokenizer = tokenizer?.stream({ skipSpecialTokens: true })
+  const ids: number[] = []
+  let text = ''
+  const say = (piece: string): void => {
+    text += piece
+    if (!options.json) process.stdout.write(piece)
+  }
+  for await (const id of newTokens(generator, promptIds, { ...options, stopTokenIds: ends })) {
+    ids.push(id)
+    if (detokenizer && !ends.includes(id)) say(stopText.push(detokenizer.push(id)))
+    if (stopText.stopped) break
+  }
+  if (detokenizer) say(stopText.push(detokenizer.flush()) + stopText.flush())
+  const outputIds = [...generator.prefixOf(promptIds), ...ids]
+  if (options.json) process.stdout.write(`${JSON.stringify({ outputIds, ...(promptIsText ? { text } : {}) })}\n`)
+  else process.stdout.write(tokenizer ? '\n' : `${outputIds.join(' ')}\n`)
+}
+
+async function* newTokens(
+  generator: Generator,
+  promptIds: readonly number[],
+  options: GenerateOptions & { stopTokenIds: readonly number[] },
+): AsyncGenerator<number> {
+  const { numBeams, lengthPenalty, earlyStopping, maxNewTokens, stopTokenIds } = options
+  if (numBeams > 1) {
+    const beams = { nBeams: numBeams, lengthPenalty, earlyStopping, maxNewTokens, stopTokenIds }
+    yield* await generator.beamSearch(promptIds, beams)
+    return
+  }
+  const draws = SAMPLING.some((name) => options[name] !== undefined)
+  const sampling: SamplingOptions = { ...options, stop: undefined, temperature: options.temperature ?? (draws ? 1 : 0) }
+  yield* generator.generate(promptIds, sampling)
+}
+
+function refuseContradictions(prompt: string | undefined, options: GenerateOptions): void {
+  if (prompt !== undefined && options.inputIds) throw new Error('give a prompt or --input-ids, not both')
+  const given = (names: readonly (keyof GenerateOptions)[]) => names.filter((name) => options[name] !== undefined)
+  if (options.numBeams > 1) {
+    const [first] = given([...SAMPLING, ...PENALTIES])
+    if (first) throw new Error(`beam search takes no ${flag(first)}: leave it or --num-beams out`)
+  } else {
+    const [first] = given(BEAMS)
+    if (first) throw new Error(`${flag(first)} is for beam search: give --num-beams of 2 or more with it`)
+  }
+}
+
+const flag = (name: string): string => `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`
+
+function needTokenizer({ name, tokenizer }: LoadedModel, otherwise: string): Tokenizer {
+  if (!tokenizer) throw new Error(`${name} has no tokenizer: ${otherwise}`)
+  return tokenizer
+}
+
+function refuseUnknownIds(ids: readonly number[], { model, name }: LoadedModel): void {
+  if (!('vocabSize' in model) || typeof model.vocabSize !== 'number') return
+  const { vocabSize } = model
+  const unknown = ids.find((id) => id >= vocabSize)
+  if (unknown !== undefined) throw new Error(`${unknown} is no token of ${name}: its ids are 0 to ${vocabSize - 1}`)
+}
+
+/** The last line break belongs to the shell, not to the prompt. */
+async function readPrompt(): Promise<string> {
+  if (process.stdin.isTTY) throw new Error('give a prompt: as an argument, on standard input, or as --input-ids')
+  const chunks: Buffer[] = []
+  for await (const chunk of process.stdin) chunks.push(chunk)
+  return Buffer.concat(chunks)
+    .toString('utf8')
+    .replace(/\r?\n$/, '')
+}
+
+const collect = (value: string, previous: string[] = []): string[] => [...previous, value]
+
+function tokenIds(text: string): number[] {
+  return text.split(',').map((word) => {
+    const id = Number(word)
+    if (!/^\s*\d+\s*$/.test(word) || id >= 2 ** 31) throw new InvalidArgumentError('It must be ids such as 8,65,50.')
+    return id
+  })
+}
+
+function integer(min: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text)
+    if (!Number.isSafeInteger(value) || value < min || text.trim() === '') {
+      throw new InvalidArgumentError(`It must be a whole number of at least ${min}.`)
+    }
+    return value
+  }
+}
+
+function number(min = Number.NEGATIVE_INFINITY, max = Number.POSITIVE_INFINITY): (text: string) => number {
+  return (text) => {
+    const value = Number(text)
+    if (!Number.isFinite(value) || value < min || value > max || text.trim() === '') {
+      const range =
+        min === Number.NEGATIVE_INFINITY
+          ? ''
+          : max === Number.POSITIVE_INFINITY
+            ? ` of at least ${min}`
+            : ` from ${min} to ${max}`
+      throw new InvalidArgumentError(`It must be a number${range}.`)
+    }
+    return value
+  }
+}
