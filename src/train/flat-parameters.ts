@@ -137,7 +137,7 @@ export class TrainingState {
       const given = weights?.get(spec.name)
       if (given && `${given.shape}` !== `${spec.shape}`) {
         throw new RangeError(
-          `parameter ${spec.name} is [${spec.shape}] in the model and [${given.shape}] in the weights`,
+          `parameter ${spec.name} is ${showShape(spec.shape)} in the model and ${showShape(given.shape)} in the weights`,
         )
       }
       const position = { key: [seed, 0], counter: [0, 0, index, INITIALIZATION] } as const
