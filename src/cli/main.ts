@@ -3,6 +3,7 @@ import { benchCommand } from './bench.ts'
 import { convertCommand } from './convert.ts'
 import { forwardCommand, gradCommand } from './forward.ts'
 import { generateCommand } from './generate.ts'
+import { papersCommand } from './papers.ts'
 import { serveCommand } from './serve.ts'
 import { tokenizeCommand } from './tokenize.ts'
 import { trainCommand } from './train.ts'
@@ -17,6 +18,7 @@ const program = new Command('jackdaw')
   .addCommand(serveCommand())
   .addCommand(generateCommand())
   .addCommand(tokenizeCommand())
+  .addCommand(papersCommand())
   .addCommand(benchCommand())
 
 try {

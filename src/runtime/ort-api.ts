@@ -23,6 +23,7 @@ export const API_INDEX = {
   CreateSessionFromArray: 8,
   Run: 9,
   CreateSessionOptions: 10,
+  EnableProfiling: 14,
   SetSessionLogSeverityLevel: 22,
   SetSessionGraphOptimizationLevel: 23,
   SessionGetInputCount: 30,
@@ -193,6 +194,8 @@ function load() {
     outputCount: number,
     outputs: Pointer,
   ]
+  /** ORTCHAR_T*: paths are wide on Windows. */
+  const PATH = process.platform === 'win32' ? 'const char16_t*' : 'const char*'
   const CREATE_SESSION = 'void*, void*, size_t, void*, void*'
   return {
     /** Collected, koffi would unmap the library and the next call would crash. */
@@ -209,6 +212,7 @@ function load() {
     ),
     createSessionOptions: get<Pointer, []>('CreateSessionOptions', ''),
     releaseSessionOptions: free('ReleaseSessionOptions'),
+    enableProfiling: call<[Pointer, string]>('EnableProfiling', `void*, ${PATH}`),
     disablePerSessionThreads: call<[Pointer]>('DisablePerSessionThreads', 'void*'),
     setSessionGraphOptimizationLevel: call<[Pointer, number]>('SetSessionGraphOptimizationLevel', 'void*, int'),
     setSessionLogSeverityLevel: call<[Pointer, number]>('SetSessionLogSeverityLevel', 'void*, int'),

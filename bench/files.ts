@@ -1,0 +1,77 @@
+import { execFile } from 'node:child_process'
+import { existsSync, mkdirSync } from 'node:fs'
+import { basename, extname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { convertModel } from '../src/hub/convert.ts'
+import { ggufFromConfig, ggufName } from '../src/hub/gguf-names.ts'
+import { quantize } from '../src/hub/gguf-quantize.ts'
+import { writeGguf } from '../src/hub/gguf-write.ts'
+import { resolveModelRef } from '../src/hub/open.ts'
+import { Llama } from '../src/models/llama.ts'
+import { Scope } from '../src/nn/scope.ts'
+import { input, sizeOf } from '../src/tensor/index.ts'
+
+/** Model files that contestants load, made once and kept in a folder. */
+
+/** A model of the size of TinyLlama's first half with made-up weights: speed does not depend on their values. */
+const MADE_UP = new Llama({
+  vocabSize: 49152,
+  maxPositions: 2048,
+  dModel: 2048,
+  nLayers: 12,
+  nHeads: 32,
+  nKvHeads: 4,
+  dInner: 5632,
+  tieWordEmbeddings: true,
+})
+
+/** A GGUF file in Q4_0 of a model reference, for llama.cpp. */
+export async function q4Gguf(reference: string, folder: string): Promise<string> {
+  const target = join(folder, `${reference.replace(/[^\w.-]+/g, '_')}.Q4_0.gguf`)
+  if (existsSync(target)) return target
+  mkdirSync(folder, { recursive: true })
+  const { path } = await resolveModelRef(reference)
+  await convertModel(path, target, { quantize: 'Q4_0' }, async () => {})
+  return target
+}
+
+/** The same for the made-up model of 0.6B parameters. */
+export async function madeUpGguf(folder: string): Promise<string> {
+  const target = join(folder, 'made-up-0.6B.Q4_0.gguf')
+  if (existsSync(target)) return target
+  mkdirSync(folder, { recursive: true })
+  const scope = Scope.root()
+  MADE_UP.forward(scope, { inputIds: input('inputIds', [1, 1], 'int32') })
+  const { metadata } = ggufFromConfig(MADE_UP.toConfig())
+  metadata.set('general.file_type', { type: 'uint32', value: 2 })
+  metadata.set('tokenizer.ggml.model', { type: 'string', value: 'no_vocab' })
+  const tensors = [...scope.parameters.values()].map(({ name, shape }) => {
+    const type = shape.length === 1 ? ('F32' as const) : ('Q4_0' as const)
+    return { name: ggufName(name) as string, type, shape, bytes: () => quantize(type, madeUpValues(shape)) }
+  })
+  await writeGguf(target, metadata, tensors)
+  return target
+}
+
+/** Ones for a norm; for a matrix, noise of a standard deviation that keeps the sizes of activations. */
+function madeUpValues(shape: readonly number[]): Float32Array {
+  const values = new Float32Array(sizeOf(shape))
+  if (shape.length === 1) return values.fill(1)
+  const scale = Math.sqrt(3 / (shape.at(-1) as number))
+  let state = 1
+  for (let i = 0; i < values.length; i++) {
+    state = (Math.imul(state, 1664525) + 1013904223) | 0
+    values[i] = (state / 2 ** 31) * scale
+  }
+  return values
+}
+
+/** The ONNX file that jackdaw exports of a model, made in a process of its own so that its memory goes with it. */
+export async function exportedOnnx(model: string, folder: string): Promise<string> {
+  const target = join(folder, `${basename(model, '.gguf')}.onnx`)
+  if (existsSync(target)) return target
+  const script = new URL(`jackdaw/export-onnx${extname(import.meta.url)}`, import.meta.url)
+  await promisify(execFile)(process.execPath, [fileURLToPath(script), model, target])
+  return target
+}

@@ -1,0 +1,44 @@
+import { CachedDecoder, type Weights } from '../../src/generate/decoder.ts'
+import { openCheckpoint, resolveModelRef } from '../../src/hub/open.ts'
+import { quantizeWeights } from '../../src/models/quantize.ts'
+import { modelFromConfig } from '../../src/models/registry.ts'
+import { readWeights } from '../../src/models/weights.ts'
+import type { CausalLm } from '../../src/nn/model.ts'
+import { Scope } from '../../src/nn/scope.ts'
+import { input } from '../../src/tensor/index.ts'
+import '../../src/runtime/node.ts'
+
+/** A model without its tokenizer, which made-up models lack, and its weights in blocks of 4 bits. */
+export async function quantizedModel(reference: string): Promise<{ model: CausalLm; weights: Weights }> {
+  const checkpoint = openCheckpoint((await resolveModelRef(reference)).path)
+  try {
+    const { model, modelClass } = modelFromConfig(checkpoint.config)
+    const scope = Scope.root()
+    const { logits } = (model as CausalLm).forward(scope, { inputIds: input('inputIds', [1, 1], 'int32') })
+    const parameters = [...scope.parameters.values()]
+    const plain = readWeights(parameters, checkpoint, modelClass)
+    return { model: model as CausalLm, weights: quantizeWeights(plain, 'q4', { outputs: [logits], parameters }) }
+  } finally {
+    checkpoint.close()
+  }
+}
+
+/** What every contestant in decoding does; peers/ has the same numbers. */
+export const DECODING = { prompt: 16, newTokens: 128, longPrompt: 512, chats: 8, capacity: 1024 }
+
+export async function openDecoder(reference: string, slots: number): Promise<CachedDecoder> {
+  const { model, weights } = await quantizedModel(reference)
+  return CachedDecoder.create(model, weights, { slots, capacity: DECODING.capacity })
+}
+
+/** Made-up ids, the same for every contestant. */
+export const promptIds = (length: number, vocabSize: number): number[] =>
+  Array.from({ length }, (_, i) => ((i + 1) * 7919) % vocabSize)
+
+/** The most probable token of row `row`. */
+export function mostProbable(logits: Float32Array, row: number, vocabSize: number): number {
+  const start = row * vocabSize
+  let best = start
+  for (let i = start + 1; i < start + vocabSize; i++) if (logits[i] > logits[best]) best = i
+  return best - start
+}

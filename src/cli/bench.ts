@@ -1,0 +1,36 @@
+import { existsSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { Command, InvalidArgumentError } from 'commander'
+
+interface Flags {
+  rounds: number
+  seconds: number
+  smollm2: string
+  json: boolean
+}
+
+export const benchCommand = (): Command =>
+  new Command('bench')
+    .description('measure jackdaw side by side with its peers (bench/peers says how to install them)')
+    .argument('[names...]', 'benchmarks, or what their names begin with; all where none is given')
+    .option('--rounds <number>', 'turns of each contestant', positive, 5)
+    .option('--seconds <number>', 'length of a turn', positive, 3)
+    .option('--smollm2 <ref>', 'a SmolLM2-135M to decode with', 'hf:HuggingFaceTB/SmolLM2-135M-Instruct')
+    .option('--json', 'print the report as JSON', false)
+    .action(async (names: string[], { json, ...options }: Flags) => {
+      // Beside the sources, as TypeScript or as what is built of it; not in the package that npm installs.
+      const folder = ['main.js', 'main.ts'].map((file) => new URL(`../../bench/${file}`, import.meta.url))
+      if (!folder.some((url) => existsSync(fileURLToPath(url)))) {
+        throw new Error('the benchmarks are not part of the installed package: run jackdaw bench in a checkout of it')
+      }
+      const { runBenchmarks, markdown } = await import('../../bench/main.ts')
+      const say = (message: string) => process.stderr.write(`${message}\n`)
+      const report = await runBenchmarks(names, { ...options, say })
+      process.stdout.write(json ? `${JSON.stringify(report, null, 2)}\n` : markdown(report))
+    })
+
+function positive(text: string): number {
+  const number = Number(text)
+  if (!Number.isInteger(number) || number < 1) throw new InvalidArgumentError('it must be a positive integer')
+  return number
+}
