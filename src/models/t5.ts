@@ -94,7 +94,11 @@ const CONFIG = z.object({
   num_decoder_layers: z.int().positive().nullish(),
   num_heads: z.int().positive().default(8),
   relative_attention_num_buckets: z.int().min(4).default(32),
-  relative_attention_max_distance: z.int().positive().default(128),
+  relative_attention_max_distance: z
+    .int()
+    .positive()
+    .max(2 ** 20)
+    .default(128),
   dropout_rate: z.number().min(0).max(1).default(0.1),
   layer_norm_epsilon: z.number().positive().default(1e-6),
   initializer_factor: z.number().positive().default(1),

@@ -4,9 +4,11 @@
 
 A folder has config.json and model.safetensors (random weights), inputs.safetensors, outputs.safetensors and
 grads.safetensors (d loss / d parameter), and generation.json: what greedy and beam search answer to one prompt.
+t5-buckets.json has the buckets of relative positions, as [bucket, how many offsets in a row].
 Needs torch and transformers 5.
 """
 
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -14,6 +16,7 @@ from pathlib import Path
 import torch
 import transformers
 from safetensors.torch import save_file
+from transformers.models.t5.modeling_t5 import T5Attention
 
 HERE = Path(__file__).parent
 VOCAB = 47
@@ -181,5 +184,18 @@ def make(name):
     print(name, [len(run['output_ids']) for run in answers['runs']])
 
 
+def make_buckets():
+    cases = []
+    for count, farthest in [(32, 128), (32, 20), (11, 19), (4, 3), (7, 1000), (64, 256), (33, 129), (12, 7)]:
+        offsets = torch.arange(-farthest, farthest + 1)
+        case = dict(count=count, maxDistance=farthest)
+        for key, bidirectional in [('bidirectional', True), ('causal', False)]:
+            found = T5Attention._relative_position_bucket(offsets, bidirectional, count, farthest).tolist()
+            case[key] = [[bucket, len(list(run))] for bucket, run in itertools.groupby(found)]
+        cases.append(case)
+    (HERE / 't5-buckets.json').write_text(json.dumps(cases) + '\n')
+
+
 for name in sys.argv[1:] or CASES:
     make(name)
+make_buckets()
