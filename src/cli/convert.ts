@@ -13,6 +13,10 @@ export const convertCommand = (): Command =>
     .argument('<source>', 'a .gguf or .safetensors file, a model folder, or hf:owner/name')
     .argument('<target>', 'a .gguf or .safetensors file, or a folder')
     .addOption(new Option('--quantize <type>', 'what the weights become').choices(TYPES))
+    .addHelpText(
+      'after',
+      '\nExample:\n  jackdaw convert model.gguf model-folder\n  jackdaw convert model-folder model.gguf --quantize q8_0',
+    )
     .action(async (source: string, target: string, flags: Flags) => {
       const [{ convertModel }, { resolveModelRef }, { tokenizerFromGguf }, { saveTokenizer }] = await Promise.all([
         import('../hub/convert.ts'),

@@ -1,12 +1,13 @@
 import { Command } from 'commander'
 
-function named(name: string, description: string, run: 'forward' | 'gradients'): Command {
+function named(name: string, description: string, run: 'forward' | 'gradients', example: string): Command {
   return new Command(name)
     .description(description)
     .argument('<model>', 'a checkpoint: a folder, hf:owner/name, or gguf:FILE')
     .requiredOption('--inputs <file>', 'safetensors with the inputs, by name: input_ids, attention_mask, labels, …')
     .requiredOption('--output <file>', 'safetensors to write')
     .option('--provider <name>', 'where to run: cpu, webgpu or cuda', 'cpu')
+    .addHelpText('after', `\nExample:\n  ${example}`)
     .action(
       async (reference: string, options: { inputs: string; output: string; provider: 'cpu' | 'webgpu' | 'cuda' }) => {
         await import('../runtime/node.ts')
@@ -32,7 +33,13 @@ export const forwardCommand = (): Command =>
     'forward',
     "run a checkpoint in fp32 on named inputs and write its outputs under the reference's names",
     'forward',
+    'jackdaw forward model-folder --inputs inputs.safetensors --output outputs.safetensors',
   )
 
 export const gradCommand = (): Command =>
-  named('grad', 'the same, then write d loss / d parameter for every parameter under its checkpoint name', 'gradients')
+  named(
+    'grad',
+    'the same, then write d loss / d parameter for every parameter under its checkpoint name',
+    'gradients',
+    'jackdaw grad model-folder --inputs inputs.safetensors --output grads.safetensors',
+  )

@@ -61,7 +61,7 @@ export const generateCommand = (): Command =>
     .addOption(new Option('--quantize <type>', 'block-quantise the weights while loading').choices(['q4', 'q8']))
     .addOption(new Option('--provider <name>', 'where to run').choices(['cpu', 'webgpu', 'cuda']).default('cpu'))
     .option('--threads <number>', 'threads of the CPU provider', integer(1))
-    .addHelpText('after', "\nExample:\n  jackdaw generate jackdaw 'The jackdaw is' --temperature 0.8 --top-p 0.95")
+    .addHelpText('after', "\nExample:\n  jackdaw generate jackdaw-base 'The jackdaw is' --temperature 0.8 --top-p 0.95")
     .action(run)
 
 async function run(reference: string, prompt: string | undefined, options: GenerateOptions): Promise<void> {

@@ -19,6 +19,7 @@ const program = new Command('jackdaw')
   .addCommand(generateCommand())
   .addCommand(tokenizeCommand())
   .addCommand(papersCommand())
+  .addHelpText('after', '\nExample:\n  jackdaw serve --open\n  jackdaw help generate')
   .addCommand(benchCommand())
 
 try {

@@ -22,7 +22,7 @@ interface ServeOptions {
 }
 
 /** The model of our own, under weights/. */
-const defaultModel = 'jackdaw'
+const defaultModel = 'jackdaw-base'
 
 export function serveCommand(): Command {
   return new Command('serve')
@@ -47,6 +47,7 @@ export function serveCommand(): Command {
         .choices(['silent', 'error', 'warn', 'info', 'debug'])
         .default('warn'),
     )
+    .addHelpText('after', '\nExample:\n  jackdaw serve --model gguf:model.gguf --quantize q4 --open')
     .action(serve)
 }
 

@@ -27,6 +27,10 @@ export const trainCommand = (): Command =>
     .option('--out <dir>', 'where the model goes (default: runs/RECIPE)')
     .option('--resume', 'go on from the newest checkpoint in DIR', false)
     .option('--provider <name>', 'where to run: cpu, webgpu or cuda', 'cpu')
+    .addHelpText(
+      'after',
+      '\nExample:\n  jackdaw train nanogpt-shakespeare-cpu --set data=tinyshakespeare.txt --out runs/shakespeare',
+    )
     .action(async (name: string | undefined, flags: TrainFlags) => {
       if (name === undefined) {
         process.stdout.write(await listRecipes())
