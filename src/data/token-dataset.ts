@@ -1,7 +1,5 @@
 /** A text as one long stream of token ids, in memory and as a file. */
 
-import { closeSync, fstatSync, openSync, readSync, renameSync, writeFileSync } from 'node:fs'
-
 export type TokenArray = Uint16Array | Uint32Array
 
 /** What `TokenDataset` needs of a tokenizer. */
@@ -16,7 +14,7 @@ export interface TokenEncoder {
  */
 const MAGIC = 'JDTOKENS'
 const VERSION = 1
-const HEADER_BYTES = 24
+export const HEADER_BYTES = 24
 const MAX_VOCAB_SIZE = 2 ** 31
 
 /** Says in one sentence why a token file is refused. */
@@ -26,7 +24,7 @@ export class TokenFileError extends Error {
 
 const bytesPerToken = (vocabSize: number): 2 | 4 => (vocabSize <= 0x10000 ? 2 : 4)
 
-function newTokens(vocabSize: number, length: number): TokenArray {
+export function newTokens(vocabSize: number, length: number): TokenArray {
   return bytesPerToken(vocabSize) === 2 ? new Uint16Array(length) : new Uint32Array(length)
 }
 
@@ -118,33 +116,11 @@ export class TokenDataset {
     const { vocabSize, count } = readHeader(bytes, bytes.length, name)
     const tokens = newTokens(vocabSize, count)
     new Uint8Array(tokens.buffer).set(bytes.subarray(HEADER_BYTES))
-    return TokenDataset.#checked(tokens, vocabSize, name)
+    return TokenDataset.checked(tokens, vocabSize, name)
   }
 
-  /** Writes a token file; whoever reads `path` meanwhile sees the old file or the new one, never half of one. */
-  save(path: string): void {
-    const partial = `${path}.${process.pid}.partial`
-    writeFileSync(partial, this.toBytes())
-    renameSync(partial, path)
-  }
-
-  /** @throws TokenFileError where the file is not a whole, consistent token file. */
-  static load(path: string): TokenDataset {
-    const file = openSync(path, 'r')
-    try {
-      const size = fstatSync(file).size
-      const header = new Uint8Array(HEADER_BYTES)
-      const got = readSync(file, header, 0, HEADER_BYTES, 0)
-      const { vocabSize, count } = readHeader(header.subarray(0, got), size, path)
-      const tokens = newTokens(vocabSize, count)
-      readWhole(file, new Uint8Array(tokens.buffer), HEADER_BYTES, path)
-      return TokenDataset.#checked(tokens, vocabSize, path)
-    } finally {
-      closeSync(file)
-    }
-  }
-
-  static #checked(tokens: TokenArray, vocabSize: number, name: string): TokenDataset {
+  /** What a file held, whose header was read already. */
+  static checked(tokens: TokenArray, vocabSize: number, name: string): TokenDataset {
     const position = firstOutside(tokens, vocabSize)
     if (position >= 0) {
       throw new TokenFileError(
@@ -155,7 +131,7 @@ export class TokenDataset {
   }
 }
 
-function readHeader(header: Uint8Array, fileSize: number, name: string): { vocabSize: number; count: number } {
+export function readHeader(header: Uint8Array, fileSize: number, name: string): { vocabSize: number; count: number } {
   const refuse = (why: string): never => {
     throw new TokenFileError(`${name}: ${why}`)
   }
@@ -174,15 +150,6 @@ function readHeader(header: Uint8Array, fileSize: number, name: string): { vocab
     refuse(`its header promises ${count} tokens (${expected} bytes in all), but it has ${fileSize} bytes`)
   }
   return { vocabSize, count: Number(count) }
-}
-
-function readWhole(file: number, into: Uint8Array, position: number, name: string): void {
-  let done = 0
-  while (done < into.length) {
-    const got = readSync(file, into, done, into.length - done, position + done)
-    if (got === 0) throw new TokenFileError(`${name}: the file became shorter while it was read`)
-    done += got
-  }
 }
 
 /** The position of the first value that is not an integer in [0, vocabSize), or −1. */

@@ -1,7 +1,6 @@
 import type { ParameterSpec } from '../nn/scope.ts'
 import { Arena, paddedLength } from '../runtime/kernels.ts'
-import { sizeOf, type TensorData } from '../tensor/data.ts'
-import { showShape } from '../tensor/dim.ts'
+import { showShape, sizeOf, type TensorData } from '../tensor/index.ts'
 
 /** Parameters that the optimiser treats alike. */
 export interface ParameterGroup {

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterAll, describe, expect, it } from 'vitest'
 import { TokenDataset, TokenFileError } from '../../src/data/token-dataset.ts'
+import { loadTokens, saveTokens } from '../../src/data/token-file.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'jackdaw-tokens-'))
 afterAll(() => rmSync(folder, { recursive: true }))
@@ -75,8 +76,8 @@ describe('TokenDataset', () => {
     )
     const path = join(folder, 'whole.tokens')
     const data = TokenDataset.from([1, 2, 3, 99_999], 100_000)
-    data.slice(1).save(path)
-    expect([...TokenDataset.load(path).tokens]).toEqual([2, 3, 99_999])
+    saveTokens(data.slice(1), path)
+    expect([...loadTokens(path).tokens]).toEqual([2, 3, 99_999])
   })
 
   it('reads bytes that begin at an odd address', () => {
@@ -108,16 +109,16 @@ describe('TokenDataset', () => {
     new DataView(bytes.buffer).setBigUint64(16, 2n ** 63n, true)
     const path = join(folder, 'lying.tokens')
     writeFileSync(path, bytes)
-    expect(() => TokenDataset.load(path)).toThrow(/promises 9223372036854775808 tokens/)
+    expect(() => loadTokens(path)).toThrow(/promises 9223372036854775808 tokens/)
   })
 
   it('names the file that is cut short, and the token that lies outside the vocabulary', () => {
     const path = join(folder, 'cut.tokens')
-    TokenDataset.from([1, 2, 3], 4).save(path)
+    saveTokens(TokenDataset.from([1, 2, 3], 4), path)
     truncateSync(path, 29)
-    expect(() => TokenDataset.load(path)).toThrow(/cut\.tokens: its header promises 3 tokens \(30 bytes in all\).* 29/)
+    expect(() => loadTokens(path)).toThrow(/cut\.tokens: its header promises 3 tokens \(30 bytes in all\).* 29/)
     truncateSync(path, 5)
-    expect(() => TokenDataset.load(path)).toThrow(/cut\.tokens: not a token file/)
+    expect(() => loadTokens(path)).toThrow(/cut\.tokens: not a token file/)
     const bytes = TokenDataset.from([1, 2, 3], 4).toBytes()
     bytes[26] = 9
     expect(() => TokenDataset.fromBytes(bytes)).toThrow('token 1 is 9, outside the vocabulary of 4')

@@ -1,0 +1,23 @@
+/** The public things that run in Node and in browsers alike. */
+
+export * from './data/char-tokenizer.ts'
+export * from './data/loader.ts'
+export { StepRandom } from './data/random.ts'
+export { TokenDataset, type TokenEncoder } from './data/token-dataset.ts'
+export * from './models/gpt2.ts'
+export * from './models/llama.ts'
+export { modelFromConfig } from './models/registry.ts'
+export * from './models/resnet.ts'
+/** Layers share names with the ops that they are made of: `nn.linear` has parameters, `linear` is given them. */
+export * as nn from './nn/index.ts'
+export { Scope } from './nn/scope.ts'
+export type { Backend, Binding, DeviceTensor, Provider, Session } from './runtime/backend.ts'
+export { type Compiled, type CompileOptions, compile, jit } from './runtime/compile.ts'
+export * from './tensor/index.ts'
+export { type BpeTrainingOptions, trainByteLevelBpe } from './text/bpe-trainer.ts'
+export { type Tokenizer, tokenizerFromJson } from './text/tokenizer.ts'
+export { decayMatrices, type ParameterGroup } from './train/flat-parameters.ts'
+export * from './train/pretrain.ts'
+export * from './train/recipe.ts'
+export * from './train/schedule.ts'
+export * from './train/trainer.ts'
