@@ -2,6 +2,7 @@ import type { TensorData } from '../tensor/data.ts'
 import { type Dim, type Shape, symbol } from '../tensor/dim.ts'
 import { input, type Tensor } from '../tensor/graph.ts'
 import type { Backend, Binding, DeviceTensor, Feeds, Provider, RunOptions, Session } from './backend.ts'
+import { channelBlock } from './channel-block.ts'
 import { type Graph, inputName, lower } from './lower.ts'
 
 /** Opens the backend of a provider; the entry points for Node and for browsers each set theirs. */
@@ -67,7 +68,7 @@ export class Compiled {
 /** Lowers a recorded graph to ONNX and opens a session on it. */
 export async function compile(graph: Graph, { on, prepack, copyWeights }: CompileOptions = {}): Promise<Compiled> {
   const backend = typeof on === 'object' ? on : await backendFor(on)
-  const { model, initializers } = lower(graph)
+  const { model, initializers } = lower(graph, { channelBlock: await channelBlock(backend) })
   return new Compiled(
     graph,
     await backend.createSession(model, { initializers, prepack, copyInitializers: copyWeights }),

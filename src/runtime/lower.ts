@@ -1,10 +1,11 @@
 import onnxProto from 'onnx-proto'
 import type { DType, TensorData } from '../tensor/data.ts'
 import { sizeOf } from '../tensor/data.ts'
-import type { Dim, Shape, SymbolicDim } from '../tensor/dim.ts'
+import { type Dim, type Shape, type SymbolicDim, sameShape } from '../tensor/dim.ts'
 import type { AttributeValue, EmitOptions, Emitter, QuantizedWeight } from '../tensor/emitter.ts'
-import { type InputAttributes, inputOp, type Op, type OpNode, type Tensor } from '../tensor/graph.ts'
+import { constantValue, type InputAttributes, inputOp, type Op, type OpNode, type Tensor } from '../tensor/graph.ts'
 import { ONNX_TYPES } from '../tensor/ops/shape.ts'
+import { type Attribute, type EmittedNode, fuse } from './fuse.ts'
 
 const { onnx } = onnxProto
 
@@ -27,6 +28,8 @@ export interface LoweredGraph {
 const OPSETS = [
   { domain: '', version: 20 },
   { domain: 'com.microsoft', version: 1 },
+  // Kernels of ONNX Runtime on CPUs. Named only where a backend said that it has them.
+  { domain: 'com.microsoft.nchwc', version: 1 },
 ]
 const IR_VERSION = 9
 
@@ -46,9 +49,16 @@ export const isQuantized = (value: TensorData | QuantizedWeight): value is Quant
 
 export const inputName = (leaf: Tensor): string => (leaf.node.attributes as InputAttributes).name
 
+export interface LowerOptions {
+  /** Write all weights into the model. Default false. */
+  inlineWeights?: boolean
+  /** Channels that the blocked convolution of the backend takes at a time; 0 (the default) for a model that runs anywhere. */
+  channelBlock?: number
+}
+
 /** Turns a recorded graph into an ONNX model. Equal nodes are written once, unused outputs not at all. */
-export function lower(graph: Graph, { inlineWeights = false } = {}): LoweredGraph {
-  const emitter = new GraphEmitter(graph, inlineWeights)
+export function lower(graph: Graph, { inlineWeights = false, channelBlock = 0 }: LowerOptions = {}): LoweredGraph {
+  const emitter = new GraphEmitter(graph, inlineWeights, channelBlock)
   const names = new Map<Tensor, string>()
   for (const leaf of graph.inputs) names.set(leaf, inputName(leaf))
   for (const [leaf, value] of graph.weights ?? []) names.set(leaf, emitter.weight(leaf, value))
@@ -65,6 +75,7 @@ export function lower(graph: Graph, { inlineWeights = false } = {}): LoweredGrap
       )
     }
     const outputs = node.op.lower(emitter, inputs, node)
+    if (node.op.name === 'add' && isResidual(node)) emitter.residuals.add(outputs[0])
     node.outputs.forEach((tensor, i) => {
       names.set(tensor, outputs[i])
     })
@@ -73,6 +84,9 @@ export function lower(graph: Graph, { inlineWeights = false } = {}): LoweredGrap
     Object.entries(graph.outputs).map(([name, tensor]) => [name, names.get(tensor) as string, tensor]),
   )
 }
+
+const isResidual = ({ inputs: [a, b] }: OpNode): boolean =>
+  (a.rank === 2 || a.rank === 3) && sameShape(a.shape, b.shape)
 
 /** The nodes that the outputs need, inputs before users: ascending ids are such an order. */
 function nodesInOrder(outputs: readonly Tensor[], known: ReadonlyMap<Tensor, string>): OpNode[] {
@@ -87,16 +101,10 @@ function nodesInOrder(outputs: readonly Tensor[], known: ReadonlyMap<Tensor, str
   return [...seen].sort((a, b) => a.id - b.id)
 }
 
-interface EmittedNode {
-  readonly opType: string
-  readonly domain: string
-  readonly input: string[]
-  output: string[]
-  readonly attribute: object[]
-}
-
 class GraphEmitter implements Emitter {
-  private readonly nodes: EmittedNode[] = []
+  private nodes: EmittedNode[] = []
+  /** Sums of two tensors of one shape, which may be fused with what follows. */
+  readonly residuals = new Set<string>()
   private readonly emitted = new Map<string, string[]>()
   private readonly constants = new Map<string, string>()
   private readonly initializers: { name: string; [field: string]: unknown }[] = []
@@ -110,6 +118,7 @@ class GraphEmitter implements Emitter {
   constructor(
     private readonly graph: Graph,
     private readonly inlineWeights: boolean,
+    private readonly channelBlock: number,
   ) {
     const leaves = [...graph.inputs, ...(graph.weights?.keys() ?? [])].map(inputName)
     const seen = new Set(Object.keys(graph.outputs))
@@ -232,6 +241,10 @@ class GraphEmitter implements Emitter {
     return this.quantizedWeights.get(tensor)
   }
 
+  convolutionBlock(weight: Tensor): number {
+    return this.graph.weights?.has(weight) || constantValue(weight) ? 0 : this.channelBlock
+  }
+
   private addInitializer(name: string, { dtype, shape, data }: TensorData): void {
     const rawData = new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
     this.initializers.push({ name, dataType: ONNX_TYPES[dtype], dims: [...shape], rawData })
@@ -255,6 +268,8 @@ class GraphEmitter implements Emitter {
   }
 
   finish(outputs: readonly (readonly [name: string, value: string, tensor: Tensor])[]): LoweredGraph {
+    const weights = { get: (name: string) => this.external.get(name), add: this.addWeight.bind(this) }
+    this.nodes = fuse(this.nodes, weights, this.residuals)
     const produced = new Set(this.nodes.flatMap((node) => node.output))
     const renamed = new Map<string, string>()
     for (const [name, value] of outputs) {
@@ -275,7 +290,7 @@ class GraphEmitter implements Emitter {
     const model = onnx.ModelProto.encode({
       irVersion: IR_VERSION,
       producerName: 'jackdaw',
-      opsetImport: OPSETS,
+      opsetImport: OPSETS.filter(({ domain }) => domain === '' || this.nodes.some((node) => node.domain === domain)),
       graph: {
         name: 'jackdaw',
         node: this.nodes.map((node) => ({ ...node, input: node.input.map(rename), output: node.output.map(rename) })),
@@ -288,7 +303,7 @@ class GraphEmitter implements Emitter {
   }
 }
 
-function encodeAttribute(name: string, value: AttributeValue): object {
+function encodeAttribute(name: string, value: AttributeValue): Attribute {
   if (typeof value === 'number') return { name, i: value, type: 2 }
   if (typeof value === 'string') return { name, s: new TextEncoder().encode(value), type: 3 }
   if (Array.isArray(value)) return { name, ints: [...value], type: 7 }

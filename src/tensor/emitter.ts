@@ -53,6 +53,11 @@ export interface Emitter {
   define(dimension: string, value: string): void
   /** A weight that was compiled in as quantised blocks: the names of its packed values and scales. */
   quantized(tensor: Tensor): { weight: QuantizedWeight; packed: string; scales: string } | undefined
+  /**
+   * Channels that the backend's blocked convolution takes at a time, where it has one and this weight may change from
+   * run to run; 0 otherwise. A constant weight is arranged by the backend.
+   */
+  convolutionBlock(weight: Tensor): number
 }
 
 export const MICROSOFT = 'com.microsoft'

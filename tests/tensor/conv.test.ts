@@ -123,6 +123,45 @@ describe('conv2d', () => {
       ),
     ))
 
+  it('computes the same in blocks of channels, where the backend has them', () =>
+    property(
+      fc.record({
+        seed: seeds,
+        kernel: pair(3),
+        stride: pair(2),
+        pads: fc.tuple(fc.nat(2), fc.nat(2), fc.nat(2), fc.nat(2)),
+      }),
+      async ({ seed, kernel, stride, pads }) => {
+        const geometry: Geometry = { kernel, stride, pads, dilation: [1, 1], groups: 1 } as Geometry
+        const reference = ({ x, w, bias }: Record<string, Nd>) => convolve(x, w, bias, geometry)
+        // 32 and 16 channels are whole blocks on every processor; the gradient is checked through its own reference.
+        const inputs = {
+          x: uniform([2, 32, 5, 4], seed),
+          w: uniform([16, 32, ...kernel], seed + 1, -0.2, 0.2),
+          bias: uniform([16], seed + 2),
+        }
+        await checkOp({
+          inputs,
+          named,
+          fn: ({ x, w, bias }) => ({ y: conv2d(x, w, bias, optionsOf(geometry)) }),
+          reference: (values) => ({ y: reference(values) }),
+        })
+        const size = reference({
+          x: { shape: [1, 32, 5, 4], data: new Float64Array(640) },
+          w: { shape: [16, 32, ...kernel], data: new Float64Array(512 * kernel[0] * kernel[1]) },
+        }).shape.slice(2)
+        const extra = [0, 1].map((d) => (5 - d + pads[d] + pads[d + 2] - kernel[d]) % stride[d])
+        await checkOp({
+          inputs: { dy: uniform([2, 16, ...size], seed + 3), w: inputs.w },
+          named: { dy: [1], w: true },
+          fn: ({ dy, w }) => ({
+            dx: convTranspose2d(dy, w, undefined, { ...optionsOf(geometry), outputPadding: extra as [number, number] }),
+          }),
+          reference: ({ dy, w }) => ({ dx: spread(dy, w, undefined, geometry, extra) }),
+        })
+      },
+    ))
+
   it('takes padding as one number, as two, and side by side', () => {
     const [x, w] = [input('x', [1, 2, 5, 6]), input('w', [3, 2, 3, 3])]
     expect(conv2d(x, w, undefined, { padding: 1 }).shape).toEqual([1, 3, 5, 6])

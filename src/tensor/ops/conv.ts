@@ -1,6 +1,7 @@
 import { addDims, type Dim, floorDivDim, mulDims, type Shape, sameDim, sameShape, showShape, subDims } from '../dim.ts'
 import { type Emitter, MICROSOFT } from '../emitter.ts'
 import { apply, type Op, type OpNode, type Tensor } from '../graph.ts'
+import { blockedConv, blockedTransposedWeight, blockedWeight, blockOf } from './blocked-conv.ts'
 import { reshape, sumKeepingAxes } from './shape.ts'
 
 /**
@@ -114,7 +115,13 @@ const convOp: Op<ConvAttributes> = {
     const size = DIRECTIONS.map((d) => convolvedSize('conv2d', x, attributes, d))
     return [{ shape: [x.shape[0], out, ...size], dtype: 'float32' }]
   },
-  lower: (e, inputs, { attributes }) => [e.one('Conv', inputs, onnxAttributes(attributes))],
+  lower: (e, names, { inputs: [, weight], attributes }) => {
+    const block = blockOf(e, weight, attributes.groups)
+    if (block === 0) return [e.one('Conv', names, onnxAttributes(attributes))]
+    const shape = weight.shape as readonly number[]
+    const blocks = blockedWeight(e, names[1], shape, block)
+    return [blockedConv(e, names[0], blocks, names[2], shape[0], onnxAttributes(attributes))]
+  },
   grad: ({ inputs: [x, weight, bias], attributes }, [dy]) => {
     if (!dy) return []
     const size = [x.shape[2], x.shape[3]] as const
@@ -174,7 +181,14 @@ const transposedOp: Op<TransposeAttributes> = {
 /** Without strides: a convolution with the flipped kernel, in and out exchanged. Twice as fast as ConvTranspose. */
 function transposedAsConv(e: Emitter, [y, weight]: readonly string[], node: OpNode<TransposeAttributes>): string {
   const { kernel, dilations, pads, groups } = node.attributes
-  const [out, inPerGroup] = node.inputs[1].shape as readonly number[]
+  const shape = node.inputs[1].shape as readonly number[]
+  const [out, inPerGroup] = shape
+  const border = pads.map((pad, side) => dilations[side % 2] * (kernel[side % 2] - 1) - pad)
+  const attributes = { kernel_shape: kernel, strides: [1, 1], dilations, pads: border, group: groups }
+  const block = blockOf(e, node.inputs[1], groups)
+  if (block > 0) {
+    return blockedConv(e, y, blockedTransposedWeight(e, weight, shape, block), undefined, inPerGroup, attributes)
+  }
   const flipped =
     kernel[0] * kernel[1] === 1
       ? weight
@@ -188,8 +202,7 @@ function transposedAsConv(e: Emitter, [y, weight]: readonly string[], node: OpNo
           }),
           e.ints([groups * inPerGroup, out / groups, ...kernel]),
         ])
-  const border = pads.map((pad, side) => dilations[side % 2] * (kernel[side % 2] - 1) - pad)
-  return e.one('Conv', [y, exchanged], { kernel_shape: kernel, dilations, pads: border, group: groups })
+  return e.one('Conv', [y, exchanged], attributes)
 }
 
 /** Any stride: everything the kernel can reach, zeros for rows that no output saw, then the padding cut away. */
@@ -312,8 +325,8 @@ function tapViews(
 function kernelOf(e: Emitter, taps: readonly string[], node: OpNode<ConvAttributes>): string {
   const shape = node.outputs[0].shape as readonly number[]
   if (taps.length === 1) return e.one('Reshape', [taps[0], e.ints(shape)])
-  const columns = taps.map((tap) => e.one('Reshape', [tap, e.ints([shape[0], shape[1], 1])]))
-  return e.one('Reshape', [e.one('Concat', columns, { axis: 2 }), e.ints(shape)])
+  const rows = taps.map((tap) => e.one('Reshape', [tap, e.ints([1, shape[0] * shape[1]])]))
+  return e.one('Reshape', [e.one('Transpose', [e.one('Concat', rows, { axis: 0 })], { perm: [1, 0] }), e.ints(shape)])
 }
 
 /** For small planes: channels last, and one product a tap over every position of every picture. */

@@ -58,7 +58,14 @@ export const sigmoid = unary('sigmoid', 'Sigmoid', (dy, _x, y) => dy.mul(y).mul(
 export const erf = unary('erf', 'Erf', (dy, x) => dy.mul(exp(neg(x.mul(x))).mul(2 / Math.sqrt(Math.PI))))
 /** log(1 + eˣ) */
 export const softplus = unary('softplus', 'Softplus', (dy, x) => dy.mul(sigmoid(x)))
-export const relu = unary('relu', 'Relu', (dy, _x, y) => where(greater(y, 0), dy, 0))
+export const relu = unary('relu', 'Relu', (dy, _x, y) => dy.mul(apply(isPositiveOp, [y], null)))
+
+/** 1 where x > 0, 0 elsewhere: min(max(huge · x, 0), 1) is one pass, and half as long as a comparison and a choice. */
+const isPositiveOp: Op<null> = {
+  name: 'isPositive',
+  infer: ([x]) => [{ shape: x.shape, dtype: x.dtype }],
+  lower: (e, [x]) => [e.one('HardSigmoid', [x], { alpha: { float: 3e38 }, beta: { float: 0 } })],
+}
 // biome-ignore lint/suspicious/noShadowRestrictedNames: the op has this name everywhere
 export const isNaN = (x: Tensor): Tensor => apply(isNaNOp, [x], null)
 
