@@ -44,12 +44,13 @@ def llama(**options):
     )
 
 
-def t5(length=24, **options):
+def t5(length=24, batch=2, decoder_inputs=False, **options):
     size = dict(d_model=16, d_kv=6, d_ff=20, num_layers=2, num_heads=2)
     config = transformers.T5Config(
         vocab_size=VOCAB, dropout_rate=0, decoder_start_token_id=0, **{**size, **options}
     )
-    return transformers.T5ForConditionalGeneration, config, dict(length=length)
+    shape = dict(length=length, batch=batch, decoder_inputs=decoder_inputs)
+    return transformers.T5ForConditionalGeneration, config, shape
 
 
 def rope(rope_type, theta=10000.0, **options):
@@ -88,10 +89,12 @@ CASES = {
     ),
     't5': lambda: t5(num_decoder_layers=1),
     't5-few-buckets': lambda: t5(
-        length=40, num_layers=1, num_decoder_layers=2, relative_attention_num_buckets=11,
+        length=40, decoder_inputs=True, num_layers=1, num_decoder_layers=2, relative_attention_num_buckets=11,
         relative_attention_max_distance=19, feed_forward_proj='gelu',
     ),
-    't5-gated-tied': lambda: t5(feed_forward_proj='gated-silu', tie_word_embeddings=False, num_layers=1),
+    't5-gated-tied': lambda: t5(
+        batch=1, feed_forward_proj='gated-silu', tie_word_embeddings=False, num_layers=1
+    ),
     't5-gated': lambda: t5(feed_forward_proj='gated-gelu', tie_word_embeddings=False, num_layers=1, num_heads=3),
     't5-gated-4': lambda: t5(
         feed_forward_proj='gated-gelu', tie_word_embeddings=False, num_layers=1, layer_norm_epsilon=1e-3
@@ -114,16 +117,21 @@ def randomise(model, generator):
         parameter.data.copy_(value)
 
 
-def draw_inputs(model, length, generator):
-    input_ids = torch.randint(3, VOCAB, (2, length), generator=generator)
+def draw_inputs(model, generator, length, batch=2, decoder_inputs=False):
+    input_ids = torch.randint(3, VOCAB, (batch, length), generator=generator)
     mask = torch.ones_like(input_ids)
     mask[0, -5:] = 0
     if model.config.is_encoder_decoder:
-        labels = torch.randint(3, VOCAB, (2, length - 3), generator=generator)
-        labels[1, -4:] = -100
+        labels = torch.randint(3, VOCAB, (batch, length - 3), generator=generator)
+        labels[-1, -4:] = -100
     else:
         labels = input_ids.masked_fill(mask == 0, -100)
-    return dict(input_ids=input_ids, attention_mask=mask, labels=labels)
+    inputs = dict(input_ids=input_ids, attention_mask=mask, labels=labels)
+    if decoder_inputs:
+        seen = torch.ones_like(labels)
+        seen[0, -6:] = 0
+        inputs.update(decoder_input_ids=labels.flip(1).clamp(min=3), decoder_attention_mask=seen)
+    return inputs
 
 
 def generations(model, prompt):
@@ -160,7 +168,7 @@ def make(name):
     if name in OWN_HEAD:
         model.lm_head.weight = torch.nn.Parameter(torch.empty_like(model.lm_head.weight))
     randomise(model.eval(), generator)
-    inputs = draw_inputs(model, **shape, generator=generator)
+    inputs = draw_inputs(model, generator, **shape)
     outputs = model(**inputs)
     outputs.loss.backward()
 
@@ -178,7 +186,7 @@ def make(name):
     write('inputs.safetensors', inputs)
     write('outputs.safetensors', {k: v for k, v in outputs.items() if isinstance(v, torch.Tensor)})
     write('grads.safetensors', {k: p.grad for k, p in model.named_parameters() if p.grad is not None})
-    prompt = inputs['input_ids'][1:2, :13]
+    prompt = inputs['input_ids'][-1:, :13]
     answers = dict(input_ids=prompt[0].tolist(), runs=generations(model, prompt))
     (folder / 'generation.json').write_text(json.dumps(answers) + '\n')
     print(name, [len(run['output_ids']) for run in answers['runs']])
