@@ -28,6 +28,9 @@ export interface DecoderOptions {
 /** As much of a causal model as decoding needs. */
 export type Decodable = Pick<CausalLm, 'vocabSize' | 'maxPositions' | 'forward'>
 
+/** A step shorter than this runs on the calling thread: handing it to another would cost a good part of it. */
+const SHORT_STEP_MS = 6
+
 /** Shape of one layer's keys, or values, for one sequence: [nKvHeads, capacity, headDim]. */
 interface CacheLayer {
   readonly name: string
@@ -44,6 +47,9 @@ interface CacheLayer {
 export class CachedDecoder {
   private readonly bindings = new Map<number, DecodeCall & { logits: Float32Array }>()
   private context: Readonly<Record<string, TensorData>> = {}
+
+  /** How long the latest step took. */
+  private decodeMs = Number.POSITIVE_INFINITY
 
   private constructor(
     private readonly compiled: Compiled,
@@ -153,7 +159,13 @@ export class CachedDecoder {
     call.totalLength[0] = Math.max(...pastLengths) + 1
     if (call.totalLength[0] > this.capacity)
       throw new RangeError(`decode: the cache of ${this.capacity} tokens is full`)
-    await call.binding.run()
+    const started = performance.now()
+    const short = this.decodeMs < SHORT_STEP_MS && call.binding.canBlock
+    if (short) call.binding.runSync()
+    else await call.binding.run()
+    this.decodeMs = performance.now() - started
+    // Whoever reads answers, or asks for one, has a turn between two steps on this thread.
+    if (short) await new Promise((resolve) => setImmediate(resolve))
     return call.logits
   }
 

@@ -109,6 +109,7 @@ class GraphEmitter implements Emitter {
   private readonly constants = new Map<string, string>()
   private readonly initializers: { name: string; [field: string]: unknown }[] = []
   private readonly external = new Map<string, TensorData>()
+  private readonly weightValues = new Map<string, TensorData>()
   private readonly quantizedWeights = new Map<Tensor, { weight: QuantizedWeight; packed: string; scales: string }>()
   private readonly defined = new Map<string, string>()
   /** Names of the caller's, which values of the emitter's own must not take. */
@@ -256,6 +257,7 @@ class GraphEmitter implements Emitter {
     if (data.length !== sizeOf(shape)) {
       throw new RangeError(`weight '${name}' has ${data.length} elements, its shape [${shape}] needs ${sizeOf(shape)}`)
     }
+    this.weightValues.set(name, value)
     if (this.inlineWeights || data.byteLength <= INLINE_BYTES) {
       this.addInitializer(name, value)
       return
@@ -268,7 +270,7 @@ class GraphEmitter implements Emitter {
   }
 
   finish(outputs: readonly (readonly [name: string, value: string, tensor: Tensor])[]): LoweredGraph {
-    const weights = { get: (name: string) => this.external.get(name), add: this.addWeight.bind(this) }
+    const weights = { get: (name: string) => this.weightValues.get(name), add: this.addWeight.bind(this) }
     this.nodes = fuse(this.nodes, weights, this.residuals)
     const produced = new Set(this.nodes.flatMap((node) => node.output))
     const renamed = new Map<string, string>()

@@ -398,6 +398,7 @@ interface BindingState {
 }
 
 class NodeBinding implements Binding {
+  readonly canBlock = true
   readonly #api: OrtApi
   /** Collected, the session would be freed under the binding. */
   readonly session: Session

@@ -239,6 +239,7 @@ class WebDeviceTensor implements DeviceTensor {
 }
 
 class WebBinding implements Binding {
+  readonly canBlock = false
   #call: ((signal?: AbortSignal) => Promise<void>) | undefined
 
   constructor(call: (signal?: AbortSignal) => Promise<void>) {
