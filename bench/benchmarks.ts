@@ -123,7 +123,7 @@ export const BENCHMARKS: readonly BenchmarkPlan[] = [
     prepare: async () => ({
       name: 'resnet-step',
       jackdaw: jackdaw('resnet-step'),
-      peers: [pythonPeer('PyTorch eager', 'resnet_train.py')],
+      peers: [pythonPeer('PyTorch eager', 'resnet_step.py')],
       measures: [{ name: 'step', what: 'training step', unit: 'pictures/s', atLeast: { 'PyTorch eager': 0.9 } }],
     }),
   },

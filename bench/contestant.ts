@@ -12,6 +12,8 @@ export type Round = (seconds: number) => Promise<number> | number
 export interface Loaded {
   /** By the names of the benchmark's measures. */
   readonly rounds: Readonly<Record<string, Round>>
+  /** How many numbers are trained: all contestants must agree, or they do not do the same work. */
+  readonly parameters?: number
   /** What the figures depend on: libraries with their versions. */
   readonly versions?: Readonly<Record<string, string>>
 }
@@ -22,8 +24,8 @@ const say = (message: object): void => {
 
 /** Loads, then serves rounds until standard input ends. */
 export async function compete(load: () => Promise<Loaded>): Promise<void> {
-  const { rounds, versions = {} } = await load()
-  say({ ready: true, versions })
+  const { rounds, parameters, versions = {} } = await load()
+  say({ ready: true, parameters, versions })
   for await (const line of createInterface({ input: process.stdin })) {
     const { measure, seconds } = JSON.parse(line) as { measure: string; seconds: number }
     try {

@@ -86,7 +86,7 @@ export async function runBenchmark(benchmark: Benchmark, options: RunOptions): P
     // One after the other: loading is heavy work, and its memory peaks should not add up.
     for (const spec of specs) {
       options.say?.(`${benchmark.name}: ${spec.name} loads`)
-      started.push(await Contestant.start(spec, options.env))
+      started.push(checked(await Contestant.start(spec, options.env), started[0]))
     }
     for (const measure of benchmark.measures) rows.push(...(await takeTurns(benchmark, measure, started, options)))
   } finally {
@@ -94,6 +94,14 @@ export async function runBenchmark(benchmark: Benchmark, options: RunOptions): P
   }
   const versions = started.flatMap((one) => (one instanceof Contestant ? Object.entries(one.versions) : []))
   return { rows, versions: Object.fromEntries(versions) }
+}
+
+/** A peer, unless what it trains is of another size than what jackdaw trains. */
+function checked(peer: Contestant | Absence, jackdaw?: Contestant | Absence): Contestant | Absence {
+  if (!(peer instanceof Contestant && jackdaw instanceof Contestant)) return peer
+  if (peer.parameters === jackdaw.parameters) return peer
+  peer.stop()
+  return { name: peer.name, reason: `has ${peer.parameters} parameters, jackdaw has ${jackdaw.parameters}` }
 }
 
 async function takeTurns(
@@ -156,7 +164,7 @@ interface Absence {
 }
 
 type Message =
-  | { ready: true; versions: Record<string, string> }
+  | { ready: true; versions: Record<string, string>; parameters?: number | null }
   | { missing: string }
   | { value: number }
   | { error: string }
@@ -166,6 +174,7 @@ const KEPT_CHARACTERS = 2000
 
 class Contestant {
   versions: Readonly<Record<string, string>> = {}
+  parameters?: number
   private readonly lines: AsyncIterator<string>
   private complaints = ''
 
@@ -189,6 +198,7 @@ class Contestant {
     const answer = await Promise.race([contestant.receive(), failed.then((missing) => ({ missing }))])
     if ('ready' in answer) {
       contestant.versions = answer.versions
+      contestant.parameters = answer.parameters ?? undefined
       return contestant
     }
     contestant.stop()

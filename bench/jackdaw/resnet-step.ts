@@ -29,5 +29,9 @@ await compete(async () => {
   }
   const step = () => trainer.train(feeds)
   await step()
-  return { rounds: { step: (seconds) => perSecond(seconds, BATCH, step) }, versions: versions() }
+  return {
+    rounds: { step: (seconds) => perSecond(seconds, BATCH, step) },
+    parameters: trainer.layout.parameterCount,
+    versions: versions(),
+  }
 })

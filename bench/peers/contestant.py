@@ -13,13 +13,13 @@ def say(message):
 
 
 def compete(load):
-    """`load` answers with rounds by measure, functions of a number of seconds, and the versions of what they run on."""
+    """`load` answers with rounds by measure, functions of a number of seconds; the versions of what they run on; and how many numbers are trained."""
     try:
-        rounds, versions = load()
+        rounds, versions, *parameters = load()
     except ImportError as error:
         say({"missing": f"no Python module named {error.name}"})
         return
-    say({"ready": True, "versions": versions})
+    say({"ready": True, "versions": versions, "parameters": parameters[0] if parameters else None})
     for line in sys.stdin:
         request = json.loads(line)
         try:

@@ -79,7 +79,8 @@ def load():
 
     for _ in range(3):
         step()
-    return {"step": lambda seconds: per_second(seconds, batch * seq, step)}, {"PyTorch": torch.__version__}
+    count = sum(parameter.numel() for parameter in model.parameters())
+    return {"step": lambda seconds: per_second(seconds, batch * seq, step)}, {"PyTorch": torch.__version__}, count
 
 
 compete(load)
