@@ -8,6 +8,7 @@ export * from './models/gpt2.ts'
 export * from './models/llama.ts'
 export { modelFromConfig } from './models/registry.ts'
 export * from './models/resnet.ts'
+export * from './models/t5.ts'
 /** Layers share names with the ops that they are made of: `nn.linear` has parameters, `linear` is given them. */
 export * as nn from './nn/index.ts'
 export { Scope } from './nn/scope.ts'
