@@ -5,7 +5,7 @@
  *     jackdaw train nanogpt-shakespeare-cpu --set data=tinyshakespeare.txt --out runs/shakespeare
  */
 
-import { existsSync, readFileSync } from 'node:fs'
+import { readFileSync, statSync } from 'node:fs'
 import { charTokenizerJson } from '../src/data/char-tokenizer.ts'
 import { RandomWindows, SequentialWindows } from '../src/data/loader.ts'
 import { TokenDataset } from '../src/data/token-dataset.ts'
@@ -36,7 +36,7 @@ export default defineRecipe({
     beta2: 0.99,
   },
   async prepare(settings) {
-    if (!existsSync(settings.data)) {
+    if (!statSync(settings.data, { throwIfNoEntry: false })?.isFile()) {
       throw new Error(`--set data=FILE: a text file to learn, such as tinyshakespeare.txt; got '${settings.data}'`)
     }
     const text = readFileSync(settings.data, 'utf8')

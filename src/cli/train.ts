@@ -3,15 +3,17 @@ import { readdir } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import cliProgress from 'cli-progress'
-import { Command } from 'commander'
+import { Command, Option } from 'commander'
 import type { Recipe } from '../train/recipe.ts'
 import type { RunReport } from '../train/run.ts'
 
+const PROVIDERS = ['cpu', 'webgpu', 'cuda'] as const
+
 interface TrainFlags {
-  set: string[]
+  set?: string[]
   out?: string
-  resume: boolean
-  provider: 'cpu' | 'webgpu' | 'cuda'
+  resume?: boolean
+  provider?: (typeof PROVIDERS)[number]
 }
 
 export const trainCommand = (): Command =>
@@ -21,12 +23,11 @@ export const trainCommand = (): Command =>
     .option(
       '--set <key=value>',
       'change a setting (repeatable); every recipe knows data, steps, seed, evalEvery, checkpointEvery',
-      collect,
-      [],
+      (value: string, before: string[] = []) => [...before, value],
     )
     .option('--out <dir>', 'where the model goes (default: runs/RECIPE)')
-    .option('--resume', 'go on from the newest checkpoint in DIR', false)
-    .option('--provider <name>', 'where to run: cpu, webgpu or cuda', 'cpu')
+    .option('--resume', 'go on from the newest checkpoint in DIR, with the settings of the run there')
+    .addOption(new Option('--provider <name>', 'where to run (default: JACKDAW_PROVIDER, or cpu)').choices(PROVIDERS))
     .addHelpText(
       'after',
       '\nExample:\n  jackdaw train nanogpt-shakespeare-cpu --set data=tinyshakespeare.txt --out runs/shakespeare',
@@ -43,27 +44,28 @@ export const trainCommand = (): Command =>
       ])
       const recipe = await findRecipe(name)
       const out = flags.out ?? `runs/${recipe.name}`
-      const settings = applySettings(flags.resume ? await resumedSettings(recipe, out) : recipe.settings, flags.set)
+      const defaults = flags.resume ? await resumedSettings(recipe, out) : recipe.settings
+      const settings = applySettings(defaults, flags.set ?? [])
       const stop = new AbortController()
-      process.once('SIGINT', () => stop.abort())
-      process.once('SIGTERM', () => stop.abort())
       const progress = new Progress()
       const say = (message: string) => process.stderr.write(`${message}\n`)
+      let training = false
       const { finished, scores } = await runRecipe(recipe, settings, {
         out,
         resume: flags.resume,
         provider: flags.provider,
         signal: stop.signal,
-        onProgress: (report) => progress.show(report),
+        onProgress: (report) => {
+          // Before there is anything to save, a signal ends the process at once.
+          if (!training) for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => stop.abort())
+          training = true
+          progress.show(report)
+        },
         say,
       }).finally(() => progress.stop())
       if (!finished) say(`stopped; go on with: jackdaw train ${name} --out ${out} --resume`)
       process.stdout.write(`${JSON.stringify({ out, finished, ...scores })}\n`)
     })
-
-function collect(value: string, before: string[]): string[] {
-  return [...before, value]
-}
 
 /** Recipes lie beside the sources, as TypeScript or as what is built of it. */
 const recipesFolder = (): URL => new URL('../../recipes/', import.meta.url)
@@ -78,7 +80,9 @@ async function findRecipe(name: string): Promise<Recipe> {
     throw new Error(`there is no recipe '${name}'; there are ${known}, or name a file`)
   }
   const url = shipped ? new URL(shipped, recipesFolder()) : pathToFileURL(resolve(name))
-  const { default: recipe } = (await import(url.href)) as { default?: Recipe }
+  const { default: recipe } = (await import(url.href).catch((error: Error) => {
+    throw new Error(`the recipe ${name} cannot be loaded: ${error.message}`, { cause: error })
+  })) as { default?: Recipe }
   if (!recipe?.prepare) throw new Error(`${name} has no recipe as its default export`)
   return recipe
 }
@@ -87,9 +91,20 @@ async function listRecipes(): Promise<string> {
   const lines: string[] = []
   for (const file of await recipeFiles()) {
     const recipe = await findRecipe(file.replace(/\.(js|ts)$/, ''))
-    lines.push(`${recipe.name}\n    ${recipe.description}\n    ${JSON.stringify(recipe.settings)}\n`)
+    lines.push(recipe.name, `    ${recipe.description}`, ...wrapped(recipe.settings), '')
   }
-  return lines.join('')
+  return lines.join('\n')
+}
+
+/** Settings as `--set` takes them, a hundred characters to a line. */
+function wrapped(settings: object): string[] {
+  const lines: string[] = []
+  for (const [key, value] of Object.entries(settings)) {
+    const last = lines.at(-1)
+    if (last && last.length < 90) lines[lines.length - 1] = `${last} ${key}=${value}`
+    else lines.push(`    ${key}=${value}`)
+  }
+  return lines
 }
 
 /** A bar with loss, speed and time left on a terminal; a line now and then elsewhere. */

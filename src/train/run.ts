@@ -8,9 +8,13 @@ import { loadCheckpoint, newestCheckpoint, saveCheckpoint } from './checkpoint.t
 import type { CommonSettings, Recipe, TrainingRun } from './recipe.ts'
 import { type StepResult, Trainer } from './trainer.ts'
 
+/** How far a run is. */
 export interface RunReport {
+  /** Steps done. */
   step: number
+  /** Steps in all. */
   steps: number
+  /** Of the latest step, and the mean speed since the run was started or resumed. */
   result?: StepResult
   tokensPerSecond?: number
   /** From the latest evaluation. */
@@ -91,12 +95,16 @@ async function trainSteps(
   { steps, evalEvery, checkpointEvery }: CommonSettings,
   { record, save, saved, signal, onProgress }: StepHooks,
 ): Promise<Scores | undefined> {
-  let scores: Scores | undefined
+  let report: RunReport = { step: trainer.step, steps }
+  const tell = (news: Partial<RunReport>): void => {
+    report = { ...report, ...news, step: trainer.step }
+    onProgress?.(report)
+  }
   const evaluate = async (): Promise<void> => {
     if (!run.evaluate) return
-    scores = await run.evaluate(trainer)
+    const scores = await run.evaluate(trainer)
     await record({ step: trainer.step, ...scores })
-    onProgress?.({ step: trainer.step, steps, scores })
+    tell({ scores })
   }
   if (saved === undefined && evalEvery > 0) await evaluate()
   let trainedMs = 0
@@ -107,7 +115,7 @@ async function trainSteps(
     const tokensPerSecond = (1000 * done * run.tokensPerStep) / trainedMs
     const { step, loss, gradNorm, learningRate, metrics } = result
     await record({ step, loss, gradNorm, learningRate, ...metrics, tokensPerSecond: Math.round(tokensPerSecond) })
-    onProgress?.({ step, steps, result, tokensPerSecond, scores })
+    tell({ result, tokensPerSecond })
     if (evalEvery > 0 && (step % evalEvery === 0 || step === steps)) await evaluate()
     if (checkpointEvery > 0 && step % checkpointEvery === 0) {
       await save()
@@ -115,7 +123,7 @@ async function trainSteps(
     }
   }
   if (saved !== trainer.step) await save()
-  return scores
+  return report.scores
 }
 
 /** The model folder: config.json, model.safetensors and whatever belongs beside them, each written whole. */
