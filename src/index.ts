@@ -3,6 +3,9 @@
 import './runtime/node.ts'
 
 export { loadTokens, saveTokens } from './data/token-file.ts'
+export { generate, load, type TextOptions } from './generate/text.ts'
+export type { ChatMessage, ServedModel } from './generate/types.ts'
+export { loadModel } from './models/load.ts'
 export * from './portable.ts'
 export { loadTokenizer, saveTokenizer } from './text/load.ts'
 export { type RunOptions, type RunReport, runRecipe } from './train/run.ts'

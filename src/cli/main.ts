@@ -1,5 +1,6 @@
 import { Command } from 'commander'
 import { benchCommand } from './bench.ts'
+import { chatCommand } from './chat.ts'
 import { convertCommand } from './convert.ts'
 import { forwardCommand, gradCommand } from './forward.ts'
 import { generateCommand } from './generate.ts'
@@ -11,6 +12,7 @@ import { trainCommand } from './train.ts'
 const program = new Command('jackdaw')
   .description('The whole ChatGPT stack, paper by paper: train, align, run and serve language models.')
   .version('0.1.0')
+  .addCommand(chatCommand())
   .addCommand(convertCommand())
   .addCommand(forwardCommand())
   .addCommand(gradCommand())

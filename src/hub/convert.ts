@@ -36,6 +36,7 @@ type Format = 'gguf' | 'safetensors' | 'folder'
  * and a folder the names, the order of rows, the configuration and the tokenizer are translated (LLaMA models).
  *
  * @param saveTokenizer - writes the tokenizer of a GGUF file's metadata into a folder
+ * @param open - opens a source that is not GGUF
  * @throws Error with one sentence where source or target is of another form, or cannot hold a tensor.
  */
 export async function convertModel(
@@ -43,6 +44,7 @@ export async function convertModel(
   target: string,
   options: ConvertOptions,
   saveTokenizer: SaveTokenizer,
+  open: (path: string) => Checkpoint = openCheckpoint,
 ): Promise<ConvertResult> {
   const to = targetFormat(target)
   if (resolve(source) === resolve(target)) throw new Error(`${target}: source and target are the same`)
@@ -66,7 +68,7 @@ export async function convertModel(
       file.close()
     }
   }
-  const checkpoint = openCheckpoint(source)
+  const checkpoint = open(source)
   try {
     const result: ConvertResult = { tensors: checkpoint.names().length, notes: [] }
     const isFolder = statSync(source).isDirectory()

@@ -39,6 +39,9 @@ const FIXED_OUTPUTS: ReadonlySet<string> = new Set(['Split', 'TopK'])
 /** Ops that read quantised weights. */
 const READ_BLOCKS: ReadonlySet<string> = new Set(['linear', 'gather'])
 
+/** Marks the initializers that are parameters of the model, apart from constants such as shapes. */
+export const PARAMETER = 'parameter'
+
 /** Weights above this size are handed over beside the model, not copied into it. */
 const INLINE_BYTES = 1024
 
@@ -246,9 +249,9 @@ class GraphEmitter implements Emitter {
     return this.graph.weights?.has(weight) || constantValue(weight) ? 0 : this.channelBlock
   }
 
-  private addInitializer(name: string, { dtype, shape, data }: TensorData): void {
+  private addInitializer(name: string, { dtype, shape, data }: TensorData, docString?: string): void {
     const rawData = new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
-    this.initializers.push({ name, dataType: ONNX_TYPES[dtype], dims: [...shape], rawData })
+    this.initializers.push({ name, dataType: ONNX_TYPES[dtype], dims: [...shape], rawData, docString })
   }
 
   /** A weight stays outside the model (protobuf ends at 2 GB, and would copy it) unless it is tiny. */
@@ -259,7 +262,7 @@ class GraphEmitter implements Emitter {
     }
     this.weightValues.set(name, value)
     if (this.inlineWeights || data.byteLength <= INLINE_BYTES) {
-      this.addInitializer(name, value)
+      this.addInitializer(name, value, PARAMETER)
       return
     }
     this.external.set(name, value)

@@ -115,8 +115,8 @@ const convOp: Op<ConvAttributes> = {
     const size = DIRECTIONS.map((d) => convolvedSize('conv2d', x, attributes, d))
     return [{ shape: [x.shape[0], out, ...size], dtype: 'float32' }]
   },
-  lower: (e, names, { inputs: [, weight], attributes }) => {
-    const block = blockOf(e, weight, attributes.groups)
+  lower: (e, names, { inputs: [, weight], outputs: [y], attributes }) => {
+    const block = blockOf(e, weight, attributes.groups, y.shape)
     if (block === 0) return [e.one('Conv', names, onnxAttributes(attributes))]
     const shape = weight.shape as readonly number[]
     const blocks = blockedWeight(e, names[1], shape, block)
@@ -185,23 +185,21 @@ function transposedAsConv(e: Emitter, [y, weight]: readonly string[], node: OpNo
   const [out, inPerGroup] = shape
   const border = pads.map((pad, side) => dilations[side % 2] * (kernel[side % 2] - 1) - pad)
   const attributes = { kernel_shape: kernel, strides: [1, 1], dilations, pads: border, group: groups }
-  const block = blockOf(e, node.inputs[1], groups)
+  const block = blockOf(e, node.inputs[1], groups, node.outputs[0].shape)
   if (block > 0) {
     return blockedConv(e, y, blockedTransposedWeight(e, weight, shape, block), undefined, inPerGroup, attributes)
   }
-  const flipped =
-    kernel[0] * kernel[1] === 1
-      ? weight
-      : e.one('Slice', [weight, e.ints([-1, -1]), e.ints([-1e9, -1e9]), e.ints([2, 3]), e.ints([-1, -1])])
-  const exchanged =
-    groups === 1
-      ? e.one('Transpose', [flipped], { perm: [1, 0, 2, 3] })
-      : e.one('Reshape', [
-          e.one('Transpose', [e.one('Reshape', [flipped, e.ints([groups, out / groups, inPerGroup, ...kernel])])], {
-            perm: [0, 2, 1, 3, 4],
-          }),
-          e.ints([groups * inPerGroup, out / groups, ...kernel]),
-        ])
+  // Taps first, where flipping moves whole kernels; transpositions of two axes at a time are the fast ones.
+  const taps = kernel[0] * kernel[1]
+  const permute = (x: string, from: readonly number[], perm: readonly number[]): string =>
+    e.one('Transpose', [e.one('Reshape', [x, e.ints(from)])], { perm })
+  const tapsFirst = taps === 1 ? weight : permute(weight, [out * inPerGroup, taps], [1, 0])
+  const turned = permute(tapsFirst, [taps * groups, out / groups, inPerGroup], [0, 2, 1])
+  const rows = e.one('Reshape', [turned, e.ints([taps, out * inPerGroup])])
+  const backwards = Array.from({ length: taps }, (_, i) => taps - 1 - i)
+  const tapsLast =
+    taps === 1 ? rows : permute(e.one('Gather', [rows, e.ints(backwards)]), [taps, out * inPerGroup], [1, 0])
+  const exchanged = e.one('Reshape', [tapsLast, e.ints([groups * inPerGroup, out / groups, ...kernel])])
   return e.one('Conv', [y, exchanged], attributes)
 }
 

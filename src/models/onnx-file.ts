@@ -1,0 +1,99 @@
+import { readFileSync, statSync } from 'node:fs'
+import type { Checkpoint } from '../hub/checkpoint.ts'
+import { writeAtomically } from '../hub/file.ts'
+import { bfloatToFloat, halfToFloat } from '../hub/half.ts'
+import { Scope } from '../nn/scope.ts'
+import { lower } from '../runtime/lower.ts'
+import { onnxWeights } from '../runtime/onnx-weights.ts'
+import type { Tensor } from '../tensor/index.ts'
+import { type LoadOptions, loadModel } from './load.ts'
+
+/** Models as ONNX files: written whole, and read for their weights. */
+
+/** Protobuf ends here, so no valid file is larger. */
+const MAX_BYTES = 2 ** 31
+
+/**
+ * Writes a model as one ONNX file that ONNX Runtime and Netron open: its plainest run, dimensions named, weights inside
+ * under their checkpoint names.
+ *
+ * @returns how many weights it holds
+ * @throws Error where the file would be larger than protobuf's 2 GB
+ */
+export async function exportOnnx(reference: string, target: string, options: LoadOptions = {}): Promise<number> {
+  const { model, weights } = await loadModel(reference, options)
+  const scope = Scope.root()
+  const inputs = model.exampleInputs()
+  const results = Object.entries(model.forward(scope, inputs))
+  const outputs = Object.fromEntries(results.filter((entry): entry is [string, Tensor] => entry[1] !== undefined))
+  const constants = new Map(
+    [...scope.parameters.values()].map(({ name, tensor }) => {
+      const value = weights.get(name)
+      if (!value) throw new Error(`internal: no value for parameter ${name}`)
+      return [tensor, value] as const
+    }),
+  )
+  const bytes = [...weights.values()].reduce(
+    (sum, value) =>
+      sum + ('packed' in value ? value.packed.byteLength + value.scales.byteLength : value.data.byteLength),
+    0,
+  )
+  if (bytes > 2e9)
+    throw new Error(
+      `${target}: ${(bytes / 1e9).toFixed(1)} GB of weights do not fit an ONNX file, which ends at 2 GB; add --quantize q4`,
+    )
+  const { model: file } = lower({ inputs: Object.values(inputs), outputs, weights: constants }, { inlineWeights: true })
+  await writeAtomically(target, (write) => write(file))
+  return weights.size
+}
+
+/**
+ * The weights inside an ONNX file, under their names there. Weights in other files beside it are not seen.
+ *
+ * @throws Error with one sentence where the file is not ONNX, or damaged
+ */
+export function openOnnx(path: string): Checkpoint {
+  const { size } = statSync(path)
+  if (size > MAX_BYTES) throw new Error(`${path}: has ${size} bytes; an ONNX file has at most ${MAX_BYTES}`)
+  const tensors = new Map(onnxWeights(readFileSync(path), path).map((weight) => [weight.name, weight]))
+  const get = (name: string) => {
+    const found = tensors.get(name)
+    if (!found) throw new Error(`${path}: there is no weight '${name}'`)
+    return found
+  }
+  return {
+    config: undefined,
+    metadata: {},
+    names: () => [...tensors.keys()],
+    info: (name) => ({ type: get(name).type, shape: get(name).shape, byteLength: get(name).bytes.length }),
+    read: (name, into) => floats(get(name).type, get(name).bytes, into),
+    readRaw: (name) => new Uint8Array(get(name).bytes),
+    close: () => tensors.clear(),
+  }
+}
+
+function floats(type: string, bytes: Uint8Array, into?: Float32Array): Float32Array {
+  const aligned = new Uint8Array(bytes).buffer
+  const halves = () => new Uint16Array(aligned)
+  const read = {
+    F32: () => new Float32Array(aligned),
+    F16: () => converted(halves(), halfToFloat),
+    BF16: () => converted(halves(), bfloatToFloat),
+    F64: () => Float32Array.from(new Float64Array(aligned)),
+    I32: () => Float32Array.from(new Int32Array(aligned)),
+    I64: () => Float32Array.from(new BigInt64Array(aligned), Number),
+    U8: () => Float32Array.from(bytes),
+    I8: () => Float32Array.from(new Int8Array(aligned)),
+    BOOL: () => Float32Array.from(bytes),
+  }[type]
+  const values = (read as () => Float32Array)()
+  if (!into) return values
+  into.set(values)
+  return into
+}
+
+function converted(source: Uint16Array, convert: (source: Uint16Array, target: Float32Array) => void): Float32Array {
+  const target = new Float32Array(source.length)
+  convert(source, target)
+  return target
+}
