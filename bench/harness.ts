@@ -221,7 +221,7 @@ class Contestant {
   private async receive(): Promise<Message> {
     for (;;) {
       const { value, done } = await this.lines.next()
-      if (done) return { error: `ended: ${this.complaints.trim().split('\n').at(-1) || 'it said nothing'}` }
+      if (done) return { error: `ended: ${lastWords(this.complaints)}` }
       if (value.startsWith('bench ')) return JSON.parse(value.slice('bench '.length)) as Message
     }
   }
@@ -229,6 +229,12 @@ class Contestant {
   stop(): void {
     this.child.kill()
   }
+}
+
+/** The line that names an error, or the last there is: stack traces follow the one in Node and precede it in Python. */
+function lastWords(complaints: string): string {
+  const lines = complaints.split('\n').filter((line) => line.trim() !== '')
+  return lines.findLast((line) => /^\w*(Error|Exception)\b/.test(line)) ?? lines.at(-1) ?? 'it said nothing'
 }
 
 export const showNumber = (value: number): string =>

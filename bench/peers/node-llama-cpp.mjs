@@ -3,8 +3,7 @@
 import { CONTEXT, compete, NEW, PROMPT, promptIds, THREADS } from './contestant.mjs'
 
 await compete(async () => {
-  const { getLlama, LlamaLogLevel } = await import('node-llama-cpp')
-  const { version } = (await import('node-llama-cpp/package.json', { with: { type: 'json' } })).default
+  const { getLlama, getModuleVersion, LlamaLogLevel } = await import('node-llama-cpp')
   const llama = await getLlama({ gpu: false, logLevel: LlamaLogLevel.error, maxThreads: THREADS })
   const model = await llama.loadModel({ modelPath: process.argv[2] })
   const context = await model.createContext({ contextSize: CONTEXT, threads: THREADS })
@@ -28,5 +27,5 @@ await compete(async () => {
     return done / spent
   }
   await decode(0)
-  return { rounds: { decode }, versions: { 'node-llama-cpp': version } }
+  return { rounds: { decode }, versions: { 'node-llama-cpp': await getModuleVersion() } }
 })
