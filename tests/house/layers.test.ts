@@ -108,10 +108,12 @@ describe('imports run one way', () => {
   const above = ['nn', 'models', 'train', 'generate', 'server'].map((folder) =>
     refused(`src/${folder}/engine.ts`, engine),
   )
+  const file = refused('src/models/onnx-file.ts', engine)
   const runtime = refused('src/runtime/engine.ts', engine)
   it('only runtime knows the engine, and only runtime and tensor know its operators', () => {
     for (const answer of above) expect(answer()).toEqual(engine)
     expect(runtime()).toEqual([])
+    expect(file(), 'the file format, and not the engine').toEqual(engine.slice(1))
   })
 
   const wire = ['../../src/server/wire.ts', '../../../src/server/wire.ts', '../../src/server/store.ts']
