@@ -51,7 +51,7 @@ export const PAPERS: readonly Paper[] = [
       },
       usable: {
         what: 'generate, tokenize, forward and grad on its checkpoints',
-        by: ['src/cli/generate.ts', 'src/cli/tokenize.ts', 'src/cli/forward.ts'],
+        by: ['tests/cli/generate.test.ts', 'tests/text/tokenize-command.test.ts', 'tests/cli/forward.test.ts'],
         result: HELD,
       },
     },
@@ -74,6 +74,11 @@ export const PAPERS: readonly Paper[] = [
         by: ['tests/parity/language-models.test.ts', 'tests/models/t5.test.ts'],
         result: HELD,
       },
+      usable: {
+        what: 'generate, forward and grad on its checkpoints',
+        by: ['tests/cli/generate.test.ts', 'tests/cli/forward.test.ts'],
+        result: HELD,
+      },
     },
   },
   {
@@ -91,8 +96,8 @@ export const PAPERS: readonly Paper[] = [
         by: ['recipes/jackdaw-base.ts'],
       },
       usable: {
-        what: 'serve and generate, from folders, GGUF and the hub',
-        by: ['src/cli/serve.ts', 'src/cli/generate.ts'],
+        what: 'load and generate, from folders, GGUF and the hub',
+        by: ['tests/generate/smollm2.test.ts', 'tests/cli/generate.test.ts'],
         result: HELD,
       },
     },
@@ -113,7 +118,7 @@ export const PAPERS: readonly Paper[] = [
       },
       usable: {
         what: 'generate, forward and grad on its checkpoints',
-        by: ['src/cli/generate.ts', 'src/cli/forward.ts'],
+        by: ['tests/cli/generate.test.ts', 'tests/cli/forward.test.ts'],
         result: HELD,
       },
     },
@@ -141,7 +146,7 @@ export const PAPERS: readonly Paper[] = [
         by: ['tests/models/resnet.test.ts'],
         result: HELD,
       },
-      usable: { what: 'forward and grad on its checkpoints', by: ['src/cli/forward.ts'], result: HELD },
+      usable: { what: 'forward and grad on its checkpoints', by: ['tests/models/resnet.test.ts'], result: HELD },
     },
   },
   { number: 29, title: 'Flan Collection', files: ['data/instruction/flan-collection.ts'] },

@@ -17,6 +17,7 @@ export const benchCommand = (): Command =>
     .option('--seconds <number>', 'length of a turn', positive, 3)
     .option('--smollm2 <ref>', 'a SmolLM2-135M to decode with', 'hf:HuggingFaceTB/SmolLM2-135M-Instruct')
     .option('--json', 'print the report as JSON', false)
+    .addHelpText('after', '\nExample:\n  jackdaw bench decode-135M --rounds 9')
     .action(async (names: string[], { json, ...options }: Flags) => {
       // Beside the sources, as TypeScript or as what is built of it; not in the package that npm installs.
       const folder = ['main.js', 'main.ts'].map((file) => new URL(`../../bench/${file}`, import.meta.url))
