@@ -22,7 +22,10 @@ describe.skipIf(lacksShared('models/smollm2.json'))('SmolLM2-135M-Instruct from 
   let model: ServedModel
 
   beforeAll(async () => {
-    model = await loadServedModel(`gguf:${sharedPath('models/SmolLM2-135M-Instruct.Q4_1.gguf')}`, { slots: 4, contextLength: 512 })
+    model = await loadServedModel(`gguf:${sharedPath('models/SmolLM2-135M-Instruct.Q4_1.gguf')}`, {
+      slots: 4,
+      contextLength: 512,
+    })
   })
   afterAll(() => {})
 
