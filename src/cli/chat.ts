@@ -9,7 +9,7 @@ interface ChatFlags {
   topP: number
   maxNewTokens: number
   seed?: number
-  quantize?: 'q4' | 'q8'
+  quantize?: 'q4' | 'q4_0' | 'q8'
 }
 
 const HELP = '/clear forgets the conversation, /exit (or Ctrl+D) ends, Ctrl+C stops an answer'
@@ -23,7 +23,9 @@ export const chatCommand = (): Command =>
     .option('--top-p <number>', 'draw from the likeliest tokens that have this probability together', Number, 0.95)
     .option('--max-new-tokens <number>', 'the longest answer', Number, 512)
     .option('--seed <number>', 'the same seed gives the same answers', Number)
-    .addOption(new Option('--quantize <type>', 'block-quantise the weights while loading').choices(['q4', 'q8']))
+    .addOption(
+      new Option('--quantize <type>', 'block-quantise the weights while loading').choices(['q4', 'q4_0', 'q8']),
+    )
     .addHelpText(
       'after',
       "\nExample:\n  jackdaw chat --model gguf:SmolLM2-135M-Instruct.Q4_1.gguf --system 'Answer briefly.'",

@@ -13,7 +13,7 @@ export const convertCommand = (): Command =>
     .argument('<source>', 'a .gguf, .safetensors or .onnx file, a model folder, or hf:owner/name')
     .argument('<target>', 'a .gguf, .safetensors or .onnx file, or a folder')
     .addOption(
-      new Option('--quantize <type>', 'what the weights become; q8 and q4 for ONNX, the others for the rest').choices(
+      new Option('--quantize <type>', 'what the weights become; q8 and q4 are for ONNX').choices(
         TYPES,
       ),
     )
@@ -56,8 +56,8 @@ export const convertCommand = (): Command =>
     })
 
 async function toOnnx(source: string, target: string, { quantize }: Flags): Promise<void> {
-  if (quantize && quantize !== 'q4' && quantize !== 'q8') {
-    throw new Error(`--quantize ${quantize} is for safetensors and GGUF; an ONNX model takes q8 or q4`)
+  if (quantize && quantize !== 'q4' && quantize !== 'q4_0' && quantize !== 'q8') {
+    throw new Error(`--quantize ${quantize} is for safetensors and GGUF; an ONNX model takes q8, q4 or q4_0`)
   }
   const { exportOnnx } = await import('../models/onnx-file.ts')
   const count = await exportOnnx(source, target, { quantize })

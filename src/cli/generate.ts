@@ -21,7 +21,7 @@ interface GenerateOptions {
   repetitionPenalty?: number
   presencePenalty?: number
   frequencyPenalty?: number
-  quantize?: 'q4' | 'q8'
+  quantize?: 'q4' | 'q4_0' | 'q8'
   provider: 'cpu' | 'webgpu' | 'cuda'
   threads?: number
 }
@@ -58,7 +58,9 @@ export const generateCommand = (): Command =>
     .option('--presence-penalty <number>', 'subtract this from the logits of tokens generated', number())
     .option('--frequency-penalty <number>', 'subtract this once for each time a token was generated', number())
     .optionsGroup('Running:')
-    .addOption(new Option('--quantize <type>', 'block-quantise the weights while loading').choices(['q4', 'q8']))
+    .addOption(
+      new Option('--quantize <type>', 'block-quantise the weights while loading').choices(['q4', 'q4_0', 'q8']),
+    )
     .addOption(new Option('--provider <name>', 'where to run').choices(['cpu', 'webgpu', 'cuda']).default('cpu'))
     .option('--threads <number>', 'threads of the CPU provider', integer(1))
     .addHelpText('after', "\nExample:\n  jackdaw generate jackdaw-base 'The jackdaw is' --temperature 0.8 --top-p 0.95")

@@ -16,7 +16,7 @@ interface ServeOptions {
   apiKey?: string
   cors?: string[]
   provider: 'cpu' | 'webgpu' | 'cuda'
-  quantize?: 'q4' | 'q8'
+  quantize?: 'q4' | 'q4_0' | 'q8'
   threads?: number
   logLevel: string
 }
@@ -40,7 +40,9 @@ export function serveCommand(): Command {
     .addOption(new Option('--api-key <key>', 'ask this key of every request to the API').env('JACKDAW_API_KEY'))
     .option('--cors <origin>', 'let pages of this origin use /v1; repeatable, * for all', collect)
     .addOption(new Option('--provider <name>', 'where models run').choices(['cpu', 'webgpu', 'cuda']).default('cpu'))
-    .addOption(new Option('--quantize <type>', 'block-quantise the weights while loading').choices(['q4', 'q8']))
+    .addOption(
+      new Option('--quantize <type>', 'block-quantise the weights while loading').choices(['q4', 'q4_0', 'q8']),
+    )
     .option('--threads <number>', 'threads of the CPU provider', integer(1, 1024))
     .addOption(
       new Option('--log-level <level>', 'what goes to standard error')

@@ -6,12 +6,18 @@ import type { OpNode, QuantizedWeight, Tensor, TensorData } from '../tensor/inde
 /** Values that share a scale. */
 const BLOCK_SIZE = 32
 
-export type Quantization = 'q4' | 'q8'
+/**
+ * `q8`: 8 bits. `q4`: 4 bits with a zero point a block. `q4_0`: 4 bits with zero in the middle, faster and coarser.
+ * Tables of embeddings keep 8 bits in each.
+ */
+export type Quantization = 'q8' | 'q4' | 'q4_0'
 
 /** How a weight is used decides how it may be stored: [out, in] rows for products, rows for look-ups. */
 interface Use {
   /** Stored [in, out]: to be turned before it is cut into blocks along `in`. */
   readonly inFirst: boolean
+  /** Rows are looked up: embeddings, which every token passes (and, tied, the head). They keep 8 bits. */
+  readonly isTable: boolean
 }
 
 /**
@@ -35,7 +41,10 @@ function quantizable(outputs: readonly Tensor[], parameters: Iterable<ParameterS
       const use = usage(node, position)
       const before = uses.get(spec.name)
       const clash = before && (before === 'other' || use === 'other' || before.inFirst !== use.inFirst)
-      uses.set(spec.name, clash ? 'other' : use)
+      uses.set(
+        spec.name,
+        clash || use === 'other' ? 'other' : { ...use, isTable: use.isTable || (before as Use)?.isTable },
+      )
     })
   }
   const result = new Map<string, Use>()
@@ -48,9 +57,10 @@ function quantizable(outputs: readonly Tensor[], parameters: Iterable<ParameterS
 }
 
 function usage(node: OpNode, position: number): Use | 'other' {
-  if (node.op.name === 'linear' && position === 1) return { inFirst: (node.attributes as { inFirst: boolean }).inFirst }
+  if (node.op.name === 'linear' && position === 1)
+    return { inFirst: (node.attributes as { inFirst: boolean }).inFirst, isTable: false }
   const isLookup = node.op.name === 'gather' && position === 0 && (node.attributes as { axis: number }).axis === 0
-  return isLookup ? { inFirst: false } : 'other'
+  return isLookup ? { inFirst: false, isTable: true } : 'other'
 }
 
 /** All weights of a model, the quantisable ones in blocks. */
@@ -65,8 +75,9 @@ export function quantizeWeights(
       const use = uses.get(name)
       if (!use) return [name, value]
       const [rows, columns] = use.inFirst ? [value.shape[1], value.shape[0]] : value.shape
+      const precision = use.isTable ? 'q8' : quantization
       const data = value.data as Float32Array
-      return [name, quantizeMatrix(use.inFirst ? turned(data, columns, rows) : data, [rows, columns], quantization)]
+      return [name, quantizeMatrix(use.inFirst ? turned(data, columns, rows) : data, [rows, columns], precision)]
     }),
   )
 }
@@ -79,8 +90,7 @@ function turned(data: Float32Array, columns: number, rows: number): Float32Array
 }
 
 /**
- * Symmetric blocks along the last axis: the value of largest size becomes the lowest integer, so its sign is kept
- * exactly and no step of the range is lost.
+ * Cuts a matrix into blocks along its last axis.
  *
  * @param data - [rows, columns]
  */
@@ -89,28 +99,48 @@ export function quantizeMatrix(
   shape: readonly [number, number],
   quantization: Quantization,
 ): QuantizedWeight {
-  const bits = quantization === 'q4' ? 4 : 8
+  const bits = quantization === 'q8' ? 8 : 4
   const half = 2 ** (bits - 1)
   const blocks = data.length / BLOCK_SIZE
   const scales = new Float32Array(blocks)
   const packed = new Uint8Array((data.length * bits) / 8)
+  const perRow = shape[1] / BLOCK_SIZE
+  const zeroPoints = quantization === 'q4' ? new Uint8Array(shape[0] * Math.ceil(perRow / 2)) : undefined
   for (let block = 0, at = 0, out = 0; block < blocks; block++) {
-    let extreme = 0
-    for (let i = 0; i < BLOCK_SIZE; i++) if (Math.abs(data[at + i]) > Math.abs(extreme)) extreme = data[at + i]
-    const scale = extreme / -half
+    const range = blockRange(data, at)
+    const zero = zeroPoints
+      ? Math.min(Math.max(Math.round((-15 * range.low) / (range.high - range.low)) || 0, 0), 15)
+      : half
+    // Symmetric blocks give the value of largest size the lowest level, so that no step of the range is lost.
+    const scale = zeroPoints
+      ? (range.high - range.low) / 15
+      : -(range.high > -range.low ? range.high : range.low) / half
     const inverse = scale === 0 ? 0 : 1 / scale
     scales[block] = scale
+    if (zeroPoints) {
+      const column = block % perRow
+      zeroPoints[Math.floor(block / perRow) * Math.ceil(perRow / 2) + (column >> 1)] |= zero << (4 * (column & 1))
+    }
     for (let i = 0; i < BLOCK_SIZE; i += 8 / bits) {
-      const first = level(data[at + i] * inverse, half)
-      packed[out++] = bits === 8 ? first : first | (level(data[at + i + 1] * inverse, half) << 4)
+      const first = level(data[at + i] * inverse, zero, 2 * half - 1)
+      packed[out++] = bits === 8 ? first : first | (level(data[at + i + 1] * inverse, zero, 15) << 4)
     }
     at += BLOCK_SIZE
   }
-  return { bits, blockSize: BLOCK_SIZE, shape, packed, scales }
+  return { bits, blockSize: BLOCK_SIZE, shape, packed, scales, zeroPoints }
 }
 
-/** The nearest of the levels 0 … 2·half − 1, where `half` stands for zero. */
-function level(scaled: number, half: number): number {
-  const rounded = Math.floor(scaled + half + 0.5)
-  return Math.min(Math.max(rounded, 0), 2 * half - 1)
+/** The least and the largest value of a block, and zero. */
+function blockRange(data: Float32Array, at: number): { low: number; high: number } {
+  let [low, high] = [0, 0]
+  for (let i = at; i < at + BLOCK_SIZE; i++) {
+    if (data[i] < low) low = data[i]
+    else if (data[i] > high) high = data[i]
+  }
+  return { low, high }
+}
+
+/** The nearest of the levels 0 … top, where `zero` stands for zero. */
+function level(scaled: number, zero: number, top: number): number {
+  return Math.min(Math.max(Math.floor(scaled + zero + 0.5), 0), top)
 }

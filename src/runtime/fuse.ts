@@ -50,36 +50,38 @@ function readers(nodes: readonly EmittedNode[]): Map<string, number> {
   return counts
 }
 
+/** The initializers that a quantised product reads: values, scales and, where it has them, zero points. */
+function blocksOf(node: EmittedNode, initializers: Initializers): TensorData[] | undefined {
+  const parts = node.input.slice(1).map((name) => initializers.get(name))
+  return parts.every((part) => part !== undefined) ? parts : undefined
+}
+
 /** Quantised products of one input become one product with the weights stacked, cut apart afterwards. */
 function mergeProducts(nodes: readonly EmittedNode[], initializers: Initializers): EmittedNode[] {
-  const groups = new Map<string, EmittedNode[]>()
+  const groups = new Map<string, { node: EmittedNode; parts: TensorData[] }[]>()
   for (const node of nodes) {
-    if (node.opType !== 'MatMulNBits' || node.input.length !== 3) continue
-    // Small initializers are written into the model: not worth merging.
-    if (!initializers.get(node.input[1]) || !initializers.get(node.input[2])) continue
-    const key = [node.input[0], attribute(node, 'K'), attribute(node, 'bits'), attribute(node, 'block_size')].join()
-    groups.set(key, [...(groups.get(key) ?? []), node])
+    const parts = node.opType === 'MatMulNBits' ? blocksOf(node, initializers) : undefined
+    if (!parts) continue
+    const key = [
+      node.input[0],
+      parts.length,
+      ...['K', 'bits', 'block_size'].map((name) => attribute(node, name)),
+    ].join()
+    groups.set(key, [...(groups.get(key) ?? []), { node, parts }])
   }
   const replacements = new Map<EmittedNode, EmittedNode[]>()
   for (const group of groups.values()) {
     if (group.length < 2) continue
-    const [first] = group
-    const name = group.map(({ input }) => input[1]).join('+')
-    const sizes = group.map((node) => attribute(node, 'N'))
+    const [{ node: first, parts: firstParts }] = group
+    const sizes = group.map(({ node }) => attribute(node, 'N'))
     const rows = sizes.reduce((a, b) => a + b, 0)
-    const weights = group.map(
-      ({ input }) => [initializers.get(input[1]), initializers.get(input[2])] as [TensorData, TensorData],
-    )
-    const [, blocks, width] = weights[0][0].shape
-    initializers.add(name, {
-      dtype: 'uint8',
-      shape: [rows, blocks, width],
-      data: joined(weights.map(([packed]) => packed.data as Uint8Array)),
-    })
-    initializers.add(`${name}.scales`, {
-      dtype: 'float32',
-      shape: [rows * blocks],
-      data: joined(weights.map(([, scales]) => scales.data as Float32Array)),
+    const name = group.map(({ node }) => node.input[1]).join('+')
+    const names = firstParts.map(({ dtype, shape }, i) => {
+      const part = i === 0 ? name : `${name}.${i}`
+      const data = joined(group.map(({ parts }) => parts[i].data as Uint8Array | Float32Array))
+      const rest = shape.slice(1)
+      initializers.add(part, { dtype, shape: rest.length === 0 ? [data.length] : [rows, ...rest], data })
+      return part
     })
     initializers.add(`${name}.sizes`, {
       dtype: 'int64',
@@ -89,7 +91,7 @@ function mergeProducts(nodes: readonly EmittedNode[], initializers: Initializers
     const whole = `${first.output[0]}.merged`
     const product: EmittedNode = {
       ...first,
-      input: [first.input[0], name, `${name}.scales`],
+      input: [first.input[0], ...names],
       output: [whole],
       attribute: first.attribute.map((a) => (a.name === 'N' ? { ...a, i: rows } : a)),
     }
@@ -97,11 +99,11 @@ function mergeProducts(nodes: readonly EmittedNode[], initializers: Initializers
       opType: 'Split',
       domain: '',
       input: [whole, `${name}.sizes`],
-      output: group.map(({ output }) => output[0]),
+      output: group.map(({ node }) => node.output[0]),
       attribute: [{ name: 'axis', i: -1, type: 2 }],
     }
     replacements.set(first, [product, cut])
-    for (const node of group.slice(1)) replacements.set(node, [])
+    for (const { node } of group.slice(1)) replacements.set(node, [])
   }
   return nodes.flatMap((node) => replacements.get(node) ?? [node])
 }

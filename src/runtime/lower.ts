@@ -2,7 +2,7 @@ import onnxProto from 'onnx-proto'
 import type { DType, TensorData } from '../tensor/data.ts'
 import { sizeOf } from '../tensor/data.ts'
 import { type Dim, type Shape, type SymbolicDim, sameShape } from '../tensor/dim.ts'
-import type { AttributeValue, EmitOptions, Emitter, QuantizedWeight } from '../tensor/emitter.ts'
+import type { AttributeValue, EmitOptions, Emitter, QuantizedNames, QuantizedWeight } from '../tensor/emitter.ts'
 import { constantValue, type InputAttributes, inputOp, type Op, type OpNode, type Tensor } from '../tensor/graph.ts'
 import { ONNX_TYPES } from '../tensor/ops/shape.ts'
 import { type Attribute, type EmittedNode, fuse } from './fuse.ts'
@@ -113,7 +113,7 @@ class GraphEmitter implements Emitter {
   private readonly initializers: { name: string; [field: string]: unknown }[] = []
   private readonly external = new Map<string, TensorData>()
   private readonly weightValues = new Map<string, TensorData>()
-  private readonly quantizedWeights = new Map<Tensor, { weight: QuantizedWeight; packed: string; scales: string }>()
+  private readonly quantizedWeights = new Map<Tensor, QuantizedNames>()
   private readonly defined = new Map<string, string>()
   /** Names of the caller's, which values of the emitter's own must not take. */
   private readonly taken: ReadonlySet<string>
@@ -233,7 +233,12 @@ class GraphEmitter implements Emitter {
     const packedShape = [rows, blocks, (value.blockSize * value.bits) / 8]
     this.addWeight(packed, { dtype: 'uint8', shape: packedShape, data: value.packed })
     this.addWeight(scales, { dtype: 'float32', shape: [rows * blocks], data: value.scales })
-    this.quantizedWeights.set(leaf, { weight: value, packed, scales })
+    const zeroPoints = value.zeroPoints && `${name}.zeroPoints`
+    if (value.zeroPoints) {
+      const perRow = value.zeroPoints.length / rows
+      this.addWeight(`${name}.zeroPoints`, { dtype: 'uint8', shape: [rows, perRow], data: value.zeroPoints })
+    }
+    this.quantizedWeights.set(leaf, { weight: value, packed, scales, zeroPoints })
     return name
   }
 
@@ -241,7 +246,7 @@ class GraphEmitter implements Emitter {
     this.defined.set(dimension, value)
   }
 
-  quantized(tensor: Tensor): { weight: QuantizedWeight; packed: string; scales: string } | undefined {
+  quantized(tensor: Tensor): QuantizedNames | undefined {
     return this.quantizedWeights.get(tensor)
   }
 

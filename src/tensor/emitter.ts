@@ -25,8 +25,18 @@ export interface QuantizedWeight {
   readonly shape: readonly [number, number]
   /** [outFeatures, inFeatures / blockSize, blockSize * bits / 8] */
   readonly packed: Uint8Array
-  /** [outFeatures * inFeatures / blockSize]; the zero point is 2^(bits-1). */
+  /** [outFeatures * inFeatures / blockSize]. */
   readonly scales: Float32Array
+  /** The level that stands for zero in each block, packed like the values: [outFeatures, ⌈blocks · bits / 8⌉]. Default 2^(bits-1). */
+  readonly zeroPoints?: Uint8Array
+}
+
+/** A quantised weight and what its parts are called in the graph. */
+export interface QuantizedNames {
+  readonly weight: QuantizedWeight
+  readonly packed: string
+  readonly scales: string
+  readonly zeroPoints?: string
 }
 
 /** Where ops write their ONNX nodes. Implemented by the lowering in `runtime/`; equal nodes are emitted once. */
@@ -51,8 +61,8 @@ export interface Emitter {
   dim(dim: Dim): string
   /** Gives a named dimension its value: an int64 vector of one element, for a size that no input's shape has. */
   define(dimension: string, value: string): void
-  /** A weight that was compiled in as quantised blocks: the names of its packed values and scales. */
-  quantized(tensor: Tensor): { weight: QuantizedWeight; packed: string; scales: string } | undefined
+  /** A weight that was compiled in as quantised blocks: the names of its parts. */
+  quantized(tensor: Tensor): QuantizedNames | undefined
   /**
    * Channels that the backend's blocked convolution takes at a time, where it has one and this weight may change from
    * run to run; 0 otherwise. A constant weight is arranged by the backend.

@@ -23,12 +23,17 @@ const gatherOp: Op<{ axis: number }> = {
     if (!quantized) return [e.one('Gather', inputs, { axis })]
     if (axis !== 0)
       throw new Error(`gather: only rows of a quantised weight can be read, not axis ${axis} of '${inputs[0]}'`)
-    const { weight, packed, scales } = quantized
+    const { weight, packed, scales, zeroPoints } = quantized
     const [, columns] = weight.shape
     const values = e.one('Reshape', [packed, e.ints([weight.shape[0], (columns * weight.bits) / 8])])
     const perRow = e.one('Reshape', [scales, e.ints([weight.shape[0], columns / weight.blockSize])])
     const attributes = { bits: weight.bits, block_size: weight.blockSize, gather_axis: axis, quantize_axis: 1 }
-    const rows = e.one('GatherBlockQuantized', [values, inputs[1], perRow], attributes, MICROSOFT)
+    const rows = e.one(
+      'GatherBlockQuantized',
+      [values, inputs[1], perRow, ...(zeroPoints ? [zeroPoints] : [])],
+      attributes,
+      MICROSOFT,
+    )
     return [indices.rank === 2 ? rows : e.one('Reshape', [rows, e.shape(y.shape)])]
   },
   grad: ({ inputs: [x, indices], attributes: { axis } }, [dy]) => {

@@ -88,10 +88,15 @@ const linearOp: Op<LinearAttributes> = {
     const quantized = e.quantized(inputs[1])
     if (quantized) {
       if (inFirst) throw new Error(`linear: a quantised weight must be [out, in], and '${inputs[1]}' is [in, out]`)
-      const { weight: q, packed, scales } = quantized
+      const { weight: q, packed, scales, zeroPoints } = quantized
       const [N, K] = q.shape
       const attributes = { K, N, bits: q.bits, block_size: q.blockSize, accuracy_level: 4 }
-      const product = e.one('MatMulNBits', [x, packed, scales], attributes, MICROSOFT)
+      const product = e.one(
+        'MatMulNBits',
+        [x, packed, scales, ...(zeroPoints ? [zeroPoints] : [])],
+        attributes,
+        MICROSOFT,
+      )
       return [bias ? e.one('Add', [product, bias]) : product]
     }
     const operands = bias ? [weight, bias] : [weight]
