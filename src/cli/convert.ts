@@ -12,11 +12,7 @@ export const convertCommand = (): Command =>
     .description('convert a model: safetensors, GGUF, ONNX, or a folder in the Hugging Face layout, by the names')
     .argument('<source>', 'a .gguf, .safetensors or .onnx file, a model folder, or hf:owner/name')
     .argument('<target>', 'a .gguf, .safetensors or .onnx file, or a folder')
-    .addOption(
-      new Option('--quantize <type>', 'what the weights become; q8 and q4 are for ONNX').choices(
-        TYPES,
-      ),
-    )
+    .addOption(new Option('--quantize <type>', 'what the weights become; q8 and q4 are for ONNX').choices(TYPES))
     .addHelpText(
       'after',
       '\nExample:\n  jackdaw convert model.gguf model-folder\n  jackdaw convert model-folder model.gguf --quantize q8_0',
