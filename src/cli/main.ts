@@ -2,6 +2,7 @@ import { Command } from 'commander'
 import { benchCommand } from './bench.ts'
 import { chatCommand } from './chat.ts'
 import { convertCommand } from './convert.ts'
+import { evalCommand } from './eval.ts'
 import { forwardCommand, gradCommand } from './forward.ts'
 import { generateCommand } from './generate.ts'
 import { papersCommand } from './papers.ts'
@@ -14,6 +15,7 @@ const program = new Command('jackdaw')
   .version('0.1.0')
   .addCommand(chatCommand())
   .addCommand(convertCommand())
+  .addCommand(evalCommand())
   .addCommand(forwardCommand())
   .addCommand(gradCommand())
   .addCommand(trainCommand())

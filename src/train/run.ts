@@ -5,6 +5,7 @@ import { z } from 'zod'
 import { writeSafetensors } from '../hub/safetensors-write.ts'
 import type { Provider } from '../runtime/backend.ts'
 import { loadCheckpoint, newestCheckpoint, saveCheckpoint } from './checkpoint.ts'
+import { lossCurve } from './curve.ts'
 import type { CommonSettings, Recipe, TrainingRun } from './recipe.ts'
 import { type StepResult, Trainer } from './trainer.ts'
 
@@ -75,6 +76,7 @@ export async function runRecipe<Settings extends CommonSettings>(
       onProgress,
     })
     await saveModel(out, run, trainer)
+    await writeWhole(join(out, 'curve.svg'), lossCurve(await readFile(join(out, METRICS), 'utf8')))
     return { finished: trainer.step >= settings.steps, scores }
   } finally {
     trainer.release()
