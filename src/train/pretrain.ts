@@ -1,6 +1,8 @@
+import type { SequentialWindows } from '../data/loader.ts'
 import type { CausalLm } from '../nn/model.ts'
 import { crossEntropy } from '../tensor/index.ts'
-import type { InputSpec, Objective } from './trainer.ts'
+import { meanLoss } from './recipe.ts'
+import type { InputSpec, Objective, Trainer } from './trainer.ts'
 
 /**
  * Generative pre-training (Radford et al., 2018, §3.1, eq. 1): the mean of −log p(token | those before it). `labels` are
@@ -15,3 +17,20 @@ export const languageModelInputs = (batch: number, seq: number): Record<'inputId
   inputIds: { dtype: 'int32', shape: [batch, seq] },
   labels: { dtype: 'int32', shape: [batch, seq] },
 })
+
+/**
+ * For a recipe's `evaluate`: the loss over a whole held-out split, every token once.
+ *
+ * @param split - of the shape that its batches have
+ */
+export const heldOutLoss =
+  (split: SequentialWindows) =>
+  async (trainer: Trainer): Promise<{ valLoss: number }> => {
+    const { batch, seq } = split.shape
+    const evaluator = await trainer.evaluator(languageModelInputs(batch, seq))
+    try {
+      return { valLoss: await meanLoss(evaluator, split, [batch, seq]) }
+    } finally {
+      evaluator.release()
+    }
+  }
