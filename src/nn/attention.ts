@@ -1,5 +1,6 @@
 import {
   causalMask,
+  concat,
   customGradient,
   type Dim,
   expandDims,
@@ -73,34 +74,92 @@ export function attention(query: Tensor, key: Tensor, value: Tensor, options: At
     return rotate(x, positionIds, rotary.cos, rotary.sin, rotary.interleaved)
   }
   const group = nHeads / nKvHeads
-  // Queries that share keys are stacked, so that one product serves them all: [batch, nKvHeads, group * queries, headDim].
-  const q = turn(splitHeads(query, nHeads), queries).reshape([batch, nKvHeads, -1, headDim])
+  const q = turn(splitHeads(query, nHeads), queries)
   const k = turn(splitHeads(key, nKvHeads), keys)
   const v = splitHeads(value, nKvHeads)
-  const bias = scoreBias(queries, keys, options)
-  const ungroup = (x: Tensor): Tensor => (group === 1 ? x : x.reshape([batch, nHeads, queries, -1]))
-  const regroup = (x: Tensor): Tensor => (group === 1 ? x : x.reshape([batch, nKvHeads, -1, x.shape[3]]))
-
-  const scores = ungroup(matmul(q, k, { transposeB: true, alpha: scale }))
-  const probs = softmax(bias ? scores.add(bias) : scores) // [batch, nHeads, queries, keys]
-  if (options.dropout && options.dropout.rate > 0 && options.dropout.scope.training) {
-    const { scope, rate } = options.dropout
-    return mergeHeads(ungroup(matmul(regroup(scope.dropout(probs, rate)), v)))
+  // Queries that share keys are stacked, so that one product serves them all: [batch, nKvHeads, group * queries, …].
+  const stack = (x: Tensor): Tensor => (group === 1 ? x : x.reshape([batch, nKvHeads, -1, x.shape[3]]))
+  const unstack = (x: Tensor): Tensor => (group === 1 ? x : x.reshape([batch, nHeads, -1, x.shape[3]]))
+  /** [batch, nHeads, queries of the block, keys that it sees] */
+  const probabilities = (block: Block): Tensor => {
+    const scores = matmul(stack(queriesOf(q, block)), keysOf(k, block), { transposeB: true, alpha: scale })
+    const bias = scoreBias(block, options)
+    return softmax(bias ? unstack(scores).add(bias) : unstack(scores))
   }
-  const grouped = regroup(probs)
-  const output = matmul(grouped, v)
+  const { dropout, bias } = options
+  if (dropout && dropout.rate > 0 && dropout.scope.training) {
+    const probs = dropout.scope.dropout(probabilities({ start: 0, end: queries, seen: keys }), dropout.rate)
+    return mergeHeads(unstack(matmul(stack(probs), v)))
+  }
+
+  const parts = causalBlocks(queries, keys, options).map((block) => {
+    const probs = stack(probabilities(block))
+    return { block, probs, output: unstack(matmul(probs, keysOf(v, block))) }
+  })
+  const output = joinPositions(parts.map((part) => part.output))
   const attended = customGradient(output, bias ? [q, k, v, bias] : [q, k, v], (dOutput) => {
-    // Row sums of dP ∘ P equal those of dO ∘ O, which are headDim / keys times as much work.
-    const rowSums = dOutput.mul(output).sum({ axis: -1, keepDims: true })
-    const dScores = grouped.mul(matmul(dOutput, v, { transposeB: true }).sub(rowSums))
+    const gradients = parts.map(({ block, probs, output }) => {
+      const dRows = queriesOf(dOutput, block)
+      // Row sums of dP ∘ P equal those of dO ∘ O, which are headDim / keys times as much work.
+      const rowSums = stack(dRows.mul(output).sum({ axis: -1, keepDims: true }))
+      const dO = stack(dRows)
+      const dScores = probs.mul(matmul(dO, keysOf(v, block), { transposeB: true }).sub(rowSums))
+      return {
+        dScores,
+        dq: unstack(matmul(dScores, keysOf(k, block), { alpha: scale })),
+        dk: matmul(dScores, stack(queriesOf(q, block)), { transposeA: true, alpha: scale }),
+        dv: matmul(probs, dO, { transposeA: true }),
+      }
+    })
     return [
-      matmul(dScores, k, { alpha: scale }),
-      matmul(dScores, q, { transposeA: true, alpha: scale }),
-      matmul(grouped, dOutput, { transposeA: true }),
-      bias && sumTo(ungroup(dScores), bias.shape),
+      joinPositions(gradients.map(({ dq }) => dq)),
+      sumOfBeginnings(gradients.map(({ dk }) => dk)),
+      sumOfBeginnings(gradients.map(({ dv }) => dv)),
+      bias && sumTo(unstack(gradients[0].dScores), bias.shape),
     ]
   })
-  return mergeHeads(ungroup(attended))
+  return mergeHeads(attended)
+}
+
+/** Queries that are attended at once: those from `start` to `end`, which see the first `seen` keys. */
+interface Block {
+  readonly start: number
+  readonly end: Dim
+  readonly seen: Dim
+}
+
+/** Queries to a block. Smaller blocks compute less of what the mask hides, and copy more. */
+const BLOCK_QUERIES = 64
+const MOST_BLOCKS = 8
+
+/** Where each query sees only what is before it, half of all scores are for nothing. Blocks leave most of them out. */
+function causalBlocks(queries: Dim, keys: Dim, { causal, window, bias }: AttentionOptions): Block[] {
+  const whole = [{ start: 0, end: queries, seen: keys }]
+  if (!causal || window || bias || typeof queries !== 'number' || queries !== keys) return whole
+  const count = Math.min(Math.floor(queries / BLOCK_QUERIES), MOST_BLOCKS)
+  if (count < 2) return whole
+  const bound = (i: number): number => Math.round((i * queries) / count)
+  return Array.from({ length: count }, (_, i) => ({ start: bound(i), end: bound(i + 1), seen: bound(i + 1) }))
+}
+
+/** Positions from `start` to `end` of [batch, heads, positions, …]. */
+const positionsOf = (x: Tensor, start: number, end: Dim): Tensor => x.slice({ axis: 2, start, end })
+
+const queriesOf = (x: Tensor, { start, end }: Block): Tensor => positionsOf(x, start, end)
+const keysOf = (x: Tensor, { seen }: Block): Tensor => positionsOf(x, 0, seen)
+
+const joinPositions = (parts: readonly Tensor[]): Tensor => (parts.length === 1 ? parts[0] : concat(parts, 2))
+
+/** The sum of tensors that begin at position 0, each at least as long as the one before. */
+function sumOfBeginnings(parts: readonly Tensor[]): Tensor {
+  const tails: Tensor[] = []
+  let sum = parts[parts.length - 1]
+  for (const part of parts.slice(0, -1).reverse()) {
+    const length = part.shape[2]
+    tails.unshift(sum.slice({ axis: 2, start: length }))
+    sum = positionsOf(sum, 0, length).add(part)
+  }
+  return joinPositions([sum, ...tails])
 }
 
 function headDimOf(query: Tensor, key: Tensor, value: Tensor, nHeads: number, nKvHeads: number): number {
@@ -131,20 +190,22 @@ export function mergeHeads(x: Tensor): Tensor {
   return x.transpose([0, 2, 1, 3]).reshape([batch, seq, (nHeads as number) * (headDim as number)])
 }
 
-/** Everything that is added to the scores: masks and bias in one. */
+/** Everything that is added to a block's scores: masks and bias in one. */
 function scoreBias(
-  queries: Dim,
-  keys: Dim,
+  { start, end, seen }: Block,
   { causal, window, attentionMask, bias }: AttentionOptions,
 ): Tensor | undefined {
   const parts: Tensor[] = []
   if (causal) {
-    if (!sameDim(queries, keys)) {
-      throw new RangeError(`attention: causal attention needs as many queries as keys, got ${queries} and ${keys}`)
+    if (!sameDim(end, seen)) {
+      throw new RangeError(`attention: causal attention needs as many queries as keys, got ${end} and ${seen}`)
     }
-    parts.push(hidden(indicator(causalMask(queries, window))))
+    parts.push(hidden(indicator(causalMask(end, window).slice({ axis: 0, start }))))
   }
-  if (attentionMask) parts.push(hidden(expandDims(expandDims(attentionMask.cast('float32'), 1), 1)))
+  if (attentionMask) {
+    const mask = attentionMask.slice({ axis: 1, start: 0, end: seen }).cast('float32')
+    parts.push(hidden(expandDims(expandDims(mask, 1), 1)))
+  }
   if (bias) parts.push(bias)
   return parts.length === 0 ? undefined : parts.reduce((a, b) => a.add(b))
 }

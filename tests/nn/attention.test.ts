@@ -97,6 +97,41 @@ describe('attention', () => {
       named: { q: [2], k: [2], v: [2] },
     }))
 
+  it.each([128, 150, 200])(
+    'gives long causal sequences in blocks what it gives them whole: %i positions',
+    async (seq) => {
+      const [nHeads, nKvHeads, headDim] = [4, 2, 3]
+      const query = uniform([2, seq, nHeads * headDim], 1)
+      const [key, value] = [2, 3].map((seed) => uniform([2, seq, nKvHeads * headDim], seed))
+      const towards = uniform(query.shape, 4)
+      const seen = Int32Array.from({ length: 2 * seq }, (_, i) => (i < seq || i >= seq + 5 || i === seq ? 1 : 0))
+      const feeds = { query, key, value, towards, mask: t.tensorData('int32', [2, seq], seen) }
+      const leaves = Object.entries(feeds).map(([name, { shape, dtype }]) => t.input(name, shape, dtype))
+      const [q, k, v, direction, attentionMask] = leaves
+      // A bias of nothing changes no score, and is a reason to attend to everything at once.
+      const results = [undefined, t.full([1, 1, 1, 1], 0)].map((bias) => {
+        const y = attention(q, k, v, { nHeads, nKvHeads, causal: true, attentionMask, bias })
+        const [dq, dk, dv] = t.grad(y.mul(direction).sum(), [q, k, v])
+        return { y, dq, dk, dv }
+      })
+      const [blocks, whole] = await Promise.all(
+        results.map(async (outputs) => (await compile({ inputs: leaves, outputs })).run(feeds)),
+      )
+      for (const name of ['y', 'dq', 'dk', 'dv']) {
+        const want = nd(whole[name].shape, () => 0)
+        want.data.set(whole[name].data as Float32Array)
+        expectClose(blocks[name], want, 1e-6, name)
+      }
+      const layout = { nHeads, nKvHeads, scale: 1 / Math.sqrt(headDim), causal: true, window: 0 }
+      const [wide, tall, deep, mask] = [query, key, value, feeds.mask].map(({ shape, data }) => {
+        const array = nd(shape, () => 0)
+        array.data.set(Array.from(data as Float32Array))
+        return array
+      })
+      expectClose(blocks.y, attentionLoops(wide, tall, deep, layout, mask), 1e-5)
+    },
+  )
+
   it('scales by 1 / √headDim and refuses widths that are no heads', () => {
     const [q, k] = [t.input('q', [1, 2, 6]), t.input('k', [1, 2, 4])]
     expect(() => attention(q, k, k, { nHeads: 4 })).toThrow(/^attention: 4 heads over 4 key-value heads need query/)

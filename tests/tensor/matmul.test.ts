@@ -54,6 +54,22 @@ describe('matmul', () => {
         }),
       60,
     ))
+
+  it('multiplies by a transposed first factor of any proportions', () =>
+    property(
+      fc.record({ k: dims, m: fc.constantFrom(1, 2, 5, 40), n: fc.constantFrom(1, 2, 3, 41), seed: seeds }),
+      async ({ k, m, n, seed }) => {
+        const [a, b] = [uniform([k, m], seed), uniform([k, n], seed + 1)]
+        const leaves = [t.input('a', a.shape), t.input('b', b.shape)]
+        const y = t.matmul(leaves[0], leaves[1], { transposeA: true })
+        const compiled = await compile({ inputs: leaves, outputs: { y } })
+        const [left, right] = [a, b].map(({ shape, data }) =>
+          nd(shape, ([row, column]) => (data as Float32Array)[row * shape[1] + column]),
+        )
+        expectClose((await compiled.run({ a, b })).y, product(transposeLast(left), right), 1e-6)
+        compiled.release()
+      },
+    ))
 })
 
 describe('linear', () => {

@@ -1,41 +1,57 @@
 import { normalizeAxis } from '../dim.ts'
 import { MICROSOFT } from '../emitter.ts'
 import { apply, type Op, scalar, type Tensor } from '../graph.ts'
-import { customGradient } from './custom.ts'
-import { erf, exp, maximum, minimum, relu, sigmoid, tanh, where } from './elementwise.ts'
+import { exp, maximum, minimum, relu, sigmoid, tanh, where } from './elementwise.ts'
 import { sumKeepingAxes } from './shape.ts'
 
 /** Activation functions in every variant that the papers use, and softmax. */
 
+const DENSITY_AT_ZERO = 1 / Math.sqrt(2 * Math.PI)
+
+const normalCdfOp: Op<null> = {
+  name: 'normalCdf',
+  infer: ([x]) => [{ shape: x.shape, dtype: x.dtype }],
+  lower: (e, [x]) => {
+    const error = e.one('Erf', [e.one('Mul', [x, e.float(Math.SQRT1_2)])])
+    return [e.one('HardSigmoid', [error], { alpha: { float: 0.5 }, beta: { float: 0.5 } })] // (1 + erf) / 2 in one pass
+  },
+  grad: ({ inputs: [x] }, [dy]) => [dy?.mul(normalDensity(x))],
+}
+
+/** φ(x) = exp(−x²/2) / √2π. The square is of the number that Φ needs too, and the factor is a summand of the exponent. */
+function normalDensity(x: Tensor): Tensor {
+  const scaled = x.mul(Math.SQRT1_2)
+  return exp(scalar(Math.log(DENSITY_AT_ZERO)).sub(scaled.mul(scaled)))
+}
+
+const geluOp: Op<null> = {
+  name: 'gelu',
+  infer: ([x]) => [{ shape: x.shape, dtype: x.dtype }],
+  lower: (e, inputs) => [e.one('Gelu', inputs)],
+  // Φ + x φ. Computing Φ again is no slower than keeping it from the forward pass, which one operator then does.
+  grad: ({ inputs: [x] }, [dy]) => [dy?.mul(apply(normalCdfOp, [x], null).add(x.mul(normalDensity(x))))],
+}
+
 /** x Φ(x) with the exact Gaussian distribution function (Hendrycks and Gimpel, 2016, arXiv 1606.08415). */
-export function gelu(x: Tensor): Tensor {
-  const phi = erf(x.mul(Math.SQRT1_2)).add(1).mul(0.5)
-  // Φ is kept from the forward pass: d/dx xΦ(x) = Φ(x) + x φ(x).
-  return customGradient(x.mul(phi), [x], (dy) => [
-    dy.mul(phi.add(x.mul(exp(x.mul(x).mul(-0.5))).mul(1 / Math.sqrt(2 * Math.PI)))),
-  ])
+export const gelu = (x: Tensor): Tensor => apply(geluOp, [x], null)
+
+const geluTanhOp: Op<null> = {
+  name: 'geluTanh',
+  infer: ([x]) => [{ shape: x.shape, dtype: x.dtype }],
+  lower: (e, inputs) => [e.one('Gelu', inputs, { approximate: 'tanh' })],
+  // In other words x σ(z) with z = √(8/π) (x + 0.044715 x³), so the derivative is σ + x σ (1 − σ) z'.
+  grad: ({ inputs: [x] }, [dy]) => {
+    if (!dy) return [undefined]
+    const c = Math.sqrt(8 / Math.PI)
+    const cubic = x.mul(x).mul(0.044715 * c)
+    const s = sigmoid(x.mul(cubic.add(c)))
+    const slope = cubic.mul(3).add(c)
+    return [dy.mul(s.mul(x.mul(scalar(1).sub(s)).mul(slope).add(1)))]
+  },
 }
 
 /** The tanh approximation of GELU: `gelu_new`, `gelu_pytorch_tanh`. */
-export function geluTanh(x: Tensor): Tensor {
-  const [c, a] = [Math.sqrt(2 / Math.PI), 0.044715]
-  const square = x.mul(x)
-  const t = tanh(x.mul(square.mul(c * a).add(c)))
-  const half = t.add(1).mul(0.5)
-  return customGradient(x.mul(half), [x], (dy) => {
-    const slope = square.mul(3 * c * a).add(c)
-    return [
-      dy.mul(
-        half.add(
-          x
-            .mul(0.5)
-            .mul(scalar(1).sub(t.mul(t)))
-            .mul(slope),
-        ),
-      ),
-    ]
-  })
-}
+export const geluTanh = (x: Tensor): Tensor => apply(geluTanhOp, [x], null)
 
 const swishOp: Op<{ alpha: number }> = {
   name: 'swish',
