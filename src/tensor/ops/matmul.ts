@@ -49,6 +49,9 @@ const matmulOp: Op<MatmulAttributes> = {
   },
 }
 
+/** From this many columns on, turning a larger first operand pays as well. */
+const LONG_ROW = 512
+
 /**
  * Aᵀ B, a weight's gradient. ONNX Runtime reads a transposed first operand a fifth slower than one that lies in order,
  * much slower where its rows are long. Turning the smaller operand beforehand, or the product, costs little.
@@ -57,9 +60,9 @@ function transposedProduct(e: Emitter, [a, b]: readonly string[], shapeA: Shape,
   const [rows, m] = shapeA
   const n = shapeB[1]
   if (typeof rows === 'number' && typeof m === 'number' && typeof n === 'number' && n > 1) {
-    if (m < n) return e.one('Gemm', [turned(e, a, rows, m), b])
     // A table of words: its gradient has far more rows than columns.
     if (m >= 16 * n) return turned(e, e.one('Gemm', [turned(e, b, rows, n), a]), n, m)
+    if (m < n || n >= LONG_ROW) return e.one('Gemm', [turned(e, a, rows, m), b])
   }
   return e.one('Gemm', [a, b], { transA: 1 })
 }
