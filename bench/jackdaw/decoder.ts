@@ -1,23 +1,26 @@
 import { CachedDecoder, type Weights } from '../../src/generate/decoder.ts'
 import { openCheckpoint, resolveModelRef } from '../../src/hub/open.ts'
-import { quantizeWeights } from '../../src/models/quantize.ts'
+import { type Quantization, quantizers } from '../../src/models/quantize.ts'
 import { modelFromConfig } from '../../src/models/registry.ts'
-import { readWeights } from '../../src/models/weights.ts'
+import { readWeightsConverted } from '../../src/models/weights.ts'
 import type { CausalLm } from '../../src/nn/model.ts'
 import { Scope } from '../../src/nn/scope.ts'
 import { input } from '../../src/tensor/index.ts'
 import '../../src/runtime/node.ts'
 
 /** A model without its tokenizer, which made-up models lack, and its weights in blocks of 4 bits. */
-export async function quantizedModel(reference: string): Promise<{ model: CausalLm; weights: Weights }> {
+export async function quantizedModel(
+  reference: string,
+  quantization: Quantization,
+): Promise<{ model: CausalLm; weights: Weights }> {
   const checkpoint = openCheckpoint((await resolveModelRef(reference)).path)
   try {
     const { model, modelClass } = modelFromConfig(checkpoint.config)
     const scope = Scope.root()
     const { logits } = (model as CausalLm).forward(scope, { inputIds: input('inputIds', [1, 1], 'int32') })
     const parameters = [...scope.parameters.values()]
-    const plain = readWeights(parameters, checkpoint, modelClass)
-    return { model: model as CausalLm, weights: quantizeWeights(plain, 'q4', { outputs: [logits], parameters }) }
+    const blocks = quantizers(quantization, { outputs: [logits], parameters })
+    return { model: model as CausalLm, weights: readWeightsConverted(parameters, checkpoint, modelClass, blocks) }
   } finally {
     checkpoint.close()
   }
@@ -27,7 +30,8 @@ export async function quantizedModel(reference: string): Promise<{ model: Causal
 export const DECODING = { prompt: 16, newTokens: 128, longPrompt: 512, chats: 8, capacity: 1024 }
 
 export async function openDecoder(reference: string, slots: number): Promise<CachedDecoder> {
-  const { model, weights } = await quantizedModel(reference)
+  // Without zero points, as llama.cpp's Q4_0 has none.
+  const { model, weights } = await quantizedModel(reference, 'q4_0')
   return CachedDecoder.create(model, weights, { slots, capacity: DECODING.capacity })
 }
 

@@ -24,7 +24,7 @@ await compete(async () => {
 })
 
 async function loaded(): Promise<{ decoder: CachedDecoder; weightBytes: number }> {
-  const { model, weights } = await quantizedModel(process.argv[2])
-  const decoder = await CachedDecoder.create(model, weights, { capacity: DECODING.capacity })
+  const { model, weights } = await quantizedModel(process.argv[2], 'q4')
+  const decoder = await CachedDecoder.create(model, weights, { capacity: DECODING.capacity, copyWeights: true })
   return { decoder, weightBytes: bytesOf(weights) }
 }

@@ -2,7 +2,7 @@
 
 import { spawn } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { packageRoot, resolveModelRef } from '../../src/hub/open.ts'
 import { compete } from '../contestant.ts'
@@ -43,7 +43,7 @@ async function firstPiece(url: string): Promise<void> {
   const response = await fetch(`${url}/v1/completions`, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ prompt: 'The jackdaw is', max_tokens: 8, stream: true }),
+    body: JSON.stringify({ model: basename(model), prompt: 'The jackdaw is', max_tokens: 8, stream: true }),
   })
   if (!response.ok || !response.body)
     throw new Error(`/v1/completions answered ${response.status}: ${await response.text()}`)

@@ -9,9 +9,9 @@ import type { QuantizedWeight, TensorData } from '../tensor/index.ts'
 import { tokenizerFromGguf } from '../text/gguf-tokenizer.ts'
 import { loadTokenizer } from '../text/load.ts'
 import type { Tokenizer } from '../text/tokenizer.ts'
-import { type Quantization, quantizeWeights } from './quantize.ts'
+import { type Quantization, quantizers } from './quantize.ts'
 import { modelFromConfig } from './registry.ts'
-import { readWeights } from './weights.ts'
+import { readWeightsConverted } from './weights.ts'
 
 export interface LoadedModel {
   /** The folder's, file's or repository's name. */
@@ -45,8 +45,8 @@ export async function loadModel(reference: string, options: LoadOptions = {}): P
     const scope = Scope.root()
     const outputs = Object.values(model.forward(scope, model.exampleInputs())).filter((tensor) => tensor !== undefined)
     const parameters = [...scope.parameters.values()]
-    const plain = readWeights(parameters, checkpoint, modelClass)
-    const weights = options.quantize ? quantizeWeights(plain, options.quantize, { outputs, parameters }) : plain
+    const blocks = options.quantize ? quantizers(options.quantize, { outputs, parameters }) : undefined
+    const weights = readWeightsConverted(parameters, checkpoint, modelClass, blocks)
     const tokenizer = kind === 'gguf' ? tokenizerFromGguf(checkpoint.metadata) : await folderTokenizer(path)
     const name = reference.startsWith('hf:') ? reference.slice(3) : basename(path, '.gguf')
     const stopTokenIds = stopTokens(checkpoint, kind === 'folder' ? path : undefined, tokenizer)

@@ -63,22 +63,25 @@ function usage(node: OpNode, position: number): Use | 'other' {
   return isLookup ? { inFirst: false, isTable: true } : 'other'
 }
 
-/** All weights of a model, the quantisable ones in blocks. */
-export function quantizeWeights(
-  weights: ReadonlyMap<string, TensorData>,
+/**
+ * What turns each quantisable parameter of a traced graph into blocks, by name.
+ *
+ * @param traced - the model's outputs and parameters
+ */
+export function quantizers(
   quantization: Quantization,
   traced: { outputs: readonly Tensor[]; parameters: Iterable<ParameterSpec> },
-): Map<string, TensorData | QuantizedWeight> {
+): Map<string, (value: TensorData) => QuantizedWeight> {
   const uses = quantizable(traced.outputs, traced.parameters)
   return new Map(
-    [...weights].map(([name, value]): [string, TensorData | QuantizedWeight] => {
-      const use = uses.get(name)
-      if (!use) return [name, value]
-      const [rows, columns] = use.inFirst ? [value.shape[1], value.shape[0]] : value.shape
-      const precision = use.isTable ? 'q8' : quantization
-      const data = value.data as Float32Array
-      return [name, quantizeMatrix(use.inFirst ? turned(data, columns, rows) : data, [rows, columns], precision)]
-    }),
+    [...uses].map(([name, { inFirst, isTable }]) => [
+      name,
+      ({ data, shape }: TensorData) => {
+        const [rows, columns] = inFirst ? [shape[1], shape[0]] : shape
+        const values = inFirst ? turned(data as Float32Array, columns, rows) : (data as Float32Array)
+        return quantizeMatrix(values, [rows, columns], isTable ? 'q8' : quantization)
+      },
+    ]),
   )
 }
 

@@ -242,6 +242,14 @@ class GraphEmitter implements Emitter {
     return name
   }
 
+  weightAs(name: string, shape: readonly number[]): string {
+    const view = `${name}[${shape}]`
+    const value = this.weightValues.get(name)
+    if (!value) throw new Error(`internal: '${name}' is not a compiled-in weight`)
+    if (!this.weightValues.has(view)) this.addWeight(view, { ...value, shape })
+    return view
+  }
+
   define(dimension: string, value: string): void {
     this.defined.set(dimension, value)
   }

@@ -61,6 +61,12 @@ export interface Emitter {
   dim(dim: Dim): string
   /** Gives a named dimension its value: an int64 vector of one element, for a size that no input's shape has. */
   define(dimension: string, value: string): void
+  /**
+   * A compiled-in weight under another shape, without a node: reshaping a constant while running copies it.
+   *
+   * @param name - one of the names of a quantised weight
+   */
+  weightAs(name: string, shape: readonly number[]): string
   /** A weight that was compiled in as quantised blocks: the names of its parts. */
   quantized(tensor: Tensor): QuantizedNames | undefined
   /**

@@ -25,8 +25,8 @@ const gatherOp: Op<{ axis: number }> = {
       throw new Error(`gather: only rows of a quantised weight can be read, not axis ${axis} of '${inputs[0]}'`)
     const { weight, packed, scales, zeroPoints } = quantized
     const [, columns] = weight.shape
-    const values = e.one('Reshape', [packed, e.ints([weight.shape[0], (columns * weight.bits) / 8])])
-    const perRow = e.one('Reshape', [scales, e.ints([weight.shape[0], columns / weight.blockSize])])
+    const values = e.weightAs(packed, [weight.shape[0], (columns * weight.bits) / 8])
+    const perRow = e.weightAs(scales, [weight.shape[0], columns / weight.blockSize])
     const attributes = { bits: weight.bits, block_size: weight.blockSize, gather_axis: axis, quantize_axis: 1 }
     const rows = e.one(
       'GatherBlockQuantized',
