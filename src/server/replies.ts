@@ -1,4 +1,5 @@
 import { internalError, RequestError } from './errors.ts'
+import { PAGE_SAMPLING } from './page-sampling.ts'
 import { chatPrompt, roomFor } from './prompt.ts'
 import type { ModelDesk } from './served-models.ts'
 import { type ConversationStore, saveEveryMs } from './store.ts'
@@ -29,7 +30,7 @@ export function replyRequest(
   const { settings } = conversation
   const system = settings.systemPrompt ? [{ role: 'system' as const, content: settings.systemPrompt }] : []
   const promptIds = chatPrompt(desk.model, [...system, ...branch])
-  const { temperature, topP, topK, minP, repetitionPenalty, seed } = settings
+  const { temperature, topP, topK, minP, repetitionPenalty, seed } = { ...PAGE_SAMPLING, ...settings }
   return {
     promptIds,
     maxNewTokens: roomFor(desk.model, promptIds.length, settings.maxNewTokens, 'content'),

@@ -9,7 +9,7 @@ export interface NumberSetting {
   min: number
   max: number
   step: number
-  /** Where a slider makes sense: its reach, and where it rests while nothing is set. */
+  /** Where a slider makes sense: its reach, and where it rests while nothing is set, which is the server's default. */
   slider?: { min: number; max: number; rest: number }
 }
 
@@ -22,7 +22,7 @@ export const numberSettings: readonly NumberSetting[] = [
     min: 0,
     max: 10,
     step: 0.05,
-    slider: { min: 0, max: 2, rest: 1 },
+    slider: { min: 0, max: 2, rest: 0.7 },
   },
   {
     name: 'topP',
@@ -31,7 +31,7 @@ export const numberSettings: readonly NumberSetting[] = [
     min: 0,
     max: 1,
     step: 0.01,
-    slider: { min: 0, max: 1, rest: 1 },
+    slider: { min: 0, max: 1, rest: 0.9 },
   },
   {
     name: 'topK',
