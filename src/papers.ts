@@ -15,6 +15,8 @@ export interface Check {
   readonly by: readonly string[]
   /** What came out. Left out while it is not measured. */
   readonly result?: string
+  /** The result falls short of what is asked. */
+  readonly missed?: boolean
 }
 
 export interface Paper {
@@ -48,6 +50,8 @@ export const PAPERS: readonly Paper[] = [
       learns: {
         what: 'nanoGPT’s CPU setting on tinyshakespeare: validation loss at most 1.88 in 2,000 steps',
         by: ['recipes/nanogpt-shakespeare-cpu.ts'],
+        result: '1.897, which misses 1.88 by 0.017 (seed 1337)',
+        missed: true,
       },
       usable: {
         what: 'generate, tokenize, forward and grad on its checkpoints',
@@ -94,6 +98,7 @@ export const PAPERS: readonly Paper[] = [
       learns: {
         what: 'pre-trained on the text of four npm packages, as the model that `jackdaw serve` opens with',
         by: ['recipes/jackdaw-base.ts'],
+        result: '3.862 nats a token on held-out documents, from 8.359; weights/jackdaw-base',
       },
       usable: {
         what: 'load and generate, from folders, GGUF and the hub',
@@ -168,7 +173,9 @@ export type PaperState = 'works' | 'in part' | 'planned'
 /** @param exists - whether a path from the root of the repository is there */
 export function paperState({ files, checks }: Paper, exists: (path: string) => boolean): PaperState {
   if (!files.every((file) => exists(`src/${file}`))) return 'planned'
-  return CHECKS.every((name) => checks?.[name]?.result && checks[name].by.every(exists)) ? 'works' : 'in part'
+  return CHECKS.every((name) => checks?.[name]?.result && !checks[name].missed && checks[name].by.every(exists))
+    ? 'works'
+    : 'in part'
 }
 
 /** One check in a few words: what came out, or what is lacking. */
