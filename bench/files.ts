@@ -38,7 +38,7 @@ export async function q4Gguf(reference: string, folder: string): Promise<string>
 
 /** The same for the made-up model of 0.6B parameters. */
 export async function madeUpGguf(folder: string): Promise<string> {
-  const target = join(folder, 'made-up-0.6B.Q4_0.gguf')
+  const target = join(folder, 'made-up-0.6B-distinct.Q4_0.gguf')
   if (existsSync(target)) return target
   mkdirSync(folder, { recursive: true })
   const scope = Scope.root()
@@ -46,20 +46,23 @@ export async function madeUpGguf(folder: string): Promise<string> {
   const { metadata } = ggufFromConfig(MADE_UP.toConfig())
   metadata.set('general.file_type', { type: 'uint32', value: 2 })
   metadata.set('tokenizer.ggml.model', { type: 'string', value: 'no_vocab' })
-  const tensors = [...scope.parameters.values()].map(({ name, shape }) => {
+  const tensors = [...scope.parameters.values()].map(({ name, shape }, index) => {
     const type = shape.length === 1 ? ('F32' as const) : ('Q4_0' as const)
-    return { name: ggufName(name) as string, type, shape, bytes: () => quantize(type, madeUpValues(shape)) }
+    return { name: ggufName(name) as string, type, shape, bytes: () => quantize(type, madeUpValues(shape, index)) }
   })
   await writeGguf(target, metadata, tensors)
   return target
 }
 
-/** Ones for a norm; for a matrix, noise of a standard deviation that keeps the sizes of activations. */
-function madeUpValues(shape: readonly number[]): Float32Array {
+/**
+ * Ones for a norm; for a matrix, noise of a standard deviation that keeps the sizes of activations. Each tensor has its
+ * own: ONNX Runtime keeps equal weights once, and a model whose layers are equal decodes out of the processor's cache.
+ */
+function madeUpValues(shape: readonly number[], seed: number): Float32Array {
   const values = new Float32Array(sizeOf(shape))
   if (shape.length === 1) return values.fill(1)
   const scale = Math.sqrt(3 / (shape.at(-1) as number))
-  let state = 1
+  let state = Math.imul(seed + 1, 0x9e3779b1)
   for (let i = 0; i < values.length; i++) {
     state = (Math.imul(state, 1664525) + 1013904223) | 0
     values[i] = (state / 2 ** 31) * scale
