@@ -82,7 +82,15 @@ describe('a run', () => {
     expect(evaluations[4].valLoss).toBeLessThan(evaluations[0].valLoss - 0.5)
     expect(checkpoints).toEqual(['step-00000056', 'step-00000060'])
     expect(seen).toHaveLength(65)
-    const names = ['checkpoints', 'config.json', 'metrics.jsonl', 'model.safetensors', 'run.json', 'tokenizer.json']
+    const names = [
+      'checkpoints',
+      'config.json',
+      'curve.svg',
+      'metrics.jsonl',
+      'model.safetensors',
+      'run.json',
+      'tokenizer.json',
+    ]
     expect(readdirSync(join(folder, 'whole')).sort()).toEqual(names)
     // The averaged parameters, as the recipe wants.
     const [model, state] = [
