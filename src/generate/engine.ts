@@ -2,12 +2,8 @@ import type { Detokenizer, Tokenizer } from '../text/tokenizer.ts'
 import type { CachedDecoder } from './decoder.ts'
 import { applyPenalties, Draws, largestIds, logSumExp, sample, TokenCounts } from './sampling.ts'
 import { StopText } from './stop-text.ts'
+import { DEFAULT_MAX_NEW_TOKENS, PROMPT_PIECE } from './tokens.ts'
 import type { GenerationEvent, GenerationRequest, TokenEvent, TokenLogProb } from './types.ts'
-
-/** Prompts are computed in pieces of this many tokens, so that answers in progress go on meanwhile. */
-const PROMPT_PIECE = 512
-
-const DEFAULT_MAX_NEW_TOKENS = 256
 
 /** A sequence's place in the cache. Slots of sequences that decode come first, so that one batch holds them all. */
 interface Slot {

@@ -1,5 +1,4 @@
 import { statSync } from 'node:fs'
-import { resolveModelRef } from '../hub/open.ts'
 import { type LoadOptions, loadModel } from '../models/load.ts'
 import type { CausalLm } from '../nn/model.ts'
 import '../runtime/node.ts'
@@ -28,8 +27,7 @@ const DEFAULT_SLOTS = 8
 export async function loadServedModel(reference: string, options: ServedOptions = {}): Promise<ServedModel> {
   const { provider = 'cpu', threads, slots = DEFAULT_SLOTS } = options
   const opening = nodeBackend(provider, { threads })
-  const { path } = await resolveModelRef(reference, options)
-  const { name, model, weights, tokenizer, stopTokenIds } = await loadModel(reference, { ...options, offline: true })
+  const { name, path, model, weights, tokenizer, stopTokenIds } = await loadModel(reference, options)
   await opening
   if (!isCausal(model)) throw new Error(`${reference} does not continue text, so it cannot be served`)
   if (!tokenizer) throw new Error(`${reference} has no tokenizer.json, so it cannot be served`)

@@ -4,8 +4,10 @@ import type { SamplingOptions } from './types.ts'
 
 /** One sequence of tokens on a decoder of its own, without text: what the command line and evaluations stand on. */
 
-/** Prompts are computed in pieces of this many tokens: attention's scores stay small. */
-const PROMPT_PIECE = 512
+/** Prompts are computed in pieces of this many tokens: attention's scores stay small, and other answers go on meanwhile. */
+export const PROMPT_PIECE = 512
+
+export const DEFAULT_MAX_NEW_TOKENS = 256
 
 /** @returns logits after the prompt, whose keys and values then are in the first slot */
 export async function prefill(
@@ -38,7 +40,12 @@ export async function* generateTokens(
   promptIds: readonly number[],
   options: SamplingOptions & { signal?: AbortSignal } = {},
 ): AsyncGenerator<number, Ending> {
-  const { maxNewTokens = 256, stopTokenIds = [], seed = Math.floor(Math.random() * 2 ** 32), signal } = options
+  const {
+    maxNewTokens = DEFAULT_MAX_NEW_TOKENS,
+    stopTokenIds = [],
+    seed = Math.floor(Math.random() * 2 ** 32),
+    signal,
+  } = options
   const counts = new TokenCounts(promptIds)
   const draws = new Draws(seed)
   let logits = await prefill(decoder, promptIds, signal)

@@ -16,6 +16,8 @@ import { readWeightsConverted } from './weights.ts'
 export interface LoadedModel {
   /** The folder's, file's or repository's name. */
   readonly name: string
+  /** The folder or file that it was read from. */
+  readonly path: string
   readonly model: Model
   /** By checkpoint name, in fp32 unless quantisation was asked for. */
   readonly weights: Map<string, TensorData | QuantizedWeight>
@@ -50,7 +52,7 @@ export async function loadModel(reference: string, options: LoadOptions = {}): P
     const tokenizer = kind === 'gguf' ? tokenizerFromGguf(checkpoint.metadata) : await folderTokenizer(path)
     const name = reference.startsWith('hf:') ? reference.slice(3) : basename(path, '.gguf')
     const stopTokenIds = stopTokens(checkpoint, kind === 'folder' ? path : undefined, tokenizer)
-    return { name, model, weights, tokenizer, stopTokenIds, config: checkpoint.config ?? {} }
+    return { name, path, model, weights, tokenizer, stopTokenIds, config: checkpoint.config ?? {} }
   } finally {
     checkpoint.close()
   }
