@@ -1,8 +1,11 @@
-/** Writing a checkpoint of a model of 124M parameters with its optimiser's state, in training steps of that model. */
+/**
+ * What a checkpoint of a model of 124M parameters with its optimiser's state costs a run, in training steps of that
+ * model: the next update waits until it is written, synced to the disk.
+ */
 
 import { mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { saveCheckpoint } from '../../src/train/checkpoint.ts'
+import { startCheckpoint } from '../../src/train/checkpoint.ts'
 import { compete } from '../contestant.ts'
 import { gptTrainer } from './gpt-trainer.ts'
 import { versions } from './versions.ts'
@@ -22,9 +25,13 @@ await compete(async () => {
   }
   const write = async () => {
     const before = await secondsOf(step)
-    const writing = await secondsOf(() => saveCheckpoint(folder, trainer))
+    const both = await secondsOf(async () => {
+      await startCheckpoint(folder, trainer)
+      await step()
+    })
     const after = await secondsOf(step)
-    return writing / ((before + after) / 2)
+    const alone = (before + after) / 2
+    return (both - alone) / alone
   }
   return { rounds: { write }, versions: versions() }
 })

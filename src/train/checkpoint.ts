@@ -25,13 +25,15 @@ const STATE_SCHEMA = z.object({
   offsets: z.record(z.string(), z.int().nonnegative()),
 })
 
-const describe = ({ flat, layout: { length, offsets } }: TrainingState) => ({
+type Saved = Pick<TrainingState, 'flat' | 'fixed' | 'layout'>
+
+const describe = ({ flat, layout: { length, offsets } }: Saved) => ({
   kept: [...flat.keys()],
   length,
   offsets: Object.fromEntries(offsets),
 })
 
-function tensorsOf({ flat, fixed }: TrainingState): [string, HostTensor][] {
+function tensorsOf({ flat, fixed }: Saved): [string, HostTensor][] {
   return [
     ...Array.from(flat, ([name, data]): [string, HostTensor] => [
       name,
@@ -41,18 +43,51 @@ function tensorsOf({ flat, fixed }: TrainingState): [string, HostTensor][] {
   ]
 }
 
-/** Writes `folder/step-N` and removes all but the newest `keep`. */
-export async function saveCheckpoint(folder: string, trainer: Trainer, { keep = 2 } = {}): Promise<string> {
+export interface CheckpointOptions {
+  /** How many of the newest checkpoints stay. Default 2. */
+  keep?: number
+}
+
+/** Writes `folder/step-N` and removes all but the newest. */
+export async function saveCheckpoint(folder: string, trainer: Trainer, options?: CheckpointOptions): Promise<string> {
+  return (await startCheckpoint(folder, trainer, options)).written
+}
+
+/**
+ * The same beside training: resolves when the trainer may go on. Only its next update waits until the arrays are
+ * written, so that a disk that keeps up with a forward and backward pass costs no time.
+ *
+ * @returns `written`, the folder's path once it is whole; it rejects, as does the trainer's next step, where writing fails
+ */
+export async function startCheckpoint(
+  folder: string,
+  trainer: Trainer,
+  options?: CheckpointOptions,
+): Promise<{ written: Promise<string> }> {
+  const state = await trainer.snapshot()
+  // Running statistics change with every pass, so these are copied; the flat arrays, which are large, wait.
+  const fixed = new Map(Array.from(state.fixed, ([name, tensor]) => [name, { ...tensor, data: tensor.data.slice() }]))
+  const { flat, layout } = state
+  const written = writeCheckpoint(folder, trainer.step, { flat, layout, fixed }, options)
+  trainer.holdState(written)
+  return { written }
+}
+
+async function writeCheckpoint(
+  folder: string,
+  step: number,
+  state: Saved,
+  { keep = 2 }: CheckpointOptions = {},
+): Promise<string> {
   await mkdir(folder, { recursive: true })
-  const name = `step-${`${trainer.step}`.padStart(8, '0')}`
+  const name = `step-${`${step}`.padStart(8, '0')}`
   const [partial, target] = [join(folder, `.${name}.partial`), join(folder, name)]
   for (const left of (await readdir(folder)).filter((entry) => PARTIAL.test(entry))) {
     await rm(join(folder, left), { recursive: true, force: true })
   }
   await mkdir(partial)
-  const state = await trainer.snapshot()
   await writeSafetensors(join(partial, TENSORS), tensorsOf(state))
-  await writeFile(join(partial, STATE), `${JSON.stringify({ step: trainer.step, ...describe(state) })}\n`)
+  await writeFile(join(partial, STATE), `${JSON.stringify({ step, ...describe(state) })}\n`)
   await rm(target, { recursive: true, force: true })
   await rename(partial, target)
   for (const old of (await checkpointNames(folder)).slice(0, -keep)) {

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { z } from 'zod'
 import { writeSafetensors } from '../hub/safetensors-write.ts'
 import type { Provider } from '../runtime/backend.ts'
-import { loadCheckpoint, newestCheckpoint, saveCheckpoint } from './checkpoint.ts'
+import { loadCheckpoint, newestCheckpoint, startCheckpoint } from './checkpoint.ts'
 import { lossCurve } from './curve.ts'
 import type { CommonSettings, Recipe, TrainingRun } from './recipe.ts'
 import { type StepResult, Trainer } from './trainer.ts'
@@ -70,7 +70,7 @@ export async function runRecipe<Settings extends CommonSettings>(
 
     const scores = await trainSteps(run, trainer, settings, {
       record: (line) => appendFile(join(out, METRICS), `${JSON.stringify(line)}\n`),
-      save: () => saveCheckpoint(checkpoints, trainer).then(() => undefined),
+      save: () => startCheckpoint(checkpoints, trainer),
       saved: newest ? trainer.step : undefined,
       signal,
       onProgress,
@@ -85,7 +85,8 @@ export async function runRecipe<Settings extends CommonSettings>(
 
 interface StepHooks extends Pick<RunOptions, 'signal' | 'onProgress'> {
   record(line: object): Promise<void>
-  save(): Promise<void>
+  /** Begins a checkpoint; steps may go on meanwhile. */
+  save(): Promise<{ written: Promise<unknown> }>
   /** The step of the newest checkpoint. */
   saved?: number
 }
@@ -109,6 +110,7 @@ async function trainSteps(
     tell({ scores })
   }
   if (saved === undefined && evalEvery > 0) await evaluate()
+  let saving: Promise<unknown> | undefined
   let trainedMs = 0
   for (let done = 1; trainer.step < steps && !signal?.aborted; done++) {
     const started = performance.now()
@@ -120,11 +122,12 @@ async function trainSteps(
     tell({ result, tokensPerSecond })
     if (evalEvery > 0 && (step % evalEvery === 0 || step === steps)) await evaluate()
     if (checkpointEvery > 0 && step % checkpointEvery === 0) {
-      await save()
+      saving = (await save()).written
       saved = step
     }
   }
-  if (saved !== trainer.step) await save()
+  if (saved !== trainer.step) saving = (await save()).written
+  await saving
   return report.scores
 }
 

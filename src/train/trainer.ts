@@ -61,6 +61,8 @@ export interface StepResult {
 export class Trainer {
   /** Steps done. */
   step = 0
+  /** Ends when nobody reads the state any more. */
+  private readers: Promise<unknown> = Promise.resolve()
 
   private constructor(
     readonly options: TrainerOptions,
@@ -118,6 +120,7 @@ export class Trainer {
     }
     const learningRate = this.options.learningRate(this.step)
     const gradScale = Math.min(1, clipNorm / (gradNorm + 1e-6)) / accumulate
+    await this.readersDone()
     await this.engine.update({ step: this.step + 1, learningRate, gradScale })
     this.step++
     return { step: this.step, loss, gradNorm, learningRate, metrics }
@@ -145,8 +148,24 @@ export class Trainer {
 
   /** All that a run goes on from, on the host, as it is now. */
   async snapshot(): Promise<TrainingState> {
+    await this.readersDone()
     await this.engine.download([...this.state.flat.keys()])
     return this.state
+  }
+
+  /**
+   * Leaves the flat arrays of a `snapshot` as they are until `reading` ends: the next step's forward and backward pass
+   * run meanwhile, its update waits. Where `reading` fails, so does that step.
+   */
+  holdState(reading: Promise<unknown>): void {
+    this.readers = Promise.all([this.readers, reading])
+    this.readers.catch(() => {}) // reported by the next step, not as an error that nobody awaits
+  }
+
+  private async readersDone(): Promise<void> {
+    const { readers } = this
+    this.readers = Promise.resolve()
+    await readers
   }
 
   /** Goes on after `step` steps with what was written into the arrays of a `snapshot`. */

@@ -9,7 +9,7 @@ import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import '../../src/runtime/node.ts'
 import { openSafetensors } from '../../src/hub/safetensors.ts'
-import { loadCheckpoint, newestCheckpoint, saveCheckpoint } from '../../src/train/checkpoint.ts'
+import { loadCheckpoint, newestCheckpoint, saveCheckpoint, startCheckpoint } from '../../src/train/checkpoint.ts'
 import { type RunOptions, resumedSettings, runRecipe } from '../../src/train/run.ts'
 import { Trainer } from '../../src/train/trainer.ts'
 import { countingBatch, tinyOptions } from './tiny.ts'
@@ -199,6 +199,29 @@ describe('checkpoints', () => {
     }
     expect(readdirSync(folder).sort()).toEqual(['step-00000002', 'step-00000003', 'step-00000004'])
     expect(await newestCheckpoint(folder)).toBe(join(folder, 'step-00000004'))
+    one.release()
+  })
+
+  it('written beside training hold the state of their step', async () => {
+    const [one, other] = [await trainer(), await trainer()]
+    const { written } = await startCheckpoint(folder, one)
+    await one.train(countingBatch(1))
+    await loadCheckpoint(await written, other)
+    expect(other.step).toBe(1)
+    await other.train(countingBatch(1))
+    expect((await other.snapshot()).flat).toEqual((await one.snapshot()).flat)
+    for (const trained of [one, other]) trained.release()
+  })
+
+  it('that cannot be written fail the step in progress, which moves nothing, and no later one', async () => {
+    const one = await trainer()
+    const file = join(folder, 'file')
+    writeFileSync(file, '')
+    const { written } = await startCheckpoint(file, one)
+    await expect(one.train(countingBatch(1))).rejects.toThrow('EEXIST')
+    await expect(written).rejects.toThrow('EEXIST')
+    expect(one.step).toBe(1)
+    expect((await one.train(countingBatch(1))).step).toBe(2)
     one.release()
   })
 
