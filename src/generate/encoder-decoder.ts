@@ -1,7 +1,7 @@
 import type { EncoderDecoderLm, KeysValues, Model } from '../nn/model.ts'
 import { Scope } from '../nn/scope.ts'
 import { type Compiled, compile, shapeOf } from '../runtime/compile.ts'
-import { input, type Tensor, type TensorData } from '../tensor/index.ts'
+import { input, mean, type Tensor, type TensorData } from '../tensor/index.ts'
 import { type BeamOptions, beamSearch } from './beam.ts'
 import { CachedDecoder, type Decodable, type DecoderOptions, type Weights } from './decoder.ts'
 import { type Ending, generateTokens } from './tokens.ts'
@@ -11,7 +11,7 @@ export const isEncoderDecoder = (model: Model): model is EncoderDecoderLm =>
   'crossKeysValues' in model && 'decoderStartTokenId' in model
 
 /** Answers may have this many tokens, the start token included, unless the caller says otherwise. */
-const DEFAULT_CAPACITY = 1024
+export const DEFAULT_ANSWER_LENGTH = 1024
 
 /**
  * A model that reads a text and answers it, compiled for decoding. The encoder, and the keys and values that
@@ -22,7 +22,7 @@ export class EncoderDecoder {
     private readonly encoder: Compiled,
     /** Answers the source that was read last, from the start token on. */
     readonly decoder: CachedDecoder,
-    private readonly startTokenId: number,
+    readonly startTokenId: number,
   ) {}
 
   /** @param options.slots - as many as beam search is to have beams */
@@ -33,7 +33,8 @@ export class EncoderDecoder {
   ): Promise<EncoderDecoder> {
     const scope = Scope.root()
     const inputIds = input('inputIds', shapeOf([1, 'sourceSeq']), 'int32')
-    const cross = model.crossKeysValues(scope, model.encode(scope, { inputIds }))
+    const states = model.encode(scope, { inputIds }) // [1, sourceSeq, dModel]
+    const cross = model.crossKeysValues(scope, states)
     const named = cross.flatMap(({ key, value }, i): [string, Tensor][] => [
       [`cross.${i}.key`, key],
       [`cross.${i}.value`, value],
@@ -44,14 +45,18 @@ export class EncoderDecoder {
       return [tensor, value] as const
     })
     const encoder = await compile(
-      { inputs: [inputIds], outputs: Object.fromEntries(named), weights: new Map(constants) },
+      {
+        inputs: [inputIds],
+        outputs: { ...Object.fromEntries(named), embedding: mean(states, { axis: 1 }) },
+        weights: new Map(constants),
+      },
       { on: options.provider, copyWeights: options.copyWeights },
     )
     const context = named.map(([name, { shape }]) => input(name, shape))
     const crossKeysValues = cross.map((_, i): KeysValues => ({ key: context[2 * i], value: context[2 * i + 1] }))
     const answering: Decodable = {
       vocabSize: model.vocabSize,
-      maxPositions: options.capacity ?? DEFAULT_CAPACITY,
+      maxPositions: options.capacity ?? DEFAULT_ANSWER_LENGTH,
       forward: (scope, inputs, decoding) => model.decode(scope, { ...inputs, crossKeysValues }, decoding),
     }
     const decoder = await CachedDecoder.create(answering, weights, { ...options, context })
@@ -79,9 +84,20 @@ export class EncoderDecoder {
 
   /** Runs the encoder: what is decoded from now on answers this source. */
   async read(sourceIds: readonly number[], signal?: AbortSignal): Promise<void> {
+    const { embedding: _, ...cross } = await this.encode(sourceIds, signal)
+    this.decoder.setContext(cross)
+  }
+
+  /** The mean of the encoder's states over a text: [dModel]. What is being decoded goes on undisturbed. */
+  async embed(sourceIds: readonly number[], signal?: AbortSignal): Promise<Float32Array> {
+    const { embedding } = await this.encode(sourceIds, signal)
+    return embedding.data as Float32Array
+  }
+
+  private encode(sourceIds: readonly number[], signal?: AbortSignal): Promise<Record<string, TensorData>> {
     if (sourceIds.length === 0) throw new RangeError('the prompt has no tokens')
     const inputIds: TensorData = { dtype: 'int32', shape: [1, sourceIds.length], data: Int32Array.from(sourceIds) }
-    this.decoder.setContext(await this.encoder.run({ inputIds }, { signal }))
+    return this.encoder.run({ inputIds }, { signal })
   }
 
   release(): void {

@@ -1,9 +1,8 @@
-import type { Detokenizer, Tokenizer } from '../text/tokenizer.ts'
+import type { Tokenizer } from '../text/tokenizer.ts'
 import type { CachedDecoder } from './decoder.ts'
-import { applyPenalties, Draws, largestIds, logSumExp, sample, TokenCounts } from './sampling.ts'
-import { StopText } from './stop-text.ts'
-import { DEFAULT_MAX_NEW_TOKENS, PROMPT_PIECE } from './tokens.ts'
-import type { GenerationEvent, GenerationRequest, TokenEvent, TokenLogProb } from './types.ts'
+import { Sequence } from './sequence.ts'
+import { PROMPT_PIECE } from './tokens.ts'
+import type { GenerationEvent, GenerationRequest } from './types.ts'
 
 /** A sequence's place in the cache. Slots of sequences that decode come first, so that one batch holds them all. */
 interface Slot {
@@ -42,7 +41,8 @@ export class Engine {
   async *generate(request: GenerationRequest): AsyncGenerator<GenerationEvent> {
     const { promptIds, signal } = request
     if (promptIds.length === 0) throw new RangeError('the prompt has no tokens')
-    if (promptIds.length >= this.decoder.capacity) {
+    const longest = request.maxNewTokens === 0 ? this.decoder.capacity : this.decoder.capacity - 1
+    if (promptIds.length > longest) {
       throw new RangeError(
         `the prompt has ${promptIds.length} tokens; the context of ${this.decoder.capacity} has no room for an answer`,
       )
@@ -50,19 +50,8 @@ export class Engine {
     signal?.throwIfAborted()
     const sequence = new Sequence(request, this.tokenizer, this.stopTokenIds)
     this.waiting.push(sequence)
-    const wake = () => sequence.events.wake()
-    signal?.addEventListener('abort', wake)
     void this.run()
-    try {
-      for (;;) {
-        const event = await sequence.events.next(signal)
-        yield event
-        if (event.type === 'end') return
-      }
-    } finally {
-      signal?.removeEventListener('abort', wake)
-      sequence.abandoned = true
-    }
+    yield* sequence.read()
   }
 
   /** One step after another, as long as there is something to do. */
@@ -78,11 +67,11 @@ export class Engine {
       }
     } catch (error) {
       for (const slot of this.slots) {
-        slot.sequence?.events.fail(error)
+        slot.sequence?.fail(error)
         slot.sequence = undefined
         slot.ids = []
       }
-      for (const sequence of this.waiting.splice(0)) sequence.events.fail(error)
+      for (const sequence of this.waiting.splice(0)) sequence.fail(error)
       this.decoding = 0
     } finally {
       this.running = false
@@ -106,8 +95,9 @@ export class Engine {
     const sequence = this.waiting.shift()
     if (!sequence) return
     const { promptIds } = sequence.request
-    // The last prompt token is always computed: its logits are needed.
-    const shared = this.slots.map(({ ids }) => Math.min(commonPrefix(ids, promptIds), promptIds.length - 1))
+    // The last token to be computed always is: its logits are needed.
+    const most = sequence.toPrefill.length - 1
+    const shared = this.slots.map(({ ids }) => Math.min(commonPrefix(ids, promptIds), most))
     const best = shared.indexOf(Math.max(...shared))
     const idle = this.slots.map((_, i) => i).slice(this.decoding)
     const oldest = idle.reduce((a, b) => (this.slots[b].lastUsed < this.slots[a].lastUsed ? b : a))
@@ -125,11 +115,11 @@ export class Engine {
     const place = this.decoding
     const slot = this.slots[place]
     const sequence = slot.sequence as Sequence
-    const piece = sequence.request.promptIds.slice(slot.ids.length, slot.ids.length + PROMPT_PIECE)
+    const piece = sequence.toPrefill.slice(slot.ids.length, slot.ids.length + PROMPT_PIECE)
     const logits = await this.decoder.prefill(place, piece, slot.ids.length)
     slot.ids.push(...piece)
     slot.lastUsed = ++this.clock
-    if (slot.ids.length < sequence.request.promptIds.length) return
+    if (slot.ids.length < sequence.toPrefill.length) return
     this.decoding++
     if (sequence.accept(logits, this.hasRoom(slot))) this.leave(place)
   }
@@ -178,136 +168,4 @@ function commonPrefix(a: readonly number[], b: readonly number[]): number {
   let length = 0
   while (length < a.length && length < b.length && a[length] === b[length]) length++
   return length
-}
-
-/** One request on its way: what it has said so far, and what is still to be told. */
-class Sequence {
-  readonly events = new EventQueue()
-  newestId = -1
-  cachedTokens = 0
-  abandoned = false
-  private completionTokens = 0
-  private readonly started = performance.now()
-  private firstTokenAt = 0
-  private readonly counts: TokenCounts
-  private readonly draws: Draws
-  private readonly detokenizer: Detokenizer
-  private readonly stopText: StopText
-  private readonly stopIds: ReadonlySet<number>
-  /** A token whose text may still grow by what was held back. */
-  private pending?: TokenEvent
-
-  constructor(
-    readonly request: GenerationRequest,
-    private readonly tokenizer: Tokenizer,
-    stopTokenIds: readonly number[],
-  ) {
-    this.counts = new TokenCounts(request.promptIds)
-    this.draws = new Draws(request.seed ?? Math.floor(Math.random() * 2 ** 32))
-    this.detokenizer = tokenizer.stream({ skipSpecialTokens: true })
-    this.stopText = new StopText(request.stop ?? [])
-    this.stopIds = new Set([...stopTokenIds, ...(request.stopTokenIds ?? [])])
-  }
-
-  /**
-   * Takes the logits of the next token, chooses it, and tells what is certain.
-   *
-   * @returns whether the answer has ended
-   */
-  accept(logits: Float32Array, hasRoom: boolean): boolean {
-    const { maxNewTokens = DEFAULT_MAX_NEW_TOKENS, topLogProbs } = this.request
-    if (maxNewTokens <= 0) return this.end('length')
-    applyPenalties(logits, this.request, this.counts)
-    const id = sample(logits, this.request, this.draws)
-    if (this.completionTokens === 0) this.firstTokenAt = performance.now()
-    if (this.stopIds.has(id)) return this.end('stop')
-    this.newestId = id
-    this.completionTokens++
-    this.counts.add(id)
-    this.tell({
-      type: 'token',
-      id,
-      text: this.stopText.push(this.detokenizer.push(id)),
-      ...(topLogProbs === undefined ? {} : this.logProbs(logits, id, topLogProbs)),
-    })
-    if (this.stopText.stopped) return this.end('stop')
-    return this.completionTokens >= maxNewTokens || !hasRoom ? this.end('length') : false
-  }
-
-  private tell(event: TokenEvent): void {
-    if (this.pending) this.events.push(this.pending)
-    this.pending = event
-    // Text that cannot change any more is told at once.
-    if (event.text !== '' || (this.request.stop ?? []).length === 0) this.release()
-  }
-
-  private release(): void {
-    if (this.pending) this.events.push(this.pending)
-    this.pending = undefined
-  }
-
-  private end(reason: 'stop' | 'length'): true {
-    const rest = this.stopText.stopped ? '' : this.stopText.push(this.detokenizer.flush()) + this.stopText.flush()
-    if (rest !== '') {
-      if (this.pending) this.pending = { ...this.pending, text: this.pending.text + rest }
-      else this.events.push({ type: 'token', id: this.newestId, text: rest })
-    }
-    this.release()
-    const now = performance.now()
-    const firstTokenAt = this.firstTokenAt || now
-    this.events.push({
-      type: 'end',
-      reason,
-      promptTokens: this.request.promptIds.length,
-      cachedTokens: this.cachedTokens,
-      completionTokens: this.completionTokens,
-      promptMs: firstTokenAt - this.started,
-      decodeMs: now - firstTokenAt,
-    })
-    return true
-  }
-
-  private logProbs(logits: Float32Array, id: number, count: number): Pick<TokenEvent, 'logProb' | 'topLogProbs'> {
-    const normalizer = logSumExp(logits)
-    const entry = (token: number): TokenLogProb => ({
-      id: token,
-      text: this.tokenizer.decode([token]),
-      logProb: logits[token] - normalizer,
-    })
-    return { logProb: logits[id] - normalizer, topLogProbs: largestIds(logits, count).map(entry) }
-  }
-}
-
-/** Events on their way from the engine's loop to the reader of one request. */
-class EventQueue {
-  private readonly events: GenerationEvent[] = []
-  private failure?: { error: unknown }
-  private waiting?: () => void
-
-  push(event: GenerationEvent): void {
-    this.events.push(event)
-    this.wake()
-  }
-
-  fail(error: unknown): void {
-    this.failure = { error }
-    this.wake()
-  }
-
-  wake(): void {
-    this.waiting?.()
-    this.waiting = undefined
-  }
-
-  async next(signal?: AbortSignal): Promise<GenerationEvent> {
-    for (;;) {
-      signal?.throwIfAborted()
-      const event = this.events.shift()
-      if (event) return event
-      if (this.failure) throw this.failure.error
-      await new Promise<void>((resolve) => {
-        this.waiting = resolve
-      })
-    }
-  }
 }

@@ -1,15 +1,18 @@
 import { statSync } from 'node:fs'
 import { type LoadOptions, loadModel } from '../models/load.ts'
-import type { CausalLm } from '../nn/model.ts'
+import type { Model } from '../nn/model.ts'
 import '../runtime/node.ts'
 import { type NodeProvider, nodeBackend } from '../runtime/ort-node.ts'
 import { sizeOf } from '../tensor/index.ts'
 import { renderChat } from '../text/chat-template.ts'
 import type { Tokenizer } from '../text/tokenizer.ts'
 import { CachedDecoder, type Weights } from './decoder.ts'
+import { EncoderDecoder, isEncoderDecoder } from './encoder-decoder.ts'
 import { Engine } from './engine.ts'
 import { isCausal } from './generator.ts'
+import { ServedEncoderDecoder } from './served-encoder-decoder.ts'
 import type { ChatMessage, GenerationEvent, GenerationRequest, ServedModel } from './types.ts'
+import { unitLength } from './unit-length.ts'
 
 export interface ServedOptions extends LoadOptions {
   provider?: NodeProvider
@@ -29,28 +32,34 @@ export async function loadServedModel(reference: string, options: ServedOptions 
   const opening = nodeBackend(provider, { threads })
   const { name, path, model, weights, tokenizer, stopTokenIds } = await loadModel(reference, options)
   await opening
-  if (!isCausal(model)) throw new Error(`${reference} does not continue text, so it cannot be served`)
+  const answers = isEncoderDecoder(model)
+  if (!answers && !isCausal(model)) throw new Error(`${reference} does not write text, so it cannot be served`)
   if (!tokenizer) throw new Error(`${reference} has no tokenizer.json, so it cannot be served`)
-  const capacity = options.contextLength
-  const decoder = await CachedDecoder.create(model, weights, { slots, capacity, provider, copyWeights: true })
   const created = Math.floor(statSync(path).mtimeMs / 1000)
   const description = describe(model, weights, options.quantize)
-  return new ServedCausalLm({ id: name, created, description, tokenizer, decoder, stopTokenIds })
+  const parts = { id: name, created, description, tokenizer, stopTokenIds }
+  const capacity = options.contextLength
+  if (answers) {
+    const decoder = await EncoderDecoder.create(model, weights, { provider, copyWeights: true })
+    return new ServedEncoderDecoder({ ...parts, decoder, contextLength: capacity })
+  }
+  const decoder = await CachedDecoder.create(model, weights, { slots, capacity, provider, copyWeights: true })
+  return new ServedCausalLm({ ...parts, decoder })
 }
 
 /** `Llama, 135M parameters, fp32` */
-function describe(model: CausalLm, weights: Weights, quantize: ServedOptions['quantize']): string {
+function describe(model: Model, weights: Weights, quantize: ServedOptions['quantize']): string {
   const count = [...weights.values()].reduce((sum, { shape }) => sum + sizeOf(shape), 0)
   const size = count >= 1e9 ? `${(count / 1e9).toFixed(1)}B` : `${Math.max(1, Math.round(count / 1e6))}M`
   return `${model.constructor.name}, ${size} parameters, ${quantize ?? 'fp32'}`
 }
 
-interface Parts {
+/** What every served model is made of, whatever decodes it. */
+export interface ServedParts {
   readonly id: string
   readonly created: number
   readonly description: string
   readonly tokenizer: Tokenizer
-  readonly decoder: CachedDecoder
   readonly stopTokenIds: readonly number[]
 }
 
@@ -64,7 +73,7 @@ class ServedCausalLm implements ServedModel {
   readonly canEmbed = true
   private readonly engine: Engine
 
-  constructor(private readonly parts: Parts) {
+  constructor(private readonly parts: ServedParts & { readonly decoder: CachedDecoder }) {
     const { id, created, description, tokenizer, decoder, stopTokenIds } = parts
     this.id = id
     this.created = created
@@ -105,9 +114,4 @@ class ServedCausalLm implements ServedModel {
     for (const ids of inputs) vectors.push(unitLength(await this.parts.decoder.embed(ids)))
     return vectors
   }
-}
-
-function unitLength(vector: Float32Array): Float32Array {
-  const norm = Math.hypot(...vector)
-  return norm === 0 ? vector : vector.map((x) => x / norm)
 }

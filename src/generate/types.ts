@@ -31,6 +31,8 @@ export interface SamplingOptions {
 
 export interface GenerationRequest extends SamplingOptions {
   promptIds: readonly number[]
+  /** Tell the prompt too, each token with its log-probability after those before it. */
+  scorePrompt?: boolean
   signal?: AbortSignal
 }
 
@@ -50,6 +52,11 @@ export interface TokenEvent {
   topLogProbs?: TokenLogProb[]
 }
 
+/** With `scorePrompt`, before the answer: one for each token of the prompt. The first has no log-probability. */
+export interface PromptEvent extends Omit<TokenEvent, 'type'> {
+  type: 'prompt'
+}
+
 export interface EndEvent {
   type: 'end'
   reason: 'stop' | 'length'
@@ -62,7 +69,7 @@ export interface EndEvent {
   decodeMs: number
 }
 
-export type GenerationEvent = TokenEvent | EndEvent
+export type GenerationEvent = PromptEvent | TokenEvent | EndEvent
 
 export interface ChatMessage {
   role: 'system' | 'user' | 'assistant' | 'tool'
@@ -74,7 +81,13 @@ export interface ServedModel {
   readonly id: string
   /** Seconds since the epoch. */
   readonly created: number
+  /** Tokens of a prompt and its answer together; of the prompt alone where there is an `answerLength`. */
   readonly contextLength: number
+  /**
+   * Of an encoder-decoder: tokens of the longest answer, start token included. Such a model answers one text, the last
+   * message of the user, and cannot score it.
+   */
+  readonly answerLength?: number
   /** Token ids are 0 to vocabSize − 1. */
   readonly vocabSize: number
   /** One sentence for the page: what the model is. */

@@ -1,4 +1,4 @@
-import type { EndEvent, GenerationRequest, ServedModel, TokenEvent } from '../generate/types.ts'
+import type { EndEvent, GenerationRequest, PromptEvent, ServedModel, TokenEvent } from '../generate/types.ts'
 import { checkIds } from './openai-wire.ts'
 import { version } from './package.ts'
 import type { ModelDesk } from './served-models.ts'
@@ -6,7 +6,7 @@ import type { ModelDesk } from './served-models.ts'
 /** One of an answer's choices. `add` and `end` give the chunk to stream, if there is one. */
 export interface Choice {
   opening(): object | undefined
-  add(event: TokenEvent): object | undefined
+  add(event: TokenEvent | PromptEvent): object | undefined
   end(event: EndEvent): object
 }
 

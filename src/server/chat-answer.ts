@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto'
-import type { EndEvent, GenerationRequest, TokenEvent } from '../generate/types.ts'
+import type { EndEvent, GenerationRequest, PromptEvent, TokenEvent } from '../generate/types.ts'
 import { type Answer, type Choice, seedOf, systemFingerprint, usageOf } from './answer.ts'
 import { badRequest } from './errors.ts'
 import { ChatLogProbs } from './log-probs.ts'
 import { type ChatRequest, samplingOptions } from './openai-wire.ts'
-import { chatPrompt, roomFor } from './prompt.ts'
+import { chatPrompt, fittedPrompt, roomFor } from './prompt.ts'
 import type { ModelDesk } from './served-models.ts'
 
 class ChatChoice implements Choice {
@@ -22,7 +22,9 @@ class ChatChoice implements Choice {
     return this.chunk({ role: 'assistant', content: '', refusal: null })
   }
 
-  add(event: TokenEvent) {
+  add(event: TokenEvent | PromptEvent) {
+    // Chats have no echo.
+    if (event.type === 'prompt') return undefined
     this.text += event.text
     const content = this.logProbs?.add(event)
     if (event.text === '' && !content) return undefined
@@ -67,9 +69,12 @@ export class ChatAnswer implements Answer {
     }
     this.desk = desk
     this.request = request
-    this.prompt = chatPrompt(model, request.messages)
-    this.options = samplingOptions(request, model.vocabSize)
     const wanted = request.max_completion_tokens ?? request.max_tokens ?? undefined
+    this.prompt =
+      request.truncation === 'auto'
+        ? fittedPrompt(model, request.messages, wanted).promptIds
+        : chatPrompt(model, request.messages)
+    this.options = samplingOptions(request, model.vocabSize)
     this.maxNewTokens = roomFor(model, this.prompt.length, wanted, 'messages')
     this.choices = Array.from(
       { length: request.n ?? 1 },

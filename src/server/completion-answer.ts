@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import type { EndEvent, GenerationRequest, TokenEvent } from '../generate/types.ts'
+import type { EndEvent, GenerationRequest, PromptEvent, TokenEvent } from '../generate/types.ts'
 import { type Answer, type Choice, idsOf, seedOf, systemFingerprint, usageOf } from './answer.ts'
 import { badRequest } from './errors.ts'
 import { CompletionLogProbs } from './log-probs.ts'
@@ -15,21 +15,20 @@ class CompletionChoice implements Choice {
   text = ''
   ended?: EndEvent
   private readonly index: number
-  private readonly echo: string
   private readonly logProbs?: CompletionLogProbs
 
-  /** @param echo - What comes before the answer. */
+  /** @param echo - What comes before the answer, unless the prompt is told token by token. */
   constructor(index: number, echo: string, logProbs?: CompletionLogProbs) {
     this.index = index
-    this.echo = echo
+    this.text = echo
     this.logProbs = logProbs
   }
 
   opening() {
-    return this.echo === '' ? undefined : this.chunk(this.echo)
+    return this.text === '' ? undefined : this.chunk(this.text)
   }
 
-  add(event: TokenEvent) {
+  add(event: TokenEvent | PromptEvent) {
     const logProbs = this.logProbs?.add(event, this.text.length)
     this.text += event.text
     return event.text === '' && !logProbs ? undefined : this.chunk(event.text, logProbs)
@@ -41,7 +40,7 @@ class CompletionChoice implements Choice {
   }
 
   whole() {
-    const chunk = this.chunk(this.echo + this.text, this.logProbs?.all)
+    const chunk = this.chunk(this.text, this.logProbs?.all)
     return { ...chunk, finish_reason: this.ended?.reason }
   }
 
@@ -58,6 +57,8 @@ export class CompletionAnswer implements Answer {
   private readonly prompts: number[][]
   private readonly options: ReturnType<typeof samplingOptions>
   private readonly n: number
+  /** The prompt is to be told with its log-probabilities. */
+  private readonly scores: boolean
   private readonly id = `cmpl-${randomUUID().replaceAll('-', '')}`
   private readonly created = Math.floor(Date.now() / 1000)
 
@@ -71,17 +72,19 @@ export class CompletionAnswer implements Answer {
     if (request.best_of != null && request.best_of !== this.n) {
       throw badRequest("'best_of' other than 'n' is not supported.", 'best_of', 'invalid_value')
     }
-    if (request.echo && request.logprobs != null) {
-      throw badRequest("'logprobs' of an echoed prompt are not supported.", 'echo', 'invalid_value')
+    this.scores = request.echo === true && request.logprobs != null
+    if (this.scores && model.answerLength !== undefined) {
+      const why = 'reads its prompt all at once, so the prompt has no log-probabilities'
+      throw badRequest(`${model.id} ${why}; leave 'echo' or 'logprobs' out.`, 'echo', 'invalid_value')
     }
     const inputs = inputList(request.prompt)
     if (inputs.length * this.n > maxChoices) {
       throw badRequest(`That is ${inputs.length * this.n} answers; ${maxChoices} are the most.`, 'n', 'invalid_value')
     }
     this.prompts = inputs.map((input) => idsOf(model, input, 'prompt'))
-    for (const prompt of this.prompts) roomFor(model, prompt.length, undefined, 'prompt')
+    for (const prompt of this.prompts) roomFor(model, prompt.length, this.wanted, 'prompt')
     this.choices = inputs.flatMap((input, prompt) => {
-      const echo = request.echo ? (typeof input === 'string' ? input : model.decode(input)) : ''
+      const echo = request.echo && !this.scores ? (typeof input === 'string' ? input : model.decode(input)) : ''
       return Array.from(
         { length: this.n },
         (_, choice) =>
@@ -96,17 +99,21 @@ export class CompletionAnswer implements Answer {
 
   requests(signal: AbortSignal): GenerationRequest[] {
     const { model } = this.desk
-    const wanted = this.request.max_tokens ?? defaultMaxTokens
     return this.prompts.flatMap((promptIds) =>
       Array.from({ length: this.n }, (_, choice) => ({
         ...this.options,
         promptIds,
-        maxNewTokens: roomFor(model, promptIds.length, wanted, 'prompt'),
+        scorePrompt: this.scores,
+        maxNewTokens: roomFor(model, promptIds.length, this.wanted, 'prompt'),
         seed: seedOf(this.options.seed, choice),
         topLogProbs: this.request.logprobs ?? undefined,
         signal,
       })),
     )
+  }
+
+  private get wanted(): number {
+    return this.request.max_tokens ?? defaultMaxTokens
   }
 
   head() {

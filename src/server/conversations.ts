@@ -107,6 +107,7 @@ export function conversationRoutes({ models, store: opening, logger, shutdown }:
         role: 'assistant',
         content: '',
         model: desk.model.id,
+        omitted: request.omitted,
       })
       const job = {
         store,

@@ -1,4 +1,4 @@
-import type { ServedModel, TokenEvent, TokenLogProb } from '../generate/types.ts'
+import type { PromptEvent, ServedModel, TokenEvent, TokenLogProb } from '../generate/types.ts'
 
 /** JSON has no infinity; OpenAI writes this for a token that could not come. */
 const impossible = -9999
@@ -25,7 +25,7 @@ const entry = ({ text, logProb }: Pick<TokenLogProb, 'text' | 'logProb'>): ChatT
   bytes: bytesOf(text),
 })
 
-const ownText = (model: ServedModel, event: TokenEvent): string =>
+const ownText = (model: ServedModel, event: TokenEvent | PromptEvent): string =>
   event.topLogProbs?.find(({ id }) => id === event.id)?.text ?? model.decode([event.id])
 
 /** Log-probabilities as chats report them. */
@@ -49,9 +49,10 @@ export class ChatLogProbs {
 
 export interface CompletionLogProbsBody {
   tokens: string[]
-  token_logprobs: number[]
-  top_logprobs: Record<string, number>[]
-  /** Where each token's text begins in the answer, in UTF-16 units. */
+  /** Null for the first token of an echoed prompt: nothing comes before it. */
+  token_logprobs: (number | null)[]
+  top_logprobs: (Record<string, number> | null)[]
+  /** Where each token's text begins in the choice's, in UTF-16 units. */
   text_offset: number[]
 }
 
@@ -65,11 +66,13 @@ export class CompletionLogProbs {
   }
 
   /** @returns the same for this token alone. */
-  add(event: TokenEvent, offset: number): CompletionLogProbsBody {
+  add(event: TokenEvent | PromptEvent, offset: number): CompletionLogProbsBody {
+    const isFirst = event.type === 'prompt' && event.logProb === undefined
+    const top = (event.topLogProbs ?? []).map(({ text, logProb }) => [text, finite(logProb)])
     const token: CompletionLogProbsBody = {
       tokens: [ownText(this.model, event)],
-      token_logprobs: [finite(event.logProb)],
-      top_logprobs: [Object.fromEntries((event.topLogProbs ?? []).map(({ text, logProb }) => [text, finite(logProb)]))],
+      token_logprobs: [isFirst ? null : finite(event.logProb)],
+      top_logprobs: [isFirst ? null : Object.fromEntries(top)],
       text_offset: [offset],
     }
     this.all.tokens.push(...token.tokens)

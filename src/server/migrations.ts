@@ -39,6 +39,7 @@ const migrations: readonly (readonly string[])[] = [
       created_at timestamp(3) with time zone not null default now()
     )`,
   ],
+  ['alter table messages add column omitted integer not null default 0'],
 ]
 
 const applied = pgTable('jackdaw_migrations', { number: integer('number').primaryKey() })

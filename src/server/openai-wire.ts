@@ -76,6 +76,8 @@ export const chatRequest = z.strictObject({
   messages: z.array(chatMessage).min(1, 'must have a message'),
   max_completion_tokens: z.int().min(1).nullish(),
   max_tokens: z.int().min(1).nullish(),
+  // As the Responses API has it: `auto` leaves the oldest exchanges out where all do not fit the context.
+  truncation: z.enum(['auto', 'disabled']).nullish(),
   logprobs: z.boolean().nullish(),
   top_logprobs: z.int().min(0).max(maxTopLogProbs).nullish(),
   response_format: unsupported((value) => (value as { type?: unknown }).type === 'text'),

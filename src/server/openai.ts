@@ -79,8 +79,8 @@ export function openaiRoutes({ models, logger, shutdown }: RouteContext): Hono {
     }
     try {
       for await (const { index, event } of generateAll(answer.desk, answer.requests(scope.signal))) {
-        if (event.type === 'token') answer.choices[index].add(event)
-        else answer.choices[index].end(event)
+        if (event.type === 'end') answer.choices[index].end(event)
+        else answer.choices[index].add(event)
       }
       return context.json(answer.whole())
     } catch (error) {
@@ -104,7 +104,7 @@ export function openaiRoutes({ models, logger, shutdown }: RouteContext): Hono {
       }
       for await (const { index, event } of generateAll(answer.desk, answer.requests(scope.signal))) {
         const choice = answer.choices[index]
-        const delta = event.type === 'token' ? choice.add(event) : choice.end(event)
+        const delta = event.type === 'end' ? choice.end(event) : choice.add(event)
         if (delta) yield data({ ...answer.head(true), choices: [delta], ...extra })
       }
       if (includeUsage) yield data({ ...answer.head(true), choices: [], usage: answer.usage() })

@@ -1,3 +1,4 @@
+import { type FittedConversation, fitConversation, textToContinue } from '../generate/fit-conversation.ts'
 import type { ChatMessage, ServedModel } from '../generate/types.ts'
 import { badRequest } from './errors.ts'
 
@@ -8,19 +9,26 @@ import { badRequest } from './errors.ts'
  * answer that already follows it, and continues that; system messages and earlier turns are left out, because to it
  * they would be one more paragraph of the same text.
  */
-export function chatPrompt(model: ServedModel, messages: readonly ChatMessage[]): number[] {
-  if (!model.canChat) {
-    const last = messages.findLastIndex((message) => message.role === 'user')
-    if (last < 0) throw badRequest(`${model.id} only continues text, and there is no message of the user.`, 'messages')
-    return model.encode(
-      messages
-        .slice(last)
-        .map((message) => message.content)
-        .join(''),
-    )
+export const chatPrompt = (model: ServedModel, messages: readonly ChatMessage[]): number[] =>
+  taken(model, messages, () => (model.canChat ? model.renderChat(messages) : model.encode(textToContinue(messages))))
+
+/** The same without what is oldest in it, where it has outgrown the context. */
+export const fittedPrompt = (
+  model: ServedModel,
+  messages: readonly ChatMessage[],
+  wanted: number | undefined,
+): FittedConversation => taken(model, messages, () => fitConversation(model, messages, wanted))
+
+function taken<T>(model: ServedModel, messages: readonly ChatMessage[], render: () => T): T {
+  if (!model.canChat || model.answerLength !== undefined) {
+    if (!messages.some(({ role }) => role === 'user')) {
+      const does = model.canChat ? 'answers one message of the user' : 'only continues text'
+      throw badRequest(`${model.id} ${does}, and there is no message of the user.`, 'messages')
+    }
+    return render()
   }
   try {
-    return model.renderChat(messages)
+    return render()
   } catch (error) {
     // Templates refuse what their model was not trained on, such as two turns of the same side.
     throw badRequest(
@@ -31,16 +39,25 @@ export function chatPrompt(model: ServedModel, messages: readonly ChatMessage[])
 }
 
 /**
- * How many tokens may follow the prompt: what is asked, or as many as the context still holds where that is fewer.
+ * How many tokens may follow the prompt: what is asked, or as many as there is room for where that is fewer.
  *
+ * @param what - is to be shortened where it is too long
  * @throws RequestError where the prompt leaves no room, or is empty.
  */
-export function roomFor(model: ServedModel, promptTokens: number, wanted: number | undefined, param: string): number {
+export function roomFor(
+  model: ServedModel,
+  promptTokens: number,
+  wanted: number | undefined,
+  param: string,
+  what = 'the prompt',
+): number {
   if (promptTokens === 0) throw badRequest('The prompt has no tokens.', param, 'invalid_value')
-  const room = model.contextLength - promptTokens
-  if (room < 1) {
+  const left = model.contextLength - promptTokens
+  const room = model.answerLength !== undefined && left >= 0 ? model.answerLength : left
+  // A prompt that is only to be scored may fill the context.
+  if (room < (wanted === 0 ? 0 : 1)) {
     throw badRequest(
-      `The context of ${model.id} is ${model.contextLength} tokens, and the prompt alone has ${promptTokens}; shorten it.`,
+      `The context of ${model.id} is ${model.contextLength} tokens, and ${what} alone has ${promptTokens}; shorten it.`,
       param,
       'context_length_exceeded',
     )

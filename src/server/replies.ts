@@ -1,6 +1,6 @@
 import { internalError, RequestError } from './errors.ts'
 import { PAGE_SAMPLING } from './page-sampling.ts'
-import { chatPrompt, roomFor } from './prompt.ts'
+import { fittedPrompt, roomFor } from './prompt.ts'
 import type { ModelDesk } from './served-models.ts'
 import { type ConversationStore, saveEveryMs } from './store.ts'
 import { type AnswerScope, ShutdownError } from './stream.ts'
@@ -29,11 +29,12 @@ export function replyRequest(
 ) {
   const { settings } = conversation
   const system = settings.systemPrompt ? [{ role: 'system' as const, content: settings.systemPrompt }] : []
-  const promptIds = chatPrompt(desk.model, [...system, ...branch])
+  const { promptIds, omitted } = fittedPrompt(desk.model, [...system, ...branch], settings.maxNewTokens)
   const { temperature, topP, topK, minP, repetitionPenalty, seed } = { ...PAGE_SAMPLING, ...settings }
   return {
     promptIds,
-    maxNewTokens: roomFor(desk.model, promptIds.length, settings.maxNewTokens, 'content'),
+    maxNewTokens: roomFor(desk.model, promptIds.length, settings.maxNewTokens, 'content', 'this message'),
+    omitted,
     temperature,
     topP,
     topK,
@@ -49,7 +50,7 @@ export function replyRequest(
  */
 export async function* writeReply(
   job: ReplyJob,
-  request: ReturnType<typeof replyRequest>,
+  { omitted: _, ...request }: ReturnType<typeof replyRequest>,
 ): AsyncGenerator<ReplyEvent, void, void> {
   const { store, desk, conversation, userMessage, message, scope } = job
   const startedAt = performance.now()
@@ -77,6 +78,7 @@ export async function* writeReply(
         finishReason = event.reason
         continue
       }
+      if (event.type === 'prompt') continue
       firstAt ??= performance.now()
       tokens++
       content += event.text

@@ -36,7 +36,7 @@ export class ModelDesk {
   }
 
   async *generate(request: GenerationRequest): AsyncGenerator<GenerationEvent, void, void> {
-    if (request.maxNewTokens === 0) {
+    if (request.maxNewTokens === 0 && !request.scorePrompt) {
       const promptTokens = request.promptIds.length
       yield {
         type: 'end',
@@ -65,13 +65,14 @@ export class ModelDesk {
   }
 
   status(): Status['models'][number] {
-    const { id, canChat, canEmbed, contextLength, description } = this.model
+    const { id, canChat, answerLength, canEmbed, contextLength, description } = this.model
     // The first token of an answer is the prompt's: n tokens are n − 1 steps of decoding.
     const steps = this.recent.reduce((sum, end) => sum + Math.max(0, end.completionTokens - 1), 0)
     const decodeMs = this.recent.reduce((sum, end) => sum + end.decodeMs, 0)
     return {
       id,
       canChat,
+      singleTurn: answerLength !== undefined,
       canEmbed,
       contextLength,
       description: description ?? '',

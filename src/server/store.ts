@@ -31,6 +31,7 @@ export interface NewMessage {
   role: 'user' | 'assistant'
   content: string
   model?: string
+  omitted?: number
 }
 
 /** A message whose parent is not where the caller says it is. */

@@ -99,6 +99,11 @@ export const message = z.object({
   /** Null for the user's messages, and while the answer is being written. */
   finishReason: finishReason.nullable(),
   usage: usage.nullable(),
+  /**
+   * Of an answer: how many messages before it did not fit the model's context and were not read, counted from the
+   * conversation's first; where the model continues a text, how many tokens of its beginning. Otherwise 0.
+   */
+  omitted: z.int(),
   feedback: feedback.nullable(),
   createdAt: date,
 })
@@ -209,6 +214,8 @@ export const status = z.object({
       id: z.string(),
       /** False: it was only pre-trained, and continues the text of the user's last message. */
       canChat: z.boolean(),
+      /** It answers the user's last message alone: no earlier ones, no system prompt. */
+      singleTurn: z.boolean(),
       canEmbed: z.boolean(),
       contextLength: z.int(),
       /** One sentence: what it is. */

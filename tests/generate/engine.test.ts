@@ -37,7 +37,7 @@ async function ask(engine: Engine, request: GenerationRequest): Promise<Answer> 
   const tokens: TokenEvent[] = []
   for await (const event of engine.generate(request)) {
     if (event.type === 'token') tokens.push(event)
-    else {
+    else if (event.type === 'end') {
       const text = tokens.map((token) => token.text).join('')
       return { ids: tokens.map(({ id }) => id), text, tokens, end: event }
     }

@@ -116,7 +116,8 @@ describe('imports run one way', () => {
     expect(file(), 'the file format, and not the engine').toEqual(engine.slice(1))
   })
 
-  const wire = ['../../src/server/wire.ts', '../../../src/server/wire.ts', '../../src/server/store.ts']
+  const shared = ['../../src/server/wire.ts', '../../../src/server/wire.ts', '../../src/server/page-sampling.ts']
+  const wire = [...shared, '../../src/server/store.ts']
   const page = refused('web/src/probe.ts', wire)
   it('the page imports the wire format and nothing else', () => {
     expect(page()).toEqual(['../../src/server/store.ts'])

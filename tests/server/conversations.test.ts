@@ -22,6 +22,7 @@ const model = new MockModel()
 const slow = new MockModel({ id: 'slow', delayMs: 15, length: 500 })
 const broken = new MockModel({ id: 'broken', failAfter: 3 })
 const tight = new MockModel({ id: 'tight', contextLength: 60 })
+const base = new MockModel({ id: 'base', canChat: false, contextLength: 60 })
 const log = captureLogger()
 let folder: string
 let store: ConversationStore
@@ -30,7 +31,7 @@ let app: Hono
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'jackdaw-conversations-'))
   store = await ConversationStore.open({ dataDir: folder })
-  app = createApp({ models: [model, slow, broken, tight], store, logger: log.logger })
+  app = createApp({ models: [model, slow, broken, tight, base], store, logger: log.logger })
 })
 afterAll(async () => {
   await store?.close()
@@ -54,6 +55,8 @@ const collect = async (response: Response): Promise<ReplyEvent[]> => {
 }
 const textOf = (events: readonly ReplyEvent[]) =>
   events.map((event) => (event.type === 'token' ? event.text : '')).join('')
+type ReplyStart = Extract<ReplyEvent, { type: 'start' }>
+type ReplyEnd = Extract<ReplyEvent, { type: 'end' }>
 const reply = async (id: string, body: unknown) => {
   const events = await collect(await call('POST', `/conversations/${id}/reply`, body))
   const [start, end] = [events[0], events.at(-1)!]
@@ -157,8 +160,36 @@ describe('a reply', () => {
     const { id } = await create({ model: 'tight' })
     const response = await call('POST', `/conversations/${id}/reply`, { parentId: null, content: 'long '.repeat(20) })
     expect(response.status).toBe(400)
-    expect(errorBody.parse(await response.json()).error.code).toBe('context_length_exceeded')
+    const { error } = errorBody.parse(await response.json())
+    expect(error.code).toBe('context_length_exceeded')
+    expect(error.message).toBe('The context of tight is 60 tokens, and this message alone has 118; shorten it.')
     expect((await read(id)).messages).toEqual([])
+  })
+
+  it('in a conversation longer than the context hears its end, says what it did not hear, and all is kept', async () => {
+    const { id } = await create({ model: 'tight', maxNewTokens: 2 })
+    let parentId: string | null = null
+    const omitted: number[] = []
+    for (const content of ['first', 'second', 'third', 'fourth']) {
+      const { start, end }: { start: ReplyStart; end: ReplyEnd } = await reply(id, { parentId, content })
+      expect(start.message.omitted).toBe(end.message.omitted)
+      omitted.push(end.message.omitted)
+      parentId = end.message.id
+      expect(tight.decode(tight.requests.at(-1)!.promptIds)).toMatch(new RegExp(`<user>${content}\n<assistant>$`))
+    }
+    expect(omitted[0]).toBe(0)
+    expect(omitted.at(-1)).toBeGreaterThan(0)
+    const { messages } = await read(id)
+    expect(messages).toHaveLength(8)
+    const answers = messages.filter(({ role }) => role === 'assistant')
+    expect(answers.map((answer) => answer.omitted)).toEqual(omitted)
+  })
+
+  it('that continues a text longer than the context continues its end', async () => {
+    const { id } = await create({ model: 'base', maxNewTokens: 2 })
+    const { end } = await reply(id, { parentId: null, content: 'a'.repeat(100) })
+    expect(end.message.omitted).toBe(100 - 58)
+    expect(base.requests.at(-1)!.promptIds).toHaveLength(58)
   })
 
   it('to an answer, to nothing or to a message of elsewhere is refused', async () => {
@@ -237,7 +268,7 @@ describe('the status', () => {
     const { id } = await create()
     await reply(id, { parentId: null, content: 'x' })
     const { models, version, uptimeSeconds } = status.parse(await (await call('GET', '/status')).json())
-    expect(models.map((entry) => entry.id)).toEqual(['mock', 'slow', 'broken', 'tight'])
+    expect(models.map((entry) => entry.id)).toEqual(['mock', 'slow', 'broken', 'tight', 'base'])
     // The mock says ten milliseconds a token.
     expect(models[0]).toMatchObject({
       canChat: true,

@@ -198,6 +198,17 @@ describe('chat completions', () => {
     expect(error).toMatchObject({ code: 'context_length_exceeded', param: 'messages' })
     expect(error.message).toContain('40 tokens')
   })
+
+  it('leave the oldest exchanges out where asked to, and refuse a conversation that is too long where not', async () => {
+    const messages = [...user('Hello'), { role: 'assistant' as const, content: 'It is long' }, ...user('And now')]
+    const ask = (truncation?: string) => client.chat.completions.create({ model: 'tight', messages, ...{ truncation } })
+    for (const truncation of [undefined, 'disabled']) {
+      expect(await failure(ask(truncation))).toMatchObject({ code: 'context_length_exceeded', param: 'messages' })
+    }
+    await ask('auto')
+    expect(tight.decode(tight.requests.at(-1)!.promptIds)).toBe('<user>And now\n<assistant>')
+    expect(await failure(ask('some'))).toMatchObject({ status: 400, param: 'truncation' })
+  })
 })
 
 describe('bad requests', () => {
@@ -278,7 +289,6 @@ describe('completions', () => {
     [{ prompt: ['a', [1]] }, 'prompt'],
     [{ best_of: 3 }, 'best_of'],
     [{ suffix: 'end' }, 'suffix'],
-    [{ echo: true, logprobs: 1 }, 'echo'],
   ])('with %j are a 400 that names %s', async (change, param) => {
     expect(await failure(client.post('/completions', { body: { ...request, ...change } }))).toMatchObject({
       status: 400,

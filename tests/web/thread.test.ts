@@ -22,6 +22,7 @@ const message = (id: string, parentId: string | null, role: Message['role'], con
   model: role === 'assistant' ? 'm' : null,
   finishReason: null,
   usage: null,
+  omitted: 0,
   feedback: null,
   createdAt: '2026-01-01T00:00:00.000Z',
 })

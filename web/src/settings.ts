@@ -1,3 +1,4 @@
+import { PAGE_SAMPLING } from '../../src/server/page-sampling.ts'
 import type { Settings } from '../../src/server/wire.ts'
 
 export type NumberName = Exclude<keyof Settings, 'model' | 'systemPrompt'>
@@ -22,7 +23,7 @@ export const numberSettings: readonly NumberSetting[] = [
     min: 0,
     max: 10,
     step: 0.05,
-    slider: { min: 0, max: 2, rest: 0.7 },
+    slider: { min: 0, max: 2, rest: PAGE_SAMPLING.temperature },
   },
   {
     name: 'topP',
@@ -31,7 +32,7 @@ export const numberSettings: readonly NumberSetting[] = [
     min: 0,
     max: 1,
     step: 0.01,
-    slider: { min: 0, max: 1, rest: 0.9 },
+    slider: { min: 0, max: 1, rest: PAGE_SAMPLING.topP },
   },
   {
     name: 'topK',

@@ -130,6 +130,7 @@ function sent(thread: Thread, reply: Reply, now: number): Thread {
     model: null,
     finishReason: null,
     usage: null,
+    omitted: 0,
     feedback: null,
     createdAt: '',
   })

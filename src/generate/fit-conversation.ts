@@ -1,0 +1,85 @@
+import type { ChatMessage, ServedModel } from './types.ts'
+
+export interface FittedConversation {
+  promptIds: number[]
+  /** How many messages, from the first after the system's, were left out; of a text to be continued, tokens. */
+  omitted: number
+}
+
+/** What templates write around a message, in tokens, or a little more. */
+const AROUND_MESSAGE = 8
+
+/**
+ * The prompt of a conversation that may have outgrown the model's context: without its oldest exchanges, where it has.
+ * Messages stay whole, a system message at the start stays, and so does the user's last message, even where it is too
+ * long by itself. A model that continues text gets the end of it.
+ *
+ * The answer is left the room it may take, at most a quarter of the context. Once the window is full it moves on by half
+ * of itself, so that most turns begin as the one before and are not computed again.
+ *
+ * @param wanted - tokens that the answer may have
+ * @throws Error where the model's template does not take the messages
+ */
+export function fitConversation(
+  model: ServedModel,
+  messages: readonly ChatMessage[],
+  wanted = Number.POSITIVE_INFINITY,
+): FittedConversation {
+  if (model.answerLength !== undefined) return { promptIds: model.renderChat(messages), omitted: 0 }
+  const room = model.contextLength - Math.max(1, Math.min(wanted, Math.floor(model.contextLength / 4)))
+  if (!model.canChat) return endOfText(model, textToContinue(messages), room)
+
+  const promptIds = model.renderChat(messages)
+  if (promptIds.length <= room) return { promptIds, omitted: 0 }
+  const opening = messages.findIndex(({ role }) => role !== 'system')
+  const system = messages.slice(0, opening)
+  const turns = messages.slice(opening)
+  const newest = turns.findLastIndex(({ role }) => role === 'user')
+  const starts = turns.flatMap(({ role }, index) => (role === 'user' && index <= newest ? [index] : []))
+  for (const start of starts.filter((start) => start >= windowStart(model, system, turns, room))) {
+    const fitted = model.renderChat([...system, ...turns.slice(start)])
+    if (fitted.length <= room || start === newest) return { promptIds: fitted, omitted: start }
+  }
+  return { promptIds, omitted: 0 }
+}
+
+/** The user's last message and, where an answer to it is to be gone on with, that answer. */
+export function textToContinue(messages: readonly ChatMessage[]): string {
+  const last = messages.findLastIndex(({ role }) => role === 'user')
+  if (last < 0) throw new Error('there is no message of the user')
+  return messages
+    .slice(last)
+    .map(({ content }) => content)
+    .join('')
+}
+
+/** Goes through the conversation as it was held, and moves the window's start to a user's message where it was full. */
+function windowStart(
+  model: ServedModel,
+  system: readonly ChatMessage[],
+  turns: readonly ChatMessage[],
+  room: number,
+): number {
+  const cost = ({ content }: ChatMessage) => model.encode(content).length + AROUND_MESSAGE
+  const fixed = system.reduce((sum, message) => sum + cost(message), 0)
+  const costs = turns.map(cost)
+  let start = 0
+  let held = fixed
+  for (const [index, { role }] of turns.entries()) {
+    held += costs[index]
+    if (role !== 'user' || held <= room) continue
+    while (start < index && (held > room / 2 || turns[start].role !== 'user')) held -= costs[start++]
+  }
+  return start
+}
+
+function endOfText(model: ServedModel, text: string, room: number): FittedConversation {
+  const ids = model.encode(text)
+  if (ids.length <= room) return { promptIds: ids, omitted: 0 }
+  // What a tokenizer puts before every text stays before this one.
+  const bare = model.encode('')
+  const kept = bare.findIndex((id, index) => id !== ids[index])
+  const before = ids.slice(0, kept < 0 ? bare.length : kept)
+  const end = ids.slice(ids.length - (room - before.length))
+  return { promptIds: [...before, ...end], omitted: ids.length - before.length - end.length }
+}

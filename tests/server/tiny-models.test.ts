@@ -1,0 +1,212 @@
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import OpenAI, { APIError } from 'openai'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { charTokenizerJson } from '../../src/data/char-tokenizer.ts'
+import { loadServedModel } from '../../src/generate/served.ts'
+import { listen, type RunningServer } from '../../src/server/listen.ts'
+import { captureLogger, noStore } from './support.ts'
+
+/** OpenAI's client against real models of 47 tokens, each a letter: what the mock cannot tell. */
+
+const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUabcdefghijklmnopqrstuvwxyz'
+const textOf = (ids: readonly number[]) => ids.map((id) => ALPHABET[id]).join('')
+
+const folder = mkdtempSync(join(tmpdir(), 'jackdaw-tiny-'))
+const log = captureLogger()
+let server: RunningServer
+let client: OpenAI
+
+function checkpoint(name: string): string {
+  const path = join(folder, name)
+  cpSync(fileURLToPath(new URL(`../parity/${name}`, import.meta.url)), path, { recursive: true })
+  writeFileSync(join(path, 'tokenizer.json'), JSON.stringify(charTokenizerJson(ALPHABET)))
+  return path
+}
+
+beforeAll(async () => {
+  const models = await Promise.all(['llama', 't5', 't5-gated'].map((name) => loadServedModel(checkpoint(name))))
+  server = await listen({ models, store: noStore(), logger: log.logger, host: '127.0.0.1', port: 0 })
+  client = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: 'none', maxRetries: 0 })
+})
+afterAll(async () => {
+  await server?.close()
+  rmSync(folder, { recursive: true, force: true })
+  expect(log.errors).toEqual([])
+})
+
+async function failure(call: Promise<unknown>): Promise<APIError> {
+  try {
+    await call
+  } catch (error) {
+    if (error instanceof APIError) return error
+    throw error
+  }
+  throw new Error('the request was answered')
+}
+
+describe('a scored prompt (echo and logprobs)', () => {
+  const request = { model: 'llama', prompt: 'HelloDarkBird', temperature: 0, max_tokens: 9, logprobs: 3 }
+
+  it('has for each token the log-probability that generating it reports', async () => {
+    const written = (await client.completions.create(request)).choices[0]
+    const text = request.prompt + written.text
+    const scored = (await client.completions.create({ ...request, prompt: text, echo: true, max_tokens: 0 })).choices[0]
+    const { tokens, token_logprobs, top_logprobs, text_offset } = scored.logprobs!
+    expect(scored.text).toBe(text)
+    expect(tokens).toEqual([...text])
+    expect(text_offset).toEqual([...text].map((_, index) => index))
+    expect(token_logprobs![0]).toBeNull()
+    expect(top_logprobs![0]).toBeNull()
+    const generated = token_logprobs!.slice(request.prompt.length)
+    for (const [index, logProb] of generated.entries()) {
+      expect(logProb).toBeCloseTo(written.logprobs!.token_logprobs![index], 4)
+    }
+    // Greedy: each token written is the likeliest, which is how evaluations tell.
+    for (const [index, top] of top_logprobs!.slice(request.prompt.length).entries()) {
+      expect(Object.keys(top)[0]).toBe(written.text[index])
+      expect(Object.keys(top)).toHaveLength(3)
+    }
+  })
+
+  it('goes on into the answer that comes without it, streamed and whole', async () => {
+    const plain = (await client.completions.create(request)).choices[0]
+    const echoed = (await client.completions.create({ ...request, echo: true })).choices[0]
+    const from = request.prompt.length
+    expect(echoed.text).toBe(request.prompt + plain.text)
+    expect(echoed.finish_reason).toBe(plain.finish_reason)
+    expect(echoed.logprobs!.tokens!.slice(from)).toEqual(plain.logprobs!.tokens)
+    expect(echoed.logprobs!.text_offset!.slice(from)).toEqual(plain.logprobs!.text_offset!.map((at) => at + from))
+    let text = ''
+    const logProbs: (number | null)[] = []
+    for await (const { choices } of await client.completions.create({ ...request, echo: true, stream: true })) {
+      text += choices[0].text
+      logProbs.push(...(choices[0].logprobs?.token_logprobs ?? []))
+    }
+    expect(text).toBe(echoed.text)
+    expect(logProbs).toEqual(echoed.logprobs!.token_logprobs)
+  })
+
+  it('is the same in a crowd of prompts as alone, and may fill the context', async () => {
+    const { max_model_len: length } = (await client.models.retrieve('llama')) as unknown as { max_model_len: number }
+    const prompts = ['A', 'Bird', 'CrowsAndJackdaws', 'abcdefghij'.repeat(length).slice(0, length)]
+    const score = async (prompt: string | string[]) =>
+      (await client.completions.create({ ...request, prompt, echo: true, max_tokens: 0 })).choices
+    const together = await score(prompts)
+    for (const [at, prompt] of prompts.entries()) {
+      const [alone] = await score(prompt)
+      expect(together[at].text).toBe(prompt)
+      expect(alone.logprobs!.tokens).toHaveLength(prompt.length)
+      for (const [index, logProb] of alone.logprobs!.token_logprobs!.entries()) {
+        if (index === 0) expect(logProb).toBeNull()
+        else expect(together[at].logprobs!.token_logprobs![index]).toBeCloseTo(logProb, 4)
+      }
+    }
+    const more = await failure(score('a'.repeat(length + 1)))
+    expect(more).toMatchObject({ status: 400, code: 'context_length_exceeded', param: 'prompt' })
+  })
+})
+
+describe('an encoder-decoder (T5)', () => {
+  const recorded = JSON.parse(readFileSync(new URL('../parity/t5-gated/generation.json', import.meta.url), 'utf8')) as {
+    input_ids: number[]
+    runs: { num_beams: number; eos_token_id: number | number[]; output_ids: number[] }[]
+  }
+  const source = textOf(recorded.input_ids)
+  const user = (content: string) => [{ role: 'user' as const, content }]
+  const request = { model: 't5-gated', prompt: source, temperature: 0, max_tokens: 11 }
+
+  it('answers as the reference does, as text and as ids, as a completion and as a chat', async () => {
+    const greedy = recorded.runs.find((run) => run.num_beams === 1)!
+    const ends = [greedy.eos_token_id].flat()
+    // Without the start token, and without what ended it there: here another token does.
+    const expected = textOf(greedy.output_ids.slice(1).filter((id) => !ends.includes(id)))
+    const { choices, usage } = await client.completions.create(request)
+    expect(choices[0].text.startsWith(expected)).toBe(true)
+    expect(expected.length).toBeGreaterThan(0)
+    expect(usage).toMatchObject({ prompt_tokens: source.length })
+    const ids = await client.completions.create({ ...request, prompt: recorded.input_ids })
+    expect(ids.choices[0].text).toBe(choices[0].text)
+    const { prompt: _, ...rest } = request
+    const chat = await client.chat.completions.create({
+      ...rest,
+      messages: [{ role: 'system', content: 'Unread' }, ...user('Unread'), ...user(source)],
+    })
+    expect(chat.choices[0].message.content).toBe(choices[0].text)
+  })
+
+  it('streams what it answers whole; n answers differ, and repeat with a seed', async () => {
+    const drawn = { ...request, temperature: 1.5, seed: 4, n: 3 }
+    const whole = await client.completions.create(drawn)
+    const texts = ['', '', '']
+    for await (const { choices } of await client.completions.create({ ...drawn, stream: true })) {
+      texts[choices[0].index] += choices[0].text
+    }
+    expect(texts).toEqual(whole.choices.map(({ text }) => text))
+    expect(new Set(texts).size).toBeGreaterThan(1)
+  })
+
+  it('ends at a stop string and reports log-probabilities', async () => {
+    const drawn = { ...request, temperature: 2, seed: 1, logprobs: 2, logit_bias: { '1': -100 } }
+    const { text, logprobs } = (await client.completions.create(drawn)).choices[0]
+    expect(logprobs!.tokens!.join('')).toBe(text)
+    for (const logProb of logprobs!.token_logprobs!) expect(logProb).toBeLessThan(0)
+    const stop = text[2]
+    const stopped = (await client.completions.create({ ...drawn, stop })).choices[0]
+    expect(stopped).toMatchObject({ text: text.slice(0, text.indexOf(stop)), finish_reason: 'stop' })
+  })
+
+  it('answers many at once as each alone, and another after one whose reader left', async () => {
+    const prompts = [source, 'Bird', 'CrowsAndJackdaws', 'Bird']
+    const drawn = { ...request, temperature: 1.5, seed: 2 }
+    const alone: string[] = []
+    for (const prompt of prompts) alone.push((await client.completions.create({ ...drawn, prompt })).choices[0].text)
+    const long = await client.completions.create({ ...drawn, max_tokens: 900, stream: true })
+    for await (const _ of long) break
+    const together = await Promise.all(prompts.map((prompt) => client.completions.create({ ...drawn, prompt })))
+    expect(together.map(({ choices }) => choices[0].text)).toEqual(alone)
+  })
+
+  it('has room for an answer however long the text, and says when the text is too long', async () => {
+    const whole = await client.completions.create({ ...request, prompt: 'a'.repeat(2048), max_tokens: 2 })
+    expect(whole.usage?.completion_tokens).toBe(2)
+    for (const call of [
+      client.completions.create({ ...request, prompt: 'a'.repeat(2049) }),
+      client.chat.completions.create({
+        model: 't5',
+        messages: user('a'.repeat(2049)),
+        ...{ truncation: 'auto' },
+      }),
+    ]) {
+      expect(await failure(call)).toMatchObject({ status: 400, code: 'context_length_exceeded' })
+    }
+  })
+
+  it('refuses in one sentence to score a prompt, which it reads all at once', async () => {
+    const error = await failure(client.completions.create({ ...request, echo: true, logprobs: 1 }))
+    expect(error).toMatchObject({ status: 400, param: 'echo' })
+    expect((await client.completions.create({ ...request, echo: true })).choices[0].text).toMatch(`${source}`)
+  })
+
+  it('embeds a text as the mean of its encoder’s states, which tell texts apart', async () => {
+    const embed = async (input: string[]) =>
+      (await client.embeddings.create({ model: 't5', input, encoding_format: 'float' })).data.map(
+        (item) => item.embedding,
+      )
+    const [bird, other] = await embed(['Bird', 'Shine'])
+    expect(Math.hypot(...bird)).toBeCloseTo(1, 5)
+    expect(other).not.toEqual(bird)
+    expect((await embed(['Bird']))[0]).toEqual(bird)
+  })
+
+  it('is said to be one by the status', async () => {
+    const status = (await (await fetch(`${server.url}/api/status`)).json()) as { models: object[] }
+    expect(status.models).toMatchObject([
+      { id: 'llama', canChat: false, singleTurn: false },
+      { id: 't5', canChat: true, singleTurn: true, contextLength: 2048 },
+      { id: 't5-gated', canChat: true, singleTurn: true },
+    ])
+  })
+})
