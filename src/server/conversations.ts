@@ -1,5 +1,6 @@
 import { type Context, Hono } from 'hono'
 import { badRequest, check, RequestError, readBody } from './errors.ts'
+import { LiveReplies } from './live-replies.ts'
 import type { RouteContext } from './openai.ts'
 import { version } from './package.ts'
 import { replyRequest, writeReply } from './replies.ts'
@@ -26,6 +27,7 @@ export interface ConversationContext extends RouteContext {
 export function conversationRoutes({ models, store: opening, logger, shutdown }: ConversationContext): Hono {
   const app = new Hono()
   const startedAt = performance.now()
+  const live = new LiveReplies()
   const openStore = async (): Promise<ConversationStore> => {
     try {
       return await opening
@@ -96,7 +98,9 @@ export function conversationRoutes({ models, store: opening, logger, shutdown }:
 
     // Nothing is kept of a question that cannot be answered: the page still has its text, to be shortened.
     const request = replyRequest(desk, before, question ? [...branch, question] : branch)
-    const scope = answerScope(desk.enter(), context.req.raw.signal, shutdown)
+    // Not the reader's connection: who loads the page again finds the answer going on.
+    const stopped = new AbortController()
+    const scope = answerScope(desk.enter(), stopped.signal, shutdown)
     try {
       const add = async (message: NewMessage) =>
         found(await within('parentId', store.addMessage(message)), 'conversation')
@@ -109,20 +113,27 @@ export function conversationRoutes({ models, store: opening, logger, shutdown }:
         model: desk.model.id,
         omitted: request.omitted,
       })
-      const job = {
-        store,
-        desk,
-        conversation: answer.conversation,
-        userMessage: asked?.message ?? null,
-        message: answer.message,
-        scope,
-        log: (error: unknown) => logger.error({ err: error }, 'an answer failed'),
-      }
-      return eventStream(serverSentEvents(writeReply(job, request)), scope.release)
+      const { conversation, message } = answer
+      const log = (error: unknown) => logger.error({ err: error }, 'an answer failed')
+      const job = { store, desk, conversation, userMessage: asked?.message ?? null, message, scope, log }
+      live.add(message.id, writeReply(job, request), () => stopped.abort(), log)
+      return readLive(message.id)
     } catch (error) {
       scope.release()
       throw error
     }
+  })
+
+  const readLive = (messageId: string): Response =>
+    eventStream(serverSentEvents(found(live.read(messageId), 'answer being written')), () => {})
+
+  app.get('/messages/:id/events', (context) => readLive(idOf(context)))
+
+  app.post('/messages/:id/stop', async (context) => {
+    const id = idOf(context)
+    // Another server on the same database may be writing it: that one sees the mark when it saves next.
+    if (!live.stop(id)) found((await (await openStore()).markStopped(id)) || undefined, 'answer being written')
+    return context.body(null, 204)
   })
 
   app.put('/messages/:id/feedback', async (context) => {

@@ -45,8 +45,8 @@ export function replyRequest(
 }
 
 /**
- * Writes an answer, saving it every second as it grows and once at its end, however it ends: by itself, by the reader,
- * by an error, by a shutdown. Of a killed process the last save remains.
+ * Writes an answer, saving it every second as it grows and once at its end, however it ends: by itself, by being
+ * stopped, by an error, by a shutdown. Of a killed process the last save remains.
  */
 export async function* writeReply(
   job: ReplyJob,
@@ -63,7 +63,7 @@ export async function* writeReply(
   let saving: Promise<unknown> = Promise.resolve()
   const timer = setInterval(() => {
     saving = store.saveReply(message.id, { content }).then((saved) => {
-      if (!saved) scope.release()
+      if (!saved || saved.finishReason !== null) scope.release()
     }, job.log)
   }, saveEveryMs)
   let failure: RequestError | undefined

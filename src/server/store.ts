@@ -1,4 +1,4 @@
-import { and, asc, desc, eq, ilike, or, type SQL, sql } from 'drizzle-orm'
+import { and, asc, desc, eq, ilike, isNotNull, isNull, ne, or, type SQL, sql } from 'drizzle-orm'
 import type { PgDatabase, PgQueryResultHKT } from 'drizzle-orm/pg-core'
 import { openEmbedded } from './embedded-postgres.ts'
 import { migrate } from './migrations.ts'
@@ -79,7 +79,7 @@ export class ConversationStore {
     return this.shut()
   }
 
-  /** Newest first. `undefined` where the cursor is none of ours. */
+  /** Newest first, those without title and message left out. `undefined` where the cursor is none of ours. */
   async list({
     search,
     limit,
@@ -90,13 +90,16 @@ export class ConversationStore {
     const words = (search ?? '').split(/\s+/u).filter(Boolean).slice(0, maxSearchWords)
     const patterns = words.map((word) => `%${word.replace(/[\\%_]/g, '\\$&')}%`)
 
-    const conditions: (SQL | undefined)[] = patterns.map((pattern) =>
-      or(
-        ilike(conversations.title, pattern),
-        sql`exists (select from ${messages} where ${messages.conversationId} = ${conversations.id}
-          and ${messages.content} ilike ${pattern})`,
+    const conditions: (SQL | undefined)[] = [
+      or(isNotNull(conversations.activeMessageId), ne(conversations.title, '')),
+      ...patterns.map((pattern) =>
+        or(
+          ilike(conversations.title, pattern),
+          sql`exists (select from ${messages} where ${messages.conversationId} = ${conversations.id}
+            and ${messages.content} ilike ${pattern})`,
+        ),
       ),
-    )
+    ]
     if (after) {
       conditions.push(
         sql`(${conversations.updatedAt}, ${conversations.id}) <
@@ -233,6 +236,16 @@ export class ConversationStore {
       .where(eq(messages.id, id))
       .returning()
     return rows[0] && toMessage({ message: rows[0], feedback: null, lost: false })
+  }
+
+  /** Marks an answer in writing as stopped, for whoever writes it. */
+  async markStopped(id: string): Promise<boolean> {
+    const rows = await this.database
+      .update(messages)
+      .set({ finishReason: 'stopped' })
+      .where(and(eq(messages.id, id), eq(messages.role, 'assistant'), isNull(messages.finishReason)))
+      .returning({ id: messages.id })
+    return rows.length > 0
   }
 
   async setFeedback(messageId: string, { rating, comment }: Feedback): Promise<boolean> {

@@ -14,6 +14,8 @@ import { z } from 'zod'
  * | DELETE /api/conversations/:id             |                        | 204 |
  * | POST   /api/conversations/:id/messages    | AddMessage             | 201 Message |
  * | POST   /api/conversations/:id/reply       | Reply                  | text/event-stream of ReplyEvent |
+ * | GET    /api/messages/:id/events           |                        | text/event-stream of ReplyEvent |
+ * | POST   /api/messages/:id/stop             |                        | 204 |
  * | PUT    /api/messages/:id/feedback         | Feedback               | Feedback |
  * | DELETE /api/messages/:id/feedback         |                        | 204 |
  *
@@ -184,8 +186,9 @@ export type ErrorBody = z.infer<typeof errorBody>
 
 /**
  * Each is sent as a server-sent event: `event: <type>` and `data: <the object as JSON>`.
- * `start` comes once and first; then `token`s; then one `end` or one `error`. Closing the connection stops the answer:
- * what was written is kept, with finishReason `stopped`.
+ * `start` comes once and first; then `token`s; then one `end` or one `error`. Closing the connection does not end the
+ * answer: `/api/messages/:id/events` reads on, while the same server writes it, and `/stop` stops it: what was written is
+ * kept, with finishReason `stopped`.
  */
 export const replyEvent = z.discriminatedUnion('type', [
   z.object({
@@ -194,7 +197,7 @@ export const replyEvent = z.discriminatedUnion('type', [
     conversation,
     /** The message that `content` added. */
     userMessage: message.nullable(),
-    /** The answer to be, still empty. */
+    /** The answer to be: still empty, or what there is of it for who comes later. */
     message,
   }),
   /** `text` is to be appended; never a broken character. `tokens` are generated so far. */

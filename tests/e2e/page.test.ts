@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -7,6 +7,7 @@ import { promisify } from 'node:util'
 import axe from 'axe-core'
 import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import type { ChatMessage } from '../../src/generate/types.ts'
 import { listen, type RunningServer } from '../../src/server/listen.ts'
 import { ConversationStore } from '../../src/server/store.ts'
 import type { Status } from '../../src/server/wire.ts'
@@ -33,6 +34,19 @@ const rich = [
   'Finished.',
 ].join('\n\n')
 
+/** Reads the whole conversation, of which little fits. */
+class ForgetfulModel extends ScriptedModel {
+  override readonly contextLength = 120
+  override renderChat(messages: readonly ChatMessage[]): number[] {
+    return this.encode(messages.map(({ content }) => content).join('\n'))
+  }
+}
+
+/** As T5 is served. */
+class InstructedModel extends ScriptedModel {
+  readonly answerLength = 64
+}
+
 function script(prompt: string, nth: number): string | Error {
   if (prompt.includes('hostile')) return hostile
   if (prompt.includes('rich')) return rich
@@ -46,6 +60,8 @@ describe.skipIf(lacksChromium)('the page in Chromium', { timeout: 60_000 }, () =
   const folder = mkdtempSync(join(tmpdir(), 'jackdaw-page-'))
   const chat = new ScriptedModel('scripted-chat', true, script)
   const base = new ScriptedModel('scripted-base', false, (prompt) => (prompt.endsWith('two') ? ' three four' : ' two'))
+  const forgetful = new ForgetfulModel('scripted-forgetful', true, () => 'So it is.')
+  const instructed = new InstructedModel('scripted-t5', true, script)
   const faults: string[] = []
   let server: RunningServer
   let browser: Browser
@@ -67,7 +83,14 @@ describe.skipIf(lacksChromium)('the page in Chromium', { timeout: 60_000 }, () =
     ])
     browser = launched
     const store = ConversationStore.open({ dataDir: join(folder, 'data') })
-    server = await listen({ models: [chat, base], store, logger, host: '127.0.0.1', port: 0, staticDir })
+    server = await listen({
+      models: [chat, base, forgetful, instructed],
+      store,
+      logger,
+      host: '127.0.0.1',
+      port: 0,
+      staticDir,
+    })
     await store
   })
 
@@ -145,6 +168,124 @@ describe.skipIf(lacksChromium)('the page in Chromium', { timeout: 60_000 }, () =
     await answered(page)
     expect(await page.locator('.markdown').textContent()).toMatch(/^First words\.\s*$/)
     await inMain(page, 'Stopped').waitFor()
+  })
+
+  it('goes on with an answer after the page was loaded again, also in another tab, where it can be stopped', async () => {
+    const page = await open()
+    await ask(page, 'long, to be followed')
+    await inMain(page, 'First words.').waitFor()
+    const other = await page.context().newPage()
+    await other.goto(page.url())
+    await page.reload()
+    for (const tab of [page, other]) await tab.locator('.is-live').getByText('First words.').waitFor()
+    chat.release()
+    for (const tab of [page, other]) await inMain(tab, 'More and more').waitFor()
+    await button(other, 'Stop (Esc)').click()
+    for (const tab of [page, other]) await inMain(tab, 'Stopped').waitFor()
+    await button(page, 'Regenerate').click()
+    await page.locator('.is-live').getByText('First words.').waitFor()
+    for (let pauses = 0; pauses < 2; pauses++) {
+      chat.release()
+      await inMain(page, pauses === 0 ? 'More and more' : 'Last words.').waitFor()
+    }
+    await answered(page)
+  })
+
+  it('says where the model’s view of a long conversation begins', async () => {
+    const page = await open()
+    await page.getByRole('combobox', { name: 'Model' }).selectOption('scripted-forgetful')
+    const cut = page.getByRole('note')
+    for (const [turn, bird] of ['jackdaw', 'magpie', 'raven', 'rook'].entries()) {
+      await ask(page, `A question of some length about the ${bird}?`)
+      await expect.poll(() => page.locator('.markdown', { hasText: 'So it is.' }).count()).toBe(turn + 1)
+      await answered(page)
+      if (turn === 0) expect(await cut.count()).toBe(0)
+    }
+    await cut.getByText('it no longer reads what is above').waitFor()
+    await page.reload()
+    await cut.waitFor()
+    const order = await page.getByRole('log').locator('.bubble, .cut').allTextContents()
+    expect(order).toHaveLength(5)
+    const at = order.findIndex((text) => text.includes('outgrown'))
+    expect(forgetful.decode(forgetful.requests.at(-1)?.promptIds ?? []).startsWith(order[at + 1])).toBe(true)
+  })
+
+  it('gives a message back that is too long, and leaves no empty conversation in the list', async () => {
+    const page = await open()
+    const long = 'much too long '.repeat(2500)
+    await ask(page, long)
+    await inMain(page, 'this message alone has 35000; shorten it.').waitFor()
+    expect(await button(page, 'Try again').count()).toBe(0)
+    await button(page, 'Edit').click()
+    expect(await composer(page).inputValue()).toBe(long)
+    const address = page.url()
+    expect(await page.locator(`nav [href="${new URL(address).pathname}"]`).count()).toBe(0)
+    await page.reload()
+    await expect.poll(() => composer(page).inputValue()).toBe(long)
+    await ask(page, 'shorter now')
+    await inMain(page, 'Answer 1 to “shorter now”.').waitFor()
+    expect(page.url()).toBe(address)
+  })
+
+  it('keeps what is typed and not sent, for each conversation, when the page is loaded again', async () => {
+    const page = await open()
+    await ask(page, 'drafted')
+    await answered(page)
+    await composer(page).fill('half a thought')
+    await page.keyboard.press('Control+Shift+O')
+    await composer(page).fill('another')
+    await page.reload()
+    await expect.poll(() => composer(page).inputValue()).toBe('another')
+    await page.goBack()
+    await expect.poll(() => composer(page).inputValue()).toBe('half a thought')
+  })
+
+  it('says that no server answers, and goes on by itself when one does', async () => {
+    const page = await open()
+    await ask(page, 'before the gap')
+    await answered(page)
+    const notice = page.getByText('This page goes on when it does.')
+    await page.context().setOffline(true)
+    await ask(page, 'during the gap')
+    await notice.waitFor()
+    await page.context().setOffline(false)
+    await notice.waitFor({ state: 'detached' })
+    await button(page, 'Try again').click()
+    await inMain(page, 'Answer 1 to “during the gap”.').waitFor()
+  })
+
+  it('downloads a conversation as Markdown', async () => {
+    const page = await open()
+    expect(await button(page, 'Download as Markdown').count()).toBe(0)
+    await ask(page, 'keep this: "forever"?')
+    await answered(page)
+    const [saved] = await Promise.all([page.waitForEvent('download'), button(page, 'Download as Markdown').click()])
+    expect(saved.suggestedFilename()).toBe('keep-this-forever.md')
+    expect(readFileSync(await saved.path(), 'utf8')).toBe(
+      '# keep this: "forever"?\n\n## You\n\nkeep this: "forever"?\n\n## scripted-chat\n\nAnswer 1 to “keep this: "forever"?”.\n',
+    )
+  })
+
+  it('shows what another tab has done when it is looked at again', async () => {
+    const page = await open()
+    const other = await page.context().newPage()
+    await other.goto(server.url)
+    await ask(other, 'from elsewhere')
+    await answered(other)
+    await page.evaluate(() => document.dispatchEvent(new Event('visibilitychange')))
+    await page.getByRole('link', { name: 'from elsewhere' }).waitFor()
+  })
+
+  it('says that an encoder-decoder answers one instruction at a time', async () => {
+    const page = await open()
+    await page.getByRole('combobox', { name: 'Model' }).selectOption('scripted-t5')
+    await page.getByText('answers one instruction at a time').waitFor()
+    await page.getByRole('textbox', { name: 'Give an instruction' }).fill('translate')
+    await page.keyboard.press('Enter')
+    await inMain(page, 'Answer 1 to “translate”.').waitFor()
+    await button(page, 'Settings').click()
+    await page.getByRole('dialog').getByLabel('Temperature', { exact: true }).waitFor()
+    expect(await page.getByLabel('System prompt').count()).toBe(0)
   })
 
   it('follows the end of a growing answer, unless the reader scrolled up', async () => {

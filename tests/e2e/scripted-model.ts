@@ -7,7 +7,7 @@ export const pause = '\u2016'
 export class ScriptedModel implements ServedModel {
   readonly id: string
   readonly created = 1_700_000_000
-  readonly contextLength = 32_768
+  readonly contextLength: number = 32_768
   readonly vocabSize = 256
   readonly description = 'A model with a script.'
   readonly canChat: boolean

@@ -5,7 +5,7 @@ import type { Hono } from 'hono'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createApp } from '../../src/server/app.ts'
 import { ConversationStore } from '../../src/server/store.ts'
-import type { Message, ReplyEvent } from '../../src/server/wire.ts'
+import type { ReplyEvent } from '../../src/server/wire.ts'
 import {
   conversation,
   conversationList,
@@ -110,21 +110,63 @@ describe('a reply', () => {
     expect(activeMessageId).toBe(again.end.message.id)
   })
 
-  it('that its reader leaves keeps what was written, marked stopped, and the engine stops', async () => {
+  it('that is stopped keeps what was written, marked stopped, and the engine stops', async () => {
     const { id } = await create({ model: 'slow' })
     const response = await call('POST', `/conversations/${id}/reply`, { parentId: null, content: 'go on' })
-    let seen = ''
+    const events: ReplyEvent[] = []
+    let stopping: Promise<Response> | undefined
     for await (const event of replyEvents(response)) {
+      events.push(event)
+      if (textOf(events).length > 30) {
+        stopping ??= (async () => call('POST', `/messages/${(events[0] as ReplyStart).message.id}/stop`))()
+      }
+    }
+    expect((await stopping)?.status).toBe(204)
+    expect(slow.running).toBe(0)
+    const { message } = events.at(-1) as ReplyEnd
+    expect(message).toMatchObject({ finishReason: 'stopped', content: textOf(events) })
+    expect(message.usage?.completionTokens).toBe(message.content.trim().split(' ').length)
+    expect(message.usage?.completionTokens).toBeLessThan(100)
+    expect((await read(id)).messages[1]).toEqual(message)
+    // There is nothing to stop any more, and nothing to read on.
+    expect((await call('POST', `/messages/${message.id}/stop`)).status).toBe(404)
+    expect((await call('GET', `/messages/${message.id}/events`)).status).toBe(404)
+  })
+
+  it('goes on when its reader leaves, and whoever comes back reads all of it', async () => {
+    const { id } = await create({ model: 'slow', maxNewTokens: 60 })
+    const response = await call('POST', `/conversations/${id}/reply`, { parentId: null, content: 'go on' })
+    let seen = ''
+    let messageId = ''
+    for await (const event of replyEvents(response)) {
+      if (event.type === 'start') messageId = event.message.id
       if (event.type === 'token') seen += event.text
       if (seen.length > 30) break
     }
-    await until(() => slow.running === 0)
-    let stored: Message | undefined
-    await until(async () => (stored = (await read(id)).messages[1]).finishReason !== null)
-    expect(stored?.finishReason).toBe('stopped')
-    expect(stored?.content.startsWith(seen)).toBe(true)
-    expect(stored!.content.length - seen.length).toBeLessThan(40)
-    expect(stored?.usage?.completionTokens).toBe(stored?.content.trim().split(' ').length)
+    const readers = await Promise.all(
+      [1, 2].map(async () => collect(await call('GET', `/messages/${messageId}/events`))),
+    )
+    for (const events of readers) {
+      const { message: begun, conversation } = events[0] as ReplyStart
+      expect(conversation.id).toBe(id)
+      expect(begun.content.startsWith(seen)).toBe(true)
+      const { message } = events.at(-1) as ReplyEnd
+      expect(begun.content + textOf(events)).toBe(message.content)
+      expect(message).toMatchObject({ finishReason: 'length', usage: { completionTokens: 60 } })
+    }
+    expect(slow.running).toBe(0)
+  })
+
+  it('that another server is writing can be stopped from this one', async () => {
+    const elsewhere = createApp({ models: [slow], store, logger: log.logger })
+    const { id } = await create({ model: 'slow' })
+    const response = await call('POST', `/conversations/${id}/reply`, { parentId: null, content: 'go on' })
+    const events = collect(response)
+    await until(async () => (await read(id)).messages[1] !== undefined)
+    const [, { id: messageId }] = (await read(id)).messages
+    expect((await elsewhere.request(`/api/messages/${messageId}/stop`, { method: 'POST' })).status).toBe(204)
+    expect((await events).at(-1)).toMatchObject({ type: 'end', message: { finishReason: 'stopped' } })
+    expect(slow.running).toBe(0)
   })
 
   it('is in the store while it is being written', async () => {
@@ -225,9 +267,12 @@ describe('a conversation', () => {
   })
 
   it('goes to the top of the list with a new message, not with another branch or model', async () => {
-    const [older, newer] = [await create(), await create()]
-    const top = async () =>
-      conversationList.parse(await (await call('GET', '/conversations?limit=1')).json()).conversations[0].id
+    const [older, newer, empty] = [await create(), await create(), await create()]
+    for (const { id } of [older, newer]) await reply(id, { parentId: null, content: 'x' })
+    const list = async () => conversationList.parse(await (await call('GET', '/conversations')).json()).conversations
+    const top = async () => (await list())[0].id
+    // One without a message or a title is nothing to come back to.
+    expect((await list()).map(({ id }) => id)).not.toContain(empty.id)
     expect(await top()).toBe(newer.id)
     await call('PATCH', `/conversations/${older.id}`, { settings: { topK: 2 } })
     expect(await top()).toBe(newer.id)

@@ -135,11 +135,42 @@ describe('when it does not end well', () => {
   })
 })
 
-it('a reload never overwrites an answer being written', () => {
+it('what is stored takes the place of what was shown, but for a question that the server never got', () => {
   const stored = { ...conversation, messages: [] }
-  const live = run(empty, { type: 'sent', reply: question }, started)
-  expect(reduceThread(live, { type: 'loaded', stored }, 0)).toBe(live)
   expect(reduceThread(answered, { type: 'loaded', stored }, 0).messages).toEqual([])
+  const unsent = run(empty, { type: 'sent', reply: question }, { type: 'failed', message: 'No line.' })
+  expect(reduceThread(unsent, { type: 'loaded', stored }, 0)).toBe(unsent)
+})
+
+it('an answer that was on its way before is followed from where it stands, its speed unknown', () => {
+  const written = message('a', 'q', 'assistant', 'Bec')
+  const stored = { ...conversation, activeMessageId: 'a', messages: [message('q', null, 'user', 'Why?'), written] }
+  const opened = openThread(stored)
+  expect(opened.live).toEqual({ id: 'a', phase: 'writing' })
+  const followed = run(
+    opened,
+    { type: 'start', conversation, userMessage: null, message: { ...written, content: 'Becau' } },
+    { type: 'token', text: 'se', tokens: 9 },
+  )
+  expect(shown(followed)).toEqual([
+    ['q', 'Why?'],
+    ['a', 'Because'],
+  ])
+  expect(followed.timings).toEqual({})
+  const ended = openThread({ ...stored, messages: [stored.messages[0], { ...written, finishReason: 'stop' }] })
+  expect(ended.live).toBe(null)
+})
+
+it('a refused question is taken back, as if it had not been asked', () => {
+  const refused = run(
+    answered,
+    { type: 'sent', reply: { parentId: 'a', content: 'Too much' } },
+    { type: 'failed', message: 'Shorten it.', refused: true },
+  )
+  expect(refused.failure).toMatchObject({ refused: true, retry: { content: 'Too much' } })
+  const back = run(refused, { type: 'withdrawn' })
+  expect(shown(back)).toEqual(shown(answered))
+  expect(back.failure).toBe(null)
 })
 
 it('any order of events leaves a thread whose live answer is one of its messages, and no two messages of one id', () => {
@@ -151,6 +182,7 @@ it('any order of events leaves a thread whose live answer is one of its messages
     { type: 'token', text: 'x', tokens: 1 },
     { type: 'stopped' },
     { type: 'failed', message: 'x' },
+    { type: 'withdrawn' },
     { type: 'error', error },
     { type: 'branch', leafId: 'q' },
     { type: 'loaded', stored },

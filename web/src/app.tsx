@@ -12,12 +12,19 @@ import { ShortcutHelp } from './components/shortcut-help.tsx'
 import { Sidebar } from './components/sidebar.tsx'
 import { ToastView } from './components/toast-view.tsx'
 import { Topbar } from './components/topbar.tsx'
+import { reached } from './connection.ts'
+import { conversationPage, loadConversations } from './conversations.ts'
+import { download, fileName, toMarkdown } from './export.ts'
 import { useShortcuts } from './keyboard.ts'
 import { useValue } from './observable.ts'
 import { navigate, route } from './router.ts'
-import { modelOf, served } from './served.ts'
+import { loadServed, modelOf, served } from './served.ts'
 import { showToast } from './toast.ts'
+import { pathTo } from './tree.ts'
 import { useMedia } from './use-media.ts'
+
+/** How long to wait between looking whether the server is back. */
+const retryMs = 2000
 
 type Panel = 'drawer' | 'settings' | 'help'
 
@@ -46,6 +53,25 @@ export function App() {
     if (!matchMedia('(pointer: coarse)').matches) composerField.current?.focus()
   }, [conversationId])
 
+  // What happened meanwhile, in another tab or while no server answered.
+  const answers = useValue(reached)
+  const wasDown = useRef(false)
+  useEffect(() => {
+    const look = () => {
+      if (document.visibilityState !== 'visible') return
+      void loadConversations(conversationPage.value.search)
+      if (conversationId !== null) void openConversation(conversationId)
+    }
+    document.addEventListener('visibilitychange', look)
+    if (answers && wasDown.current) look()
+    wasDown.current = !answers
+    const timer = answers ? undefined : setInterval(() => void loadServed(), retryMs)
+    return () => {
+      document.removeEventListener('visibilitychange', look)
+      clearInterval(timer)
+    }
+  }, [conversationId, answers])
+
   const close = () => setPanel(null)
   const newChat = () => {
     flushSync(() => {
@@ -58,6 +84,9 @@ export function App() {
     saveSettings(conversationId, { ...settings, model: id }).catch((error) =>
       showToast({ message: `The model was not changed: ${messageOf(error)}` }),
     )
+
+  const shown = opened?.state === 'ready' ? pathTo(opened.thread.messages, opened.thread.leafId) : []
+  const exportShown = () => download(fileName(title ?? ''), toMarkdown(title ?? '', shown))
 
   useShortcuts({
     newChat,
@@ -94,7 +123,11 @@ export function App() {
           onNewChat={newChat}
           onSettings={() => setPanel('settings')}
           onHelp={() => setPanel('help')}
+          onExport={shown.length > 0 ? exportShown : null}
         />
+        <p className={answers ? 'visually-hidden' : 'offline'} role="status">
+          {answers ? '' : 'The server does not answer. This page goes on when it does.'}
+        </p>
         {here.page === 'chat' ? (
           <ChatPage conversationId={conversationId} settings={settings} field={composerField} />
         ) : (
@@ -114,7 +147,7 @@ export function App() {
           key={conversationId}
           conversationId={conversation ? conversationId : null}
           settings={settings}
-          canChat={model?.canChat !== false}
+          canChat={model?.canChat !== false && !model?.singleTurn}
           onClose={close}
         />
       )}

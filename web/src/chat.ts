@@ -1,11 +1,11 @@
-import type { Conversation, Feedback, Message, Reply, Settings } from '../../src/server/wire.ts'
+import type { Conversation, Feedback, Message, Reply, ReplyEvent, Settings } from '../../src/server/wire.ts'
 import { announce, announceAnswer } from './announcer.ts'
 import * as client from './client.ts'
 import { upsertConversation } from './conversations.ts'
 import { Observable } from './observable.ts'
 import { conversationPath, navigate, route } from './router.ts'
 import { readStored, writeStored } from './storage.ts'
-import { openThread, reduceThread, type Thread, type ThreadEvent } from './thread.ts'
+import { draftAnswerId, openThread, reduceThread, type Thread, type ThreadEvent } from './thread.ts'
 import { showToast } from './toast.ts'
 import { newestLeafUnder } from './tree.ts'
 
@@ -20,7 +20,12 @@ export const threads = new Observable<Readonly<Record<string, Opened>>>({})
 /** Settings for conversations yet to begin. */
 export const newChatSettings = new Observable<Settings>(storedSettings())
 
+/** What is on its way to this page, by conversation. */
 const streams = new Map<string, AbortController>()
+/** Conversations whose answer is to be stopped; those of an answer that has yet to begin are told then. */
+const stopping = new Set<string>()
+
+const followEveryMs = 1000
 
 function storedSettings(): Settings {
   try {
@@ -44,18 +49,38 @@ function dispatch(id: string, event: ThreadEvent): void {
   if (thread) put(id, { state: 'ready', thread: reduceThread(thread, event, performance.now()) })
 }
 
+/** Shows what is stored, and follows the answer that is being written, wherever it was asked for. */
 export async function openConversation(id: string): Promise<void> {
-  const before = threadOf(id)
-  if (before?.live) return
-  if (!before) put(id, { state: 'loading' })
+  if (streams.has(id)) return
+  if (!threadOf(id)) put(id, { state: 'loading' })
   try {
-    const stored = await client.getConversation(id)
-    if (threadOf(id)) dispatch(id, { type: 'loaded', stored })
-    else put(id, { state: 'ready', thread: openThread(stored) })
+    await refresh(id)
   } catch (error) {
     const gone = error instanceof client.ApiError && error.status === 404
     if (gone || !threadOf(id)) put(id, { state: 'failed', message: client.messageOf(error) })
   }
+}
+
+async function refresh(id: string): Promise<void> {
+  const stored = await client.getConversation(id)
+  if (streams.has(id)) return
+  if (threadOf(id)) dispatch(id, { type: 'loaded', stored })
+  else put(id, { state: 'ready', thread: openThread(stored) })
+  if (threadOf(id)?.live) void follow(id)
+}
+
+/** Reads on what the server is writing; where it is another server that writes, looks again every second. */
+async function follow(id: string): Promise<void> {
+  const messageId = threadOf(id)?.live?.id
+  if (messageId === undefined || streams.has(id)) return
+  const stream = new AbortController()
+  streams.set(id, stream)
+  const complete = await take(id, client.streamLive(messageId, stream.signal)).catch(() => false)
+  streams.delete(id)
+  if (complete) return
+  await new Promise((resolve) => setTimeout(resolve, followEveryMs))
+  // Where no server answers, the page looks again when one does.
+  await refresh(id).catch(() => {})
 }
 
 /** The title was changed elsewhere on the page. */
@@ -67,7 +92,6 @@ export function noteConversation(conversation: Conversation): void {
 export async function begin(content: string): Promise<void> {
   const conversation = await client.createConversation({ settings: newChatSettings.value })
   put(conversation.id, { state: 'ready', thread: openThread({ ...conversation, messages: [] }) })
-  upsertConversation(conversation)
   // Whoever has gone elsewhere meanwhile stays there.
   const { value } = route
   if (value.page === 'chat' && value.conversationId === null) navigate(conversationPath(conversation.id))
@@ -80,39 +104,80 @@ export async function send(id: string, reply: Reply): Promise<void> {
   streams.set(id, stream)
   dispatch(id, { type: 'sent', reply })
   announce('Writing an answer.')
-  const tokens = new TokenBuffer((event) => dispatch(id, event))
   try {
-    let complete = false
-    for await (const event of client.streamReply(id, reply, stream.signal)) {
+    if (!(await take(id, client.streamReply(id, reply, stream.signal)))) throw new TypeError('the stream ended early')
+  } catch (error) {
+    streams.delete(id)
+    if (stream.signal.aborted) {
+      dispatch(id, { type: 'stopped' })
+      announce('Stopped.')
+    } else if (!(await wasOnlyCutOff(id))) {
+      const message = client.messageOf(error)
+      const refused = error instanceof client.ApiError && [400, 413].includes(error.status)
+      dispatch(id, { type: 'failed', message, refused })
+      announce(`The answer failed. ${message}`)
+    }
+  } finally {
+    if (streams.get(id) === stream) streams.delete(id)
+    stopping.delete(id)
+  }
+}
+
+/** Whether the server still answers, after the stream of an answer broke: then it is followed anew. */
+async function wasOnlyCutOff(id: string): Promise<boolean> {
+  const live = threadOf(id)?.live
+  if (!live || live.id === draftAnswerId) return false
+  return refresh(id).then(
+    () => true,
+    () => false,
+  )
+}
+
+/** @returns whether the answer came to its end. */
+async function take(id: string, events: AsyncIterable<ReplyEvent>): Promise<boolean> {
+  const tokens = new TokenBuffer((event) => dispatch(id, event))
+  let complete = false
+  try {
+    for await (const event of events) {
       if (event.type === 'token') {
         tokens.add(event)
         continue
       }
       tokens.flush()
       dispatch(id, event)
-      if (event.type === 'start') upsertConversation(event.conversation)
-      if (event.type === 'end') announceAnswer(event.message.content)
+      if (event.type === 'start') {
+        upsertConversation(event.conversation)
+        if (stopping.delete(id)) stop(id)
+        continue
+      }
+      complete = true
       if (event.type === 'error') announce(`The answer failed. ${event.error.message}`)
-      if (event.type === 'end' || event.type === 'error') complete = true
-    }
-    if (!complete) throw new TypeError('the stream ended early')
-  } catch (error) {
-    tokens.flush()
-    if (stream.signal.aborted) {
-      dispatch(id, { type: 'stopped' })
-      announce('Stopped.')
-    } else {
-      const message = client.messageOf(error)
-      dispatch(id, { type: 'failed', message })
-      announce(`The answer failed. ${message}`)
+      else if (event.message.finishReason === 'stopped') announce('Stopped.')
+      else announceAnswer(event.message.content)
     }
   } finally {
-    streams.delete(id)
+    tokens.flush()
   }
+  return complete
 }
 
+/** Asks the server to end the answer; who asks twice does not wait for it. */
 export function stop(id: string): void {
-  streams.get(id)?.abort()
+  const live = threadOf(id)?.live
+  if (!live) return
+  const leave = () => streams.get(id)?.abort()
+  if (stopping.has(id)) leave()
+  stopping.add(id)
+  if (live.id === draftAnswerId) return
+  client.stopReply(live.id).catch((error) => {
+    // 404: it has just ended by itself.
+    if (!(error instanceof client.ApiError && error.status === 404)) leave()
+  })
+}
+
+/** Takes a question back that the server refused. */
+export function withdraw(id: string): void {
+  dispatch(id, { type: 'withdrawn' })
 }
 
 export function switchBranch(id: string, messageId: string): void {

@@ -11,6 +11,7 @@ import type {
   Status,
   UpdateConversation,
 } from '../../src/server/wire.ts'
+import { noteReached } from './connection.ts'
 import { eventData } from './events.ts'
 import { readStored } from './storage.ts'
 
@@ -25,7 +26,7 @@ export class ApiError extends Error {
   }
 }
 
-const unreachable = 'The server does not answer. Is `jackdaw serve` still running?'
+const unreachable = 'The server does not answer. Is “jackdaw serve” still running?'
 
 /** What to tell the reader about anything that was thrown. */
 export function messageOf(error: unknown): string {
@@ -44,8 +45,10 @@ async function request(method: string, path: string, body?: unknown, init: Reque
     response = await fetch(path, { ...init, method, headers, body: body === undefined ? null : JSON.stringify(body) })
   } catch (error) {
     if (init.signal?.aborted) throw error
+    noteReached(false)
     throw new ApiError(unreachable, 0)
   }
+  noteReached(true)
   if (response.ok) return response
   const failure = (await response.json().catch(() => null)) as ErrorBody | null
   throw new ApiError(failure?.error?.message ?? `The server answered ${response.status}.`, response.status)
@@ -81,9 +84,28 @@ export const putFeedback = (messageId: string, body: Feedback) => json<Feedback>
 
 export const deleteFeedback = (messageId: string) => request('DELETE', feedbackUrl(messageId))
 
-/** Aborting the signal closes the connection, which stops the answer. */
-export async function* streamReply(id: string, body: Reply, signal: AbortSignal): AsyncGenerator<ReplyEvent> {
-  const response = await request('POST', `${conversationUrl(id)}/reply`, body, { signal })
+/** Aborting the signal closes the connection; the answer goes on. */
+export const streamReply = (id: string, body: Reply, signal: AbortSignal): AsyncGenerator<ReplyEvent> =>
+  streamEvents('POST', `${conversationUrl(id)}/reply`, body, signal)
+
+/** What is still to come of an answer, after a `start` with what there is. */
+export const streamLive = (messageId: string, signal: AbortSignal): AsyncGenerator<ReplyEvent> =>
+  streamEvents('GET', `/api/messages/${encodeURIComponent(messageId)}/events`, undefined, signal)
+
+async function* streamEvents(
+  method: string,
+  path: string,
+  body: Reply | undefined,
+  signal: AbortSignal,
+): AsyncGenerator<ReplyEvent> {
+  const response = await request(method, path, body, { signal })
   if (!response.body) throw new ApiError('The server sent an empty answer.', response.status)
-  for await (const data of eventData(response.body)) yield JSON.parse(data) as ReplyEvent
+  try {
+    for await (const data of eventData(response.body)) yield JSON.parse(data) as ReplyEvent
+  } catch (error) {
+    if (!signal.aborted) noteReached(false)
+    throw error
+  }
 }
+
+export const stopReply = (messageId: string) => request('POST', `/api/messages/${encodeURIComponent(messageId)}/stop`)

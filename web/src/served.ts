@@ -18,6 +18,8 @@ export async function loadServed(): Promise<void> {
   try {
     served.value = { state: 'ready', models: (await getStatus()).models }
   } catch (error) {
+    // What was served a moment ago is shown on while the server does not answer.
+    if (served.value.state === 'ready' && error instanceof ApiError && error.status === 0) return
     const locked = error instanceof ApiError && error.status === 401
     served.value = locked ? { state: 'locked' } : { state: 'failed', message: messageOf(error) }
   }

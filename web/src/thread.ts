@@ -26,6 +26,8 @@ export interface Failure {
   message: string
   /** What to send again. */
   retry: Reply
+  /** The server took it for wrong: sent again as it is, it would fail again. */
+  refused?: boolean
 }
 
 /** One open conversation: all its branches, and what is happening in it. */
@@ -45,11 +47,13 @@ export type ThreadEvent =
   /** The reader stopped it. */
   | { type: 'stopped' }
   /** The request or the connection failed. */
-  | { type: 'failed'; message: string }
+  | { type: 'failed'; message: string; refused?: boolean }
+  /** The reader takes a refused question back, to write it anew. */
+  | { type: 'withdrawn' }
   | { type: 'branch'; leafId: string }
   | { type: 'feedback'; messageId: string; feedback: Feedback | null }
   | { type: 'conversation'; conversation: Conversation }
-  /** The stored state, asked for again: never overwrites an answer being written. */
+  /** The stored state, asked for again while nothing was on its way to this page. */
   | { type: 'loaded'; stored: ConversationWithMessages }
 
 export const draftUserId = 'draft-user'
@@ -58,7 +62,14 @@ const isDraft = (message: Message) => message.id === draftUserId || message.id =
 
 export function openThread(stored: ConversationWithMessages): Thread {
   const { messages, ...conversation } = stored
-  return { conversation, messages, leafId: conversation.activeMessageId, live: null, failure: null, timings: {} }
+  const leafId = conversation.activeMessageId
+  const leaf = messages.find(({ id }) => id === leafId)
+  // It was begun by another page, or by this one before it was loaded again.
+  const live: Live | null =
+    leaf?.role === 'assistant' && leaf.finishReason === null
+      ? { id: leaf.id, phase: leaf.content === '' ? 'waiting' : 'writing' }
+      : null
+  return { conversation, messages, leafId, live, failure: null, timings: {} }
 }
 
 /** `now` in milliseconds, of any clock that only goes forward. */
@@ -69,20 +80,22 @@ export function reduceThread(thread: Thread, event: ThreadEvent, now: number): T
     case 'start': {
       const { conversation, userMessage, message } = event
       const added = userMessage ? [userMessage, message] : [message]
-      const timing = thread.timings[draftAnswerId] ?? newTiming(now)
+      const timing = thread.timings[draftAnswerId]
+      const kept = thread.messages.filter((other) => !isDraft(other) && !added.some(({ id }) => id === other.id))
       return {
         ...thread,
         conversation,
-        messages: [...thread.messages.filter((other) => !isDraft(other)), ...added],
+        messages: [...kept, ...added],
         leafId: message.id,
-        live: { id: message.id, phase: 'waiting' },
-        timings: { ...withoutDraft(thread.timings), [message.id]: timing },
+        live: { id: message.id, phase: message.content === '' ? 'waiting' : 'writing' },
+        // Of an answer that was on its way already, this page cannot tell the speed.
+        timings: { ...withoutDraft(thread.timings), ...(timing && { [message.id]: timing }) },
       }
     }
     case 'token': {
       const { live } = thread
       if (!live) return thread
-      const timing = thread.timings[live.id] ?? newTiming(now)
+      const timing = thread.timings[live.id]
       return {
         ...thread,
         messages: change(thread.messages, live.id, (message) => ({
@@ -90,10 +103,17 @@ export function reduceThread(thread: Thread, event: ThreadEvent, now: number): T
           content: message.content + event.text,
         })),
         live: { ...live, phase: 'writing' },
-        timings: {
-          ...thread.timings,
-          [live.id]: { ...timing, tokens: event.tokens, firstTokenAt: timing.firstTokenAt ?? now, lastTokenAt: now },
-        },
+        timings: timing
+          ? {
+              ...thread.timings,
+              [live.id]: {
+                ...timing,
+                tokens: event.tokens,
+                firstTokenAt: timing.firstTokenAt ?? now,
+                lastTokenAt: now,
+              },
+            }
+          : thread.timings,
       }
     }
     case 'end':
@@ -105,7 +125,14 @@ export function reduceThread(thread: Thread, event: ThreadEvent, now: number): T
     case 'error':
       return fail(thread, event.error.message)
     case 'failed':
-      return fail(thread, event.message)
+      return fail(thread, event.message, event.refused)
+    case 'withdrawn': {
+      if (thread.live) return thread
+      const question = thread.messages.find((other) => other.id === draftUserId)
+      if (!question) return { ...thread, failure: null }
+      const messages = thread.messages.filter((other) => !isDraft(other))
+      return { ...thread, messages, leafId: question.parentId, failure: null }
+    }
     case 'branch':
       return { ...thread, leafId: event.leafId, failure: null }
     case 'feedback':
@@ -116,7 +143,8 @@ export function reduceThread(thread: Thread, event: ThreadEvent, now: number): T
     case 'conversation':
       return { ...thread, conversation: event.conversation }
     case 'loaded':
-      return thread.live || thread.failure ? thread : { ...openThread(event.stored), timings: thread.timings }
+      // A question that the server never got is only here.
+      return thread.messages.some(isDraft) ? thread : { ...openThread(event.stored), timings: thread.timings }
   }
 }
 
@@ -148,7 +176,7 @@ function sent(thread: Thread, reply: Reply, now: number): Thread {
 }
 
 /** A failed answer stays, with what was written; a draft of one goes, its question stays to be sent again. */
-function fail(thread: Thread, message: string): Thread {
+function fail(thread: Thread, message: string, refused?: boolean): Thread {
   const answer = thread.messages.find((other) => other.id === thread.live?.id)
   if (!answer) return { ...thread, live: null }
   if (answer.id !== draftAnswerId) {
@@ -163,7 +191,7 @@ function fail(thread: Thread, message: string): Thread {
     messages: thread.messages.filter((other) => other.id !== draftAnswerId),
     leafId: answer.parentId,
     live: null,
-    failure: { message, retry },
+    failure: { message, retry, refused },
     timings: withoutDraft(thread.timings),
   }
 }

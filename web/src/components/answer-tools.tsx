@@ -15,6 +15,8 @@ interface AnswerToolsProps {
   busy: boolean
   /** What copying copies. */
   text: string
+  /** More to be said of it. */
+  note?: string
   children?: React.ReactNode
 }
 
@@ -23,7 +25,8 @@ const endings: Partial<Record<FinishReason, string>> = {
   stopped: 'Stopped',
 }
 
-export function AnswerTools({ message, versions, timing, actions, live, busy, text, children }: AnswerToolsProps) {
+export function AnswerTools(props: AnswerToolsProps) {
+  const { message, versions, timing, actions, live, busy, text, note, children } = props
   const speed = speedOf(message, timing)
   const rating = message.feedback?.rating
   const ending = message.finishReason && endings[message.finishReason]
@@ -52,6 +55,7 @@ export function AnswerTools({ message, versions, timing, actions, live, busy, te
         </>
       )}
       <p className="figures">
+        {note && <span className="ending">{note}</span>}
         {ending && <span className="ending">{ending}</span>}
         {speed && <span className="speed">{describeSpeed(speed)}</span>}
       </p>

@@ -7,6 +7,19 @@ interface BaseNoticeProps {
   chatModel: Model | undefined
 }
 
+/** Above the composer while the model knows no conversation, only one text and its answer. */
+export function SingleTurnNotice({ model }: { model: Model }) {
+  return (
+    <aside className="notice" aria-label="About this model">
+      <Icon name="info" />
+      <p>
+        <strong>{model.id}</strong> answers one instruction at a time: it reads your last message, and nothing before
+        it.
+      </p>
+    </aside>
+  )
+}
+
 /** Above the composer while the model was only pre-trained. */
 export function BaseNotice({ model, chatModel }: BaseNoticeProps) {
   return (

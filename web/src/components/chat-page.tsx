@@ -1,11 +1,12 @@
-import { type RefObject, useState } from 'react'
+import { type RefObject, useEffect, useState } from 'react'
 import type { Settings } from '../../../src/server/wire.ts'
-import { begin, openConversation, send, stop, threads } from '../chat.ts'
+import { begin, openConversation, send, stop, threads, withdraw } from '../chat.ts'
 import { messageOf } from '../client.ts'
 import { useValue } from '../observable.ts'
 import { loadServed, modelOf, served } from '../served.ts'
+import { readDrafts, writeDrafts } from '../storage.ts'
 import { pathTo } from '../tree.ts'
-import { BaseNotice } from './base-notice.tsx'
+import { BaseNotice, SingleTurnNotice } from './base-notice.tsx'
 import { Composer } from './composer.tsx'
 import { Failure } from './failure.tsx'
 import { ThreadView } from './thread-view.tsx'
@@ -22,8 +23,9 @@ interface ChatPageProps {
 export function ChatPage({ conversationId, settings, field }: ChatPageProps) {
   const now = useValue(served)
   const opened = useValue(threads)[conversationId ?? '']
-  // What is typed and not sent, kept for each conversation while the page is open.
-  const [drafts, setDrafts] = useState<Readonly<Record<string, string>>>({})
+  // What is typed and not sent, for each conversation.
+  const [drafts, setDrafts] = useState(readDrafts)
+  useEffect(() => writeDrafts(drafts), [drafts])
   const [failed, setFailed] = useState<{ message: string; text: string } | null>(null)
 
   if (now.state === 'locked') return <Unlock />
@@ -59,7 +61,15 @@ export function ChatPage({ conversationId, settings, field }: ChatPageProps) {
           <Welcome model={model} onExample={(text) => void submit(text)} />
         </div>
       ) : thread ? (
-        <ThreadView thread={thread} continues={continues} />
+        <ThreadView
+          thread={thread}
+          continues={continues}
+          onWithdraw={(text) => {
+            withdraw(thread.conversation.id)
+            setDraft(text)
+            field.current?.focus()
+          }}
+        />
       ) : (
         <div className="thread column">
           {opened?.state === 'failed' && (
@@ -78,11 +88,14 @@ export function ChatPage({ conversationId, settings, field }: ChatPageProps) {
             chatModel={now.state === 'ready' ? now.models.find(({ canChat }) => canChat) : undefined}
           />
         )}
+        {model?.singleTurn && <SingleTurnNotice model={model} />}
         <Composer
           field={field}
           text={drafts[key] ?? ''}
           onText={setDraft}
-          placeholder={continues ? 'Write how a text begins …' : 'Ask anything'}
+          placeholder={
+            continues ? 'Write how a text begins …' : model?.singleTurn ? 'Give an instruction' : 'Ask anything'
+          }
           busy={thread?.live != null}
           onSend={submit}
           onStop={() => conversationId !== null && stop(conversationId)}

@@ -28,7 +28,7 @@ export function NumberField({ setting, value, onValue }: NumberFieldProps) {
       className="input"
       inputMode="decimal"
       autoComplete="off"
-      placeholder="default"
+      placeholder={slider ? String(slider.rest) : 'default'}
       value={text}
       aria-invalid={error !== null}
       aria-describedby={`${id}-hint`}

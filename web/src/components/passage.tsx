@@ -54,7 +54,12 @@ export const Passage = memoTurn(function Passage(props: PassageProps) {
         </p>
       )}
       {continuation ? (
-        <AnswerTools {...{ versions, timing, actions, live, busy }} message={continuation} text={whole}>
+        <AnswerTools
+          {...{ versions, timing, actions, live, busy }}
+          message={continuation}
+          text={whole}
+          note={continuation.omitted > 0 ? 'Read only the end of the start' : undefined}
+        >
           <button type="button" className="button write-on" disabled={busy} onClick={() => actions.edit(start, whole)}>
             Write on
           </button>

@@ -10,7 +10,7 @@ interface SettingsPanelProps {
   /** Null: of conversations yet to begin. */
   conversationId: string | null
   settings: Settings
-  /** A pre-trained model reads no system prompt. */
+  /** A model that continues text, or answers one, reads no system prompt. */
   canChat: boolean
   onClose: () => void
 }

@@ -1,7 +1,7 @@
-import { useLayoutEffect, useMemo, useRef } from 'react'
+import { Fragment, useLayoutEffect, useMemo, useRef } from 'react'
 import type { Message } from '../../../src/server/wire.ts'
 import { rate, send, switchBranch } from '../chat.ts'
-import type { Failure as Failed, Thread } from '../thread.ts'
+import { draftAnswerId, type Failure as Failed, type Thread } from '../thread.ts'
 import { pathTo, siblingsOf } from '../tree.ts'
 import { useStickToBottom } from '../use-stick-to-bottom.ts'
 import { Answer } from './answer.tsx'
@@ -15,6 +15,8 @@ interface ThreadViewProps {
   thread: Thread
   /** Show each turn as one text that goes on, not as question and answer. */
   continues: boolean
+  /** A question that the server refused goes back to where it was written. */
+  onWithdraw: (text: string) => void
 }
 
 const none: readonly Message[] = []
@@ -31,7 +33,7 @@ const brokenOff: Partial<Record<NonNullable<Message['finishReason']>, string>> =
   interrupted: 'The server went away while this was being written.',
 }
 
-export function ThreadView({ thread, continues }: ThreadViewProps) {
+export function ThreadView({ thread, continues, onWithdraw }: ThreadViewProps) {
   const scroller = useRef<HTMLDivElement>(null)
   const content = useRef<HTMLDivElement>(null)
   const { away, toBottom } = useStickToBottom(scroller, content)
@@ -58,6 +60,10 @@ export function ThreadView({ thread, continues }: ThreadViewProps) {
   }, [busy, toBottom])
 
   const failure = thread.failure ?? (last && !busy ? storedFailure(last) : null)
+
+  // Where the newest answer's view of the conversation begins.
+  const newest = path.findLast(({ role, id }) => role === 'assistant' && id !== draftAnswerId)
+  const firstRead = newest && !continues ? path[newest.omitted] : undefined
 
   const turns = path.map((message, index) => {
     const versions = siblingsOf(thread.messages, message)
@@ -93,7 +99,14 @@ export function ThreadView({ thread, continues }: ThreadViewProps) {
       )
     }
     return message.role === 'user' ? (
-      <UserMessage key={`${message.parentId}-user`} {...{ message, versions, actions, busy }} />
+      <Fragment key={`${message.parentId}-user`}>
+        {index > 0 && message === firstRead && (
+          <p className="cut" role="note">
+            The conversation has outgrown the model’s context: it no longer reads what is above.
+          </p>
+        )}
+        <UserMessage {...{ message, versions, actions, busy }} />
+      </Fragment>
     ) : (
       <Answer key={`${before?.parentId}-answer`} {...{ message, versions, timing, actions, live, busy }} />
     )
@@ -106,7 +119,15 @@ export function ThreadView({ thread, continues }: ThreadViewProps) {
         <div className="column thread-column" ref={content}>
           <h1 className="visually-hidden">{thread.conversation.title || 'New chat'}</h1>
           {turns}
-          {failure && <Failure message={failure.message} onRetry={() => void send(id, failure.retry)} />}
+          {failure?.refused && failure.retry.content !== undefined ? (
+            <Failure
+              message={failure.message}
+              action="Edit"
+              onRetry={() => onWithdraw(failure.retry.content as string)}
+            />
+          ) : (
+            failure && <Failure message={failure.message} onRetry={() => void send(id, failure.retry)} />
+          )}
         </div>
       </div>
       {away && <IconButton className="jump" icon="bottom" label="Jump to the latest" onClick={toBottom} />}

@@ -10,10 +10,12 @@ interface TopbarProps {
   onNewChat: () => void
   onSettings: () => void
   onHelp: () => void
+  /** Null where there is nothing to keep yet. */
+  onExport: (() => void) | null
 }
 
 /** `onMenu` is null where the sidebar is always in view. */
-export function Topbar({ settings, onModel, onMenu, onNewChat, onSettings, onHelp }: TopbarProps) {
+export function Topbar({ settings, onModel, onMenu, onNewChat, onSettings, onHelp, onExport }: TopbarProps) {
   const { theme, toggle } = useTheme()
   const other = theme === 'dark' ? 'light' : 'dark'
   return (
@@ -26,6 +28,7 @@ export function Topbar({ settings, onModel, onMenu, onNewChat, onSettings, onHel
       ) : (
         <IconButton icon="keyboard" label="Keyboard shortcuts" aria-haspopup="dialog" onClick={onHelp} />
       )}
+      {onExport && <IconButton icon="download" label="Download as Markdown" onClick={onExport} />}
       <IconButton icon={theme === 'dark' ? 'sun' : 'moon'} label={`Use the ${other} theme`} onClick={toggle} />
       <IconButton icon="sliders" label="Settings" aria-haspopup="dialog" onClick={onSettings} />
     </header>

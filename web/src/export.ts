@@ -1,0 +1,29 @@
+import type { Message } from '../../src/server/wire.ts'
+
+/** The shown branch of a conversation as Markdown. */
+export function toMarkdown(title: string, path: readonly Pick<Message, 'role' | 'content' | 'model'>[]): string {
+  const turns = path.map(({ role, content, model }) => {
+    const who = role === 'user' ? 'You' : (model ?? 'The model')
+    return `## ${who}\n\n${content.trim()}\n`
+  })
+  return [`# ${title.replace(/\s+/g, ' ').trim() || 'Conversation'}\n`, ...turns].join('\n')
+}
+
+/** A name that every file system takes. */
+export function fileName(title: string): string {
+  const words = title
+    .normalize('NFKC')
+    .replace(/[^\p{Letter}\p{Number}]+/gu, ' ')
+    .trim()
+  const short = [...words].slice(0, 60).join('').trim().replaceAll(' ', '-')
+  return `${short || 'conversation'}.md`
+}
+
+export function download(name: string, text: string): void {
+  const url = URL.createObjectURL(new Blob([text], { type: 'text/markdown' }))
+  const link = document.createElement('a')
+  link.href = url
+  link.download = name
+  link.click()
+  URL.revokeObjectURL(url)
+}
