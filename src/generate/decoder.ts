@@ -31,6 +31,12 @@ export type Decodable = Pick<CausalLm, 'vocabSize' | 'maxPositions' | 'forward'>
 /** A step shorter than this runs on the calling thread: handing it to another would cost a good part of it. */
 const SHORT_STEP_MS = 6
 
+/**
+ * Tokens of a prompt that go through the graph at once: few enough for the processor's cache to hold what they compute,
+ * and for attention to score few keys that a query may not see; enough to spread the reading of the weights.
+ */
+const PROMPT_PIECE = 128
+
 /** Shape of one layer's keys, or values, for one sequence: [nKvHeads, capacity, headDim]. */
 interface CacheLayer {
   readonly name: string
@@ -128,13 +134,28 @@ export class CachedDecoder {
     if (ids.length === 0 || total > this.capacity) {
       throw new RangeError(`prefill: ${past} + ${ids.length} tokens do not fit a cache of ${this.capacity}`)
     }
-    const call = this.bind(slot, 1, ids.length)
+    const whole = Math.floor((ids.length - 1) / PROMPT_PIECE) * PROMPT_PIECE
+    if (whole > 0) await this.runPieces(slot, ids.slice(0, whole), past, PROMPT_PIECE, signal)
+    return this.runPieces(slot, ids.slice(whole), past + whole, ids.length - whole, signal)
+  }
+
+  /** Runs tokens of one sequence `piece` at a time, which divides their number. */
+  private async runPieces(
+    slot: number,
+    ids: readonly number[],
+    past: number,
+    piece: number,
+    signal?: AbortSignal,
+  ): Promise<Float32Array> {
+    const call = this.bind(slot, 1, piece)
     try {
-      call.inputIds.set(ids)
-      call.pastLengths[0] = past
-      call.totalLength[0] = total
-      call.logitsAt[0] = ids.length - 1
-      await call.binding.run({ signal })
+      call.logitsAt[0] = piece - 1
+      for (let start = 0; start < ids.length; start += piece) {
+        call.inputIds.set(ids.slice(start, start + piece))
+        call.pastLengths[0] = past + start
+        call.totalLength[0] = past + start + piece
+        await call.binding.run({ signal })
+      }
       return call.logits
     } finally {
       call.binding.release()

@@ -3,12 +3,21 @@ import type { OpNode, QuantizedWeight, Tensor, TensorData } from '../tensor/inde
 
 /** Weights in blocks of small integers, for inference. */
 
-/** Values that share a scale. */
+/** Rows are cut into blocks whose values share a scale; a row that is no multiple of this stays in floats. */
 const BLOCK_SIZE = 32
 
 /**
- * `q8`: 8 bits. `q4`: 4 bits with a zero point a block. `q4_0`: 4 bits with zero in the middle, faster and coarser.
- * Tables of embeddings keep 8 bits in each.
+ * Of products in `q4_0`, the largest that fits first: fewer scales to read, and kernels that stop for one less often.
+ * With searched scales SmolLM2 loses no more by blocks of 128 than by blocks of 32 with the scale of the largest value.
+ */
+const PRODUCT_BLOCK_SIZES = [128, 64, BLOCK_SIZE]
+
+/** The last block of a product's row may reach past its end by up to this part of the row. */
+const MOST_PADDING = 1 / 8
+
+/**
+ * `q8`: 8 bits. `q4`: 4 bits with a zero point a block; tables of embeddings keep 8 bits. `q4_0`: 4 bits with zero in
+ * the middle for all, in larger blocks: faster and coarser.
  */
 export type Quantization = 'q8' | 'q4' | 'q4_0'
 
@@ -16,7 +25,7 @@ export type Quantization = 'q8' | 'q4' | 'q4_0'
 interface Use {
   /** Stored [in, out]: to be turned before it is cut into blocks along `in`. */
   readonly inFirst: boolean
-  /** Rows are looked up: embeddings, which every token passes (and, tied, the head). They keep 8 bits. */
+  /** Rows are looked up: embeddings, which every token passes (and, tied, the head). */
   readonly isTable: boolean
 }
 
@@ -79,7 +88,9 @@ export function quantizers(
       ({ data, shape }: TensorData) => {
         const [rows, columns] = inFirst ? [shape[1], shape[0]] : shape
         const values = inFirst ? turned(data as Float32Array, columns, rows) : (data as Float32Array)
-        return quantizeMatrix(values, [rows, columns], isTable ? 'q8' : quantization)
+        const kind = isTable && quantization === 'q4' ? 'q8' : quantization
+        const blockSize = quantization === 'q4_0' && !isTable ? productBlockSize(columns) : BLOCK_SIZE
+        return quantizeMatrix(values, [rows, columns], kind, blockSize)
       },
     ]),
   )
@@ -92,55 +103,105 @@ function turned(data: Float32Array, columns: number, rows: number): Float32Array
   return result
 }
 
+/** The largest block that pads a row little. */
+const productBlockSize = (columns: number): number =>
+  PRODUCT_BLOCK_SIZES.find((size) => Math.ceil(columns / size) * size <= columns * (1 + MOST_PADDING)) ?? BLOCK_SIZE
+
 /**
- * Cuts a matrix into blocks along its last axis.
+ * Cuts a matrix into blocks along its last axis. The last block of a row is filled up with zeros.
  *
  * @param data - [rows, columns]
+ * @param blockSize - a power of two, 16 or more
  */
 export function quantizeMatrix(
   data: Float32Array,
   shape: readonly [number, number],
   quantization: Quantization,
+  blockSize = BLOCK_SIZE,
 ): QuantizedWeight {
+  const [rows, columns] = shape
   const bits = quantization === 'q8' ? 8 : 4
-  const half = 2 ** (bits - 1)
-  const blocks = data.length / BLOCK_SIZE
-  const scales = new Float32Array(blocks)
-  const packed = new Uint8Array((data.length * bits) / 8)
-  const perRow = shape[1] / BLOCK_SIZE
-  const zeroPoints = quantization === 'q4' ? new Uint8Array(shape[0] * Math.ceil(perRow / 2)) : undefined
-  for (let block = 0, at = 0, out = 0; block < blocks; block++) {
-    const range = blockRange(data, at)
-    const zero = zeroPoints
-      ? Math.min(Math.max(Math.round((-15 * range.low) / (range.high - range.low)) || 0, 0), 15)
-      : half
-    // Symmetric blocks give the value of largest size the lowest level, so that no step of the range is lost.
-    const scale = zeroPoints
-      ? (range.high - range.low) / 15
-      : -(range.high > -range.low ? range.high : range.low) / half
-    const inverse = scale === 0 ? 0 : 1 / scale
-    scales[block] = scale
-    if (zeroPoints) {
-      const column = block % perRow
-      zeroPoints[Math.floor(block / perRow) * Math.ceil(perRow / 2) + (column >> 1)] |= zero << (4 * (column & 1))
+  const top = 2 ** bits - 1
+  const perRow = Math.ceil(columns / blockSize)
+  const scales = new Float32Array(rows * perRow)
+  const packed = new Uint8Array((rows * perRow * blockSize * bits) / 8)
+  const zeroPoints = quantization === 'q4' ? new Uint8Array(rows * Math.ceil(perRow / 2)) : undefined
+  const padded = new Float32Array(blockSize)
+  for (let row = 0, block = 0, out = 0; row < rows; row++) {
+    for (let column = 0; column < perRow; column++, block++) {
+      const start = row * columns + column * blockSize
+      const values = data.subarray(start, Math.min(start + blockSize, (row + 1) * columns))
+      padded.fill(0, values.length).set(values)
+      const { scale, zero } = BLOCK_SCALE[quantization](padded)
+      const inverse = scale === 0 ? 0 : 1 / scale
+      scales[block] = scale
+      if (zeroPoints) zeroPoints[row * Math.ceil(perRow / 2) + (column >> 1)] |= zero << (4 * (column & 1))
+      for (let i = 0; i < blockSize; i += 8 / bits) {
+        const first = level(padded[i] * inverse, zero, top)
+        packed[out++] = bits === 8 ? first : first | (level(padded[i + 1] * inverse, zero, top) << 4)
+      }
     }
-    for (let i = 0; i < BLOCK_SIZE; i += 8 / bits) {
-      const first = level(data[at + i] * inverse, zero, 2 * half - 1)
-      packed[out++] = bits === 8 ? first : first | (level(data[at + i + 1] * inverse, zero, 15) << 4)
-    }
-    at += BLOCK_SIZE
   }
-  return { bits, blockSize: BLOCK_SIZE, shape, packed, scales, zeroPoints }
+  return { bits, blockSize, shape, packed, scales, zeroPoints }
 }
 
-/** The least and the largest value of a block, and zero. */
-function blockRange(data: Float32Array, at: number): { low: number; high: number } {
-  let [low, high] = [0, 0]
-  for (let i = at; i < at + BLOCK_SIZE; i++) {
-    if (data[i] < low) low = data[i]
-    else if (data[i] > high) high = data[i]
+/** A block's values stand for (level − zero) · scale. */
+interface BlockScale {
+  readonly scale: number
+  readonly zero: number
+}
+
+const BLOCK_SCALE: Readonly<Record<Quantization, (values: Float32Array) => BlockScale>> = {
+  q8: (values) => ({ scale: extreme(values) / -128, zero: 128 }),
+
+  q4(values) {
+    let [low, high] = [0, 0]
+    for (const value of values) {
+      if (value < low) low = value
+      else if (value > high) high = value
+    }
+    const zero = Math.min(Math.max(Math.round((-15 * low) / (high - low)) || 0, 0), 15)
+    return { scale: (high - low) / 15, zero }
+  },
+
+  q4_0: (values) => ({ scale: searchedScale(values), zero: 8 }),
+}
+
+/** The value of largest size: it gets the lowest level, so that no step of the range is lost. */
+function extreme(values: Float32Array): number {
+  let result = 0
+  for (let i = 0; i < values.length; i++) if (Math.abs(values[i]) > Math.abs(result)) result = values[i]
+  return result
+}
+
+/** Levels that the extreme value may be put at: at −8 it is exact; beyond, it is cut off and the others are finer. */
+const EXTREME_LEVELS = [7.2, 7.6, 8, 8.4, 8.8]
+
+/**
+ * The scale of a block of levels −8 … 7 whose squared error is least, each value's error weighed by its own square:
+ * unweighted, the error of the many small values drops and the model's grows.
+ */
+function searchedScale(values: Float32Array): number {
+  const largest = extreme(values)
+  if (largest === 0) return 0
+  let [scale, best] = [0, -1]
+  for (const at of EXTREME_LEVELS) {
+    const inverse = -at / largest
+    let [product, square] = [0, 0]
+    for (let i = 0; i < values.length; i++) {
+      const value = values[i]
+      const q = level(value * inverse, 8, 15) - 8
+      const weighed = value * value * q
+      product += weighed * value
+      square += weighed * q
+    }
+    // With these levels the best scale is product / square; it leaves an error of Σ x⁴ − product² / square.
+    if (square > 0 && product * product > best * square) {
+      best = (product * product) / square
+      scale = product / square
+    }
   }
-  return { low, high }
+  return scale
 }
 
 /** The nearest of the levels 0 … top, where `zero` stands for zero. */

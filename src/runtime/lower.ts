@@ -224,10 +224,12 @@ class GraphEmitter implements Emitter {
       return name
     }
     const [rows, columns] = value.shape
-    const blocks = columns / value.blockSize
-    if (!Number.isInteger(blocks)) {
-      throw new RangeError(`weight '${name}': rows of ${columns} do not cut into blocks of ${value.blockSize}`)
+    if (value.blockSize < 16 || !Number.isInteger(Math.log2(value.blockSize))) {
+      throw new RangeError(
+        `weight '${name}': blocks must have a power of two of values, 16 or more, got ${value.blockSize}`,
+      )
     }
+    const blocks = Math.ceil(columns / value.blockSize)
     const packed = `${name}.packed`
     const scales = `${name}.scales`
     const packedShape = [rows, blocks, (value.blockSize * value.bits) / 8]

@@ -17,15 +17,19 @@ export interface EmitOptions {
   outputs?: number
 }
 
-/** A weight in blocks of 4- or 8-bit integers along its last axis, as `MatMulNBits` reads it. */
+/**
+ * A weight in blocks of 4- or 8-bit integers along its last axis, as `MatMulNBits` reads it. The last block of a row may
+ * reach past its end.
+ */
 export interface QuantizedWeight {
   readonly bits: 4 | 8
+  /** A power of two, 16 or more. */
   readonly blockSize: number
   /** [outFeatures, inFeatures] */
   readonly shape: readonly [number, number]
-  /** [outFeatures, inFeatures / blockSize, blockSize * bits / 8] */
+  /** [outFeatures, ⌈inFeatures / blockSize⌉, blockSize * bits / 8] */
   readonly packed: Uint8Array
-  /** [outFeatures * inFeatures / blockSize]. */
+  /** [outFeatures * ⌈inFeatures / blockSize⌉]. */
   readonly scales: Float32Array
   /** The level that stands for zero in each block, packed like the values: [outFeatures, ⌈blocks · bits / 8⌉]. Default 2^(bits-1). */
   readonly zeroPoints?: Uint8Array

@@ -196,13 +196,15 @@ describe('the rules of products', () => {
 function quantized(rows: number, columns: number, bits: 4 | 8, blockSize: number, seed: number) {
   const levels = 2 ** bits
   const codes = integers([rows, columns], seed, 0, levels - 1).data as Int32Array
-  const blocks = columns / blockSize
+  const blocks = Math.ceil(columns / blockSize)
   const draw = fractions(seed)
   const scales = Float32Array.from({ length: rows * blocks }, () => 0.02 + 0.1 * draw())
-  const packed = new Uint8Array((rows * columns * bits) / 8)
+  // What lies behind the end of a row must not matter.
+  const packed = new Uint8Array((rows * blocks * blockSize * bits) / 8).fill(0xa5)
   codes.forEach((code, i) => {
-    if (bits === 8) packed[i] = code
-    else packed[i >> 1] |= code << (4 * (i & 1))
+    const at = Math.floor(i / columns) * blocks * blockSize + (i % columns)
+    if (bits === 8) packed[at] = code
+    else packed[at >> 1] = at & 1 ? (packed[at >> 1] & 15) | (code << 4) : (packed[at >> 1] & 240) | code
   })
   const weight: QuantizedWeight = { bits, blockSize, shape: [rows, columns], packed, scales }
   const floats = nd(
@@ -215,9 +217,11 @@ function quantized(rows: number, columns: number, bits: 4 | 8, blockSize: number
 describe('weights compiled in as blocks of integers', () => {
   for (const bits of [4, 8] as const) {
     it(`linear multiplies by ${bits}-bit weights, up to the rounding of its activations to 8 bits`, async () => {
-      for (const lead of [[3], [2, 3], [1, 2, 2]]) {
-        const [inFeatures, out] = [64, 24]
-        const { weight, floats } = quantized(out, inFeatures, bits, 32, 7)
+      // Blocks of 64 and 128 reach past the end of the rows.
+      const cases = [32, 64, 128].flatMap((blockSize) => [[3], [2, 3], [1, 2, 2]].map((lead) => ({ blockSize, lead })))
+      for (const { blockSize, lead } of cases) {
+        const [inFeatures, out] = [blockSize === 32 ? 64 : 96, 24]
+        const { weight, floats } = quantized(out, inFeatures, bits, blockSize, 7)
         const x = t.input('x', shapeOf(['batch', ...lead.slice(1), inFeatures]))
         const [w, bias] = [t.input('w', [out, inFeatures]), t.input('bias', [out])]
         const value = uniform([...lead, inFeatures], 3)
@@ -278,8 +282,15 @@ describe('weights compiled in as blocks of integers', () => {
     await expect(compile(columns)).rejects.toThrow('gather: only rows of a quantised weight can be read, not axis 1')
     const turned = { ...graph, outputs: { y: t.linear(t.full([1, 4], 1), w, undefined, { inFirst: true }) } }
     await expect(compile(turned)).rejects.toThrow('linear: a quantised weight must be [out, in]')
-    const uneven = { ...graph, weights: new Map([[w, { ...weight, blockSize: 24 }]]) }
-    await expect(compile(uneven)).rejects.toThrow("weight 'w': rows of 32 do not cut into blocks of 24")
+    const odd = { ...graph, weights: new Map([[w, { ...weight, blockSize: 24 }]]) }
+    await expect(compile(odd)).rejects.toThrow(
+      "weight 'w': blocks must have a power of two of values, 16 or more, got 24",
+    )
+    const padded = { ...graph, outputs: { y: t.embedding(w, t.arange(4)) } }
+    const { weight: wide } = quantized(4, 32, 4, 64, 1)
+    await expect(compile({ ...padded, weights: new Map([[w, wide]]) })).rejects.toThrow(
+      "gather: rows of 32 in 'w' do not cut into whole blocks of 64",
+    )
     await expect(compile(graph)).rejects.toThrow("weight 'w' is quantised, which mul cannot read: give it as floats")
   })
 })

@@ -25,6 +25,11 @@ const gatherOp: Op<{ axis: number }> = {
       throw new Error(`gather: only rows of a quantised weight can be read, not axis ${axis} of '${inputs[0]}'`)
     const { weight, packed, scales, zeroPoints } = quantized
     const [, columns] = weight.shape
+    if (columns % weight.blockSize !== 0) {
+      throw new Error(
+        `gather: rows of ${columns} in '${inputs[0]}' do not cut into whole blocks of ${weight.blockSize}`,
+      )
+    }
     const values = e.weightAs(packed, [weight.shape[0], (columns * weight.bits) / 8])
     const perRow = e.weightAs(scales, [weight.shape[0], columns / weight.blockSize])
     const attributes = { bits: weight.bits, block_size: weight.blockSize, gather_axis: axis, quantize_axis: 1 }
