@@ -2,6 +2,7 @@ import { addDims, type Dim, floorDivDim, mulDims, type Shape, sameDim, sameShape
 import { type Emitter, MICROSOFT } from '../emitter.ts'
 import { apply, type Op, type OpNode, type Tensor } from '../graph.ts'
 import { blockedConv, blockedTransposedWeight, blockedWeight, blockOf } from './blocked-conv.ts'
+import { type ConvAttributes, fastConv } from './fast-conv.ts'
 import { reshape, sumKeepingAxes } from './shape.ts'
 
 /**
@@ -32,16 +33,6 @@ export interface ConvOptions {
   dilation?: Pair
   /** Channels are cut into groups that do not see each other. Default 1. */
   groups?: number
-}
-
-/** What the three ops share: where the kernel's taps fall. [vertical, horizontal] throughout. */
-interface ConvAttributes {
-  readonly strides: readonly [number, number]
-  readonly dilations: readonly [number, number]
-  /** [top, left, bottom, right], ONNX's order. */
-  readonly pads: readonly [number, number, number, number]
-  readonly kernel: readonly [number, number]
-  readonly groups: number
 }
 
 interface TransposeAttributes extends ConvAttributes {
@@ -115,7 +106,12 @@ const convOp: Op<ConvAttributes> = {
     const size = DIRECTIONS.map((d) => convolvedSize('conv2d', x, attributes, d))
     return [{ shape: [x.shape[0], out, ...size], dtype: 'float32' }]
   },
-  lower: (e, names, { inputs: [, weight], outputs: [y], attributes }) => {
+  lower: (e, names, { inputs: [x, weight], outputs: [y], attributes }) => {
+    const fast = fastConv(e, weight, x.shape, y.shape, attributes)
+    if (fast) {
+      const product = fast.convolve(names[0], names[1])
+      return [names[2] ? e.one('Add', [product, e.one('Reshape', [names[2], e.ints([-1, 1, 1])])]) : product]
+    }
     const block = blockOf(e, weight, attributes.groups, y.shape)
     if (block === 0) return [e.one('Conv', names, onnxAttributes(attributes))]
     const shape = weight.shape as readonly number[]
@@ -167,6 +163,8 @@ const transposedOp: Op<TransposeAttributes> = {
   },
   lower: (e, inputs, node) => {
     const { strides, kernel, dilations, pads } = node.attributes
+    const fast = fastConv(e, node.inputs[1], node.outputs[0].shape, node.inputs[0].shape, node.attributes)
+    if (fast) return [fast.transpose(inputs[0], inputs[1])]
     const unit = strides[0] === 1 && strides[1] === 1
     const inside = DIRECTIONS.every((d) => Math.max(pads[d], pads[d + 2]) <= dilations[d] * (kernel[d] - 1))
     return [unit && inside ? transposedAsConv(e, inputs, node) : transposedInFull(e, inputs, node)]
@@ -280,6 +278,8 @@ const correlationOp: Op<ConvAttributes> = {
     return [{ shape: [out, channels / groups, ...kernel], dtype: 'float32' }]
   },
   lower: (e, inputs, node) => {
+    const fast = fastConv(e, node.inputs[0], node.inputs[0].shape, node.inputs[1].shape, node.attributes)
+    if (fast) return [fast.correlate(inputs[0], inputs[1])]
     const [, , height, width] = node.inputs[1].shape
     const small = typeof height === 'number' && typeof width === 'number' && height * width <= SMALL_PLANE
     return [node.attributes.groups === 1 && small ? correlateAll(e, inputs, node) : correlateEach(e, inputs, node)]
