@@ -35,8 +35,8 @@ export function fitConversation(
   const system = messages.slice(0, opening)
   const turns = messages.slice(opening)
   const newest = turns.findLastIndex(({ role }) => role === 'user')
-  const starts = turns.flatMap(({ role }, index) => (role === 'user' && index <= newest ? [index] : []))
-  for (const start of starts.filter((start) => start >= windowStart(model, system, turns, room))) {
+  for (let start = windowStart(model, system, turns, room); start <= newest; start++) {
+    if (turns[start].role !== 'user') continue
     const fitted = model.renderChat([...system, ...turns.slice(start)])
     if (fitted.length <= room || start === newest) return { promptIds: fitted, omitted: start }
   }

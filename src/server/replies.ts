@@ -29,11 +29,11 @@ export function replyRequest(
 ) {
   const { settings } = conversation
   const system = settings.systemPrompt ? [{ role: 'system' as const, content: settings.systemPrompt }] : []
-  const { promptIds, omitted } = fittedPrompt(desk.model, [...system, ...branch], settings.maxNewTokens)
-  const { temperature, topP, topK, minP, repetitionPenalty, seed } = { ...PAGE_SAMPLING, ...settings }
+  const { temperature, topP, topK, minP, repetitionPenalty, maxNewTokens, seed } = { ...PAGE_SAMPLING, ...settings }
+  const { promptIds, omitted } = fittedPrompt(desk.model, [...system, ...branch], maxNewTokens)
   return {
     promptIds,
-    maxNewTokens: roomFor(desk.model, promptIds.length, settings.maxNewTokens, 'content', 'this message'),
+    maxNewTokens: roomFor(desk.model, promptIds.length, maxNewTokens, 'content', 'this message'),
     omitted,
     temperature,
     topP,

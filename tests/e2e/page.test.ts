@@ -9,6 +9,7 @@ import { type Browser, type BrowserContextOptions, chromium, type Page } from 'p
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import type { ChatMessage } from '../../src/generate/types.ts'
 import { listen, type RunningServer } from '../../src/server/listen.ts'
+import { PAGE_SAMPLING } from '../../src/server/page-sampling.ts'
 import { ConversationStore } from '../../src/server/store.ts'
 import type { Status } from '../../src/server/wire.ts'
 import { pause, ScriptedModel } from './scripted-model.ts'
@@ -147,6 +148,7 @@ describe.skipIf(lacksChromium)('the page in Chromium', { timeout: 60_000 }, () =
     await ask(page, 'something rich')
     await answered(page)
     expect(page.url()).toMatch(/\/c\/[0-9a-f-]{36}$/)
+    expect(chat.requests.at(-1)).toMatchObject(PAGE_SAMPLING)
     expect(await page.locator('.markdown strong').textContent()).toBe('bold')
     expect(await page.locator('.hljs-keyword').first().textContent()).toBe('def')
     expect(await page.getByRole('cell', { name: 'pale' }).count()).toBe(1)
@@ -510,6 +512,9 @@ describe.skipIf(lacksChromium)('the page in Chromium', { timeout: 60_000 }, () =
         .map(({ name }) => name),
     )
     expect(small).toEqual([])
+    await button(page, 'Settings').click()
+    await button(page, 'Download as Markdown').waitFor()
+    await page.keyboard.press('Escape')
     await button(page, 'Conversations').click()
     const drawer = page.getByRole('dialog', { name: 'jackdaw' })
     await drawer.getByRole('link', { name: 'something rich' }).first().click()

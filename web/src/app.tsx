@@ -86,7 +86,7 @@ export function App() {
     )
 
   const shown = opened?.state === 'ready' ? pathTo(opened.thread.messages, opened.thread.leafId) : []
-  const exportShown = () => download(fileName(title ?? ''), toMarkdown(title ?? '', shown))
+  const exportShown = shown.length === 0 ? null : () => download(fileName(title ?? ''), toMarkdown(title ?? '', shown))
 
   useShortcuts({
     newChat,
@@ -123,7 +123,7 @@ export function App() {
           onNewChat={newChat}
           onSettings={() => setPanel('settings')}
           onHelp={() => setPanel('help')}
-          onExport={shown.length > 0 ? exportShown : null}
+          onExport={narrow ? null : exportShown}
         />
         <p className={answers ? 'visually-hidden' : 'offline'} role="status">
           {answers ? '' : 'The server does not answer. This page goes on when it does.'}
@@ -148,6 +148,7 @@ export function App() {
           conversationId={conversation ? conversationId : null}
           settings={settings}
           canChat={model?.canChat !== false && !model?.singleTurn}
+          onExport={narrow ? exportShown : null}
           onClose={close}
         />
       )}

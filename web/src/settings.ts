@@ -64,7 +64,7 @@ export const numberSettings: readonly NumberSetting[] = [
   {
     name: 'maxNewTokens',
     label: 'Max tokens',
-    hint: 'The answer ends here at the latest.',
+    hint: `The answer ends here at the latest; ${PAGE_SAMPLING.maxNewTokens} where left empty.`,
     min: 1,
     max: 1_000_000,
     step: 1,

@@ -2,6 +2,7 @@ import { type RefObject, useEffect, useState } from 'react'
 import type { Settings } from '../../../src/server/wire.ts'
 import { begin, openConversation, send, stop, threads, withdraw } from '../chat.ts'
 import { messageOf } from '../client.ts'
+import { reached } from '../connection.ts'
 import { useValue } from '../observable.ts'
 import { loadServed, modelOf, served } from '../served.ts'
 import { readDrafts, writeDrafts } from '../storage.ts'
@@ -50,7 +51,8 @@ export function ChatPage({ conversationId, settings, field }: ChatPageProps) {
       await begin(text)
     } catch (error) {
       setDraft(text)
-      setFailed({ message: messageOf(error), text })
+      // That no server answers is said above, for as long as it is so.
+      if (reached.value) setFailed({ message: messageOf(error), text })
     }
   }
 

@@ -12,12 +12,14 @@ interface SettingsPanelProps {
   settings: Settings
   /** A model that continues text, or answers one, reads no system prompt. */
   canChat: boolean
+  /** Where the bar has no room for it. */
+  onExport: (() => void) | null
   onClose: () => void
 }
 
 const typingPauseMs = 400
 
-export function SettingsPanel({ conversationId, settings, canChat, onClose }: SettingsPanelProps) {
+export function SettingsPanel({ conversationId, settings, canChat, onExport, onClose }: SettingsPanelProps) {
   const [draft, setDraft] = useState(settings)
   const [saved, setSaved] = useState<{ error: string | null } | null>(null)
   // Makes the fields anew, without what was half typed in them.
@@ -58,7 +60,7 @@ export function SettingsPanel({ conversationId, settings, canChat, onClose }: Se
       <div className="dialog-body settings">
         <p className="field-hint">
           {conversationId === null ? 'For conversations that you begin from now on.' : 'For this conversation.'} What is
-          left empty is the model’s default.
+          left empty is as shown.
         </p>
         {canChat && (
           <div className="field">
@@ -95,6 +97,11 @@ export function SettingsPanel({ conversationId, settings, canChat, onClose }: Se
           >
             All defaults
           </button>
+          {onExport && (
+            <button type="button" className="button" onClick={onExport}>
+              Download as Markdown
+            </button>
+          )}
           <p className={saved?.error ? 'field-error' : 'field-hint'} role="status">
             {saved && (saved.error ?? 'Saved.')}
           </p>

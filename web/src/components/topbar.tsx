@@ -10,7 +10,7 @@ interface TopbarProps {
   onNewChat: () => void
   onSettings: () => void
   onHelp: () => void
-  /** Null where there is nothing to keep yet. */
+  /** Null where there is nothing to keep yet, or no room. */
   onExport: (() => void) | null
 }
 
