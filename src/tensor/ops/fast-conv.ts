@@ -137,8 +137,11 @@ const [FEWEST_ROWS, FEWEST_ROWS_OF_LARGE_TILES] = [32, 128]
 /** A map's cost grows with the square of the axis. Longer ones were not measured. */
 const LONGEST_AXIS = 64
 
-/** The maps and products must have at most this part of the multiplications that the sums as they stand have. Measured. */
+/** The part of the plain sums' multiplications that maps and products may have. Measured. */
 const LARGEST_PART = 0.65
+
+/** On smaller planes ONNX Runtime's convolutions are so slow that any saving is one. */
+const SMALLEST_PLANE = 32
 
 export interface ConvShape {
   readonly batch: number
@@ -194,8 +197,9 @@ export function fastConv(
   }
   const schemes = [4, 2].map((outputs) => new FastConv(e, shape, outputs))
   const scheme = schemes.find(({ rowsOfProduct }, i) => rowsOfProduct >= [FEWEST_ROWS_OF_LARGE_TILES, FEWEST_ROWS][i])
-  const direct = 3 * 9 * channels * out * outHeight * outWidth
-  return scheme && scheme.multiplications <= LARGEST_PART * direct ? scheme : undefined
+  const plain = 3 * 9 * channels * out * outHeight * outWidth
+  const part = outHeight * outWidth < SMALLEST_PLANE ? 1 : LARGEST_PART
+  return scheme && scheme.multiplications <= part * plain ? scheme : undefined
 }
 
 /** A convolution's scheme: its maps along both axes. */
@@ -216,7 +220,7 @@ export class FastConv {
   }
 
   get rowsOfProduct(): number {
-    return this.rows.tiles * (this.dense ? this.columns.tiles : 1) * this.shape.batch
+    return this.rows.tiles * this.columns.tiles * this.shape.batch
   }
 
   /** A picture's share of the convolution's multiplications and of both gradients'. */
@@ -245,8 +249,7 @@ export class FastConv {
   /** The gradient by the kernel. */
   correlate(x: string, dy: string): string {
     const { e, shape, rows, columns } = this
-    let products = e.one('FusedMatMul', [this.gradient(dy), this.picture(x)], { transA: 1 }, MICROSOFT)
-    if (!this.dense) products = e.one('ReduceSum', [products, e.ints([1])], { keepdims: 0 })
+    const products = e.one('FusedMatMul', [this.gradient(dy), this.picture(x)], { transA: 1 }, MICROSOFT)
     const flat = this.reshape(products, [rows.multiplications * columns.multiplications, shape.out * shape.channels])
     const taps = e.one('Gemm', [flat, this.kernelMap()], { transA: 1 })
     return this.reshape(taps, [shape.out, shape.channels, shape.height.kernel, shape.width.kernel])
@@ -265,11 +268,7 @@ export class FastConv {
     const { out, channels, height, width } = shape
     const taps = this.reshape(weight, [out * channels, height.kernel * width.kernel])
     const mapped = e.one('Gemm', [this.kernelMap(), taps], { transB: 1 })
-    const count = rows.multiplications * columns.multiplications
-    return this.reshape(
-      mapped,
-      this.dense ? [count, out, channels] : [columns.multiplications, 1, rows.multiplications, out, channels],
-    )
+    return this.reshape(mapped, [rows.multiplications * columns.multiplications, out, channels])
   }
 
   /** [multiplications, kernelHeight * kernelWidth], the columns' multiplications first. */
@@ -282,32 +281,20 @@ export class FastConv {
     return this.matrix(matrix)
   }
 
-  /**
-   * [batch, channels, ...plane] → [multiplications, tiles * batch, channels], or, along one axis after the other,
-   * [columns' multiplications, columns' tiles, rows' multiplications, rows' tiles * batch, channels].
-   */
+  /** [batch, channels, ...plane] → [multiplications, tiles * batch, channels] */
   private map(x: string, side: 'input' | 'output', channels: number): string {
     const { e, rows, columns, shape } = this
     const { batch, height, width } = shape
     const [h, w] = side === 'input' ? [height.size, width.size] : [height.outSize, width.outSize]
+    const mapped = [rows.multiplications * columns.multiplications, rows.tiles * columns.tiles * batch, channels]
     if (this.dense) {
-      const map = this.matrix(kronecker(rows[side], columns[side], rows.tiles, columns.tiles))
-      const mapped = e.one('Gemm', [map, this.reshape(x, [batch * channels, h * w])], { transB: 1 })
-      const count = rows.multiplications * columns.multiplications
-      return this.reshape(mapped, [count, rows.tiles * columns.tiles * batch, channels])
+      const planes = this.reshape(x, [batch * channels, h * w])
+      return this.reshape(e.one('Gemm', [this.planeMap(side), planes], { transB: 1 }), mapped)
     }
-    const across = e.one('Gemm', [this.matrix(columns[side]), this.reshape(x, [batch * channels * h, w])], {
-      transB: 1,
-    })
-    const planes = this.reshape(across, [columns[side].length, batch * channels, h])
-    const mapped = e.one('FusedMatMul', [this.matrix(rows[side]), planes], { transB: 1 }, MICROSOFT)
-    return this.reshape(mapped, [
-      columns.multiplications,
-      columns.tiles,
-      rows.multiplications,
-      rows.tiles * batch,
-      channels,
-    ])
+    const lines = this.reshape(x, [batch * channels * h, w])
+    const across = e.one('Gemm', [this.matrix(columns[side]), lines], { transB: 1 })
+    const planes = this.reshape(across, [columns.multiplications, columns.tiles * batch * channels, h])
+    return this.reshape(e.one('FusedMatMul', [this.matrix(rows[side]), planes], { transB: 1 }, MICROSOFT), mapped)
   }
 
   /** The transpose of `map`. */
@@ -315,14 +302,20 @@ export class FastConv {
     const { e, rows, columns } = this
     const [batch, channels, h] = shape
     if (this.dense) {
-      const map = this.matrix(kronecker(rows[side], columns[side], rows.tiles, columns.tiles))
       const flat = this.reshape(products, [rows[side].length * columns[side].length, batch * channels])
-      return this.reshape(e.one('Gemm', [flat, map], { transA: 1 }), shape)
+      return this.reshape(e.one('Gemm', [flat, this.planeMap(side)], { transA: 1 }), shape)
     }
-    const planes = this.reshape(products, [columns[side].length, rows[side].length, batch * channels])
-    const across = e.one('FusedMatMul', [planes, this.matrix(rows[side])], { transA: 1 }, MICROSOFT)
-    const flat = this.reshape(across, [columns[side].length, batch * channels * h])
-    return this.reshape(e.one('Gemm', [flat, this.matrix(columns[side])], { transA: 1 }), shape)
+    const planes = [columns.multiplications, rows[side].length, columns.tiles * batch * channels]
+    const down = [this.reshape(products, planes), this.matrix(rows[side])]
+    const across = e.one('FusedMatMul', down, { transA: 1 }, MICROSOFT)
+    const lines = this.reshape(across, [columns[side].length, batch * channels * h])
+    return this.reshape(e.one('Gemm', [lines, this.matrix(columns[side])], { transA: 1 }), shape)
+  }
+
+  /** Both axes' maps at once. */
+  private planeMap(side: 'input' | 'output'): string {
+    const { rows, columns } = this
+    return this.matrix(kronecker(rows[side], columns[side], rows.tiles, columns.tiles))
   }
 
   private matrix(rows: Matrix): string {
