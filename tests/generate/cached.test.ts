@@ -3,12 +3,15 @@ import { describe, expect, it } from 'vitest'
 import { CachedDecoder } from '../../src/generate/decoder.ts'
 import { EncoderDecoder, isEncoderDecoder } from '../../src/generate/encoder-decoder.ts'
 import { openCheckpoint } from '../../src/hub/open.ts'
+import { Llama } from '../../src/models/llama.ts'
 import { loadModel } from '../../src/models/load.ts'
 import { forward } from '../../src/models/run.ts'
 import type { CausalLm } from '../../src/nn/model.ts'
+import { Scope } from '../../src/nn/scope.ts'
 import '../../src/runtime/node.ts'
-import type { TensorData } from '../../src/tensor/index.ts'
+import { input, sizeOf, type TensorData } from '../../src/tensor/index.ts'
 import { PARITY_TOLERANCE } from '../models/parity.ts'
+import { fractions } from '../tensor/check.ts'
 
 const fixture = (name: string): string => fileURLToPath(new URL(`../parity/${name}`, import.meta.url))
 
@@ -131,4 +134,34 @@ describe.each(MODELS)('%s', (name) => {
     for (let i = 0; i < 10; i++) expect(after[i]).toEqual(before[i])
     expect(after[10]).not.toEqual(before[10])
   })
+})
+
+it('a prompt of hundreds of tokens leaves the cache, and the logits, as its tokens do one by one', async () => {
+  const model = new Llama({
+    vocabSize: 50,
+    maxPositions: 512,
+    dModel: 32,
+    nLayers: 2,
+    nHeads: 4,
+    nKvHeads: 2,
+    dInner: 64,
+  })
+  const scope = Scope.root()
+  model.forward(scope, { inputIds: input('inputIds', [1, 1], 'int32') })
+  const draw = fractions(11)
+  const weights = new Map(
+    [...scope.parameters.values()].map(({ name, shape }) => {
+      const data = Float32Array.from({ length: sizeOf(shape) }, () => draw() - 0.5)
+      return [name, { dtype: 'float32' as const, shape, data }]
+    }),
+  )
+  const decoder = await CachedDecoder.create(model, weights, { slots: 2, capacity: 300 })
+  const ids = Array.from({ length: 270 }, () => Math.floor(draw() * 50))
+  const expected: Float32Array[] = []
+  for (const [i, id] of ids.entries()) expected.push((await decoder.decode([id], [i])).slice())
+  for (const length of [128, 129, 256, 270]) {
+    expectClose(await decoder.prefill(1, ids.slice(0, length), 0), expected[length - 1])
+  }
+  expectClose(await decoder.prefill(1, ids.slice(5), 5), expected[269])
+  decoder.release()
 })
