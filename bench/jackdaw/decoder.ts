@@ -2,7 +2,7 @@ import { CachedDecoder, type Weights } from '../../src/generate/decoder.ts'
 import { openCheckpoint, resolveModelRef } from '../../src/hub/open.ts'
 import { type Quantization, quantizers } from '../../src/models/quantize.ts'
 import { modelFromConfig } from '../../src/models/registry.ts'
-import { readWeightsConverted } from '../../src/models/weights.ts'
+import { mapWeights } from '../../src/models/weights.ts'
 import type { CausalLm } from '../../src/nn/model.ts'
 import { Scope } from '../../src/nn/scope.ts'
 import { input } from '../../src/tensor/index.ts'
@@ -12,7 +12,7 @@ import '../../src/runtime/node.ts'
 export async function quantizedModel(
   reference: string,
   quantization: Quantization,
-): Promise<{ model: CausalLm; weights: Weights }> {
+): Promise<{ model: CausalLm; weights: Weights; release: () => void }> {
   const checkpoint = openCheckpoint((await resolveModelRef(reference)).path)
   try {
     const { model, modelClass } = modelFromConfig(checkpoint.config)
@@ -20,7 +20,7 @@ export async function quantizedModel(
     const { logits } = (model as CausalLm).forward(scope, { inputIds: input('inputIds', [1, 1], 'int32') })
     const parameters = [...scope.parameters.values()]
     const blocks = quantizers(quantization, { outputs: [logits], parameters })
-    return { model: model as CausalLm, weights: readWeightsConverted(parameters, checkpoint, modelClass, blocks) }
+    return { model: model as CausalLm, ...mapWeights(parameters, checkpoint, modelClass, blocks) }
   } finally {
     checkpoint.close()
   }
@@ -31,8 +31,12 @@ export const DECODING = { prompt: 16, newTokens: 128, longPrompt: 512, chats: 8,
 
 export async function openDecoder(reference: string, slots: number): Promise<CachedDecoder> {
   // Without zero points, as llama.cpp's Q4_0 has none.
-  const { model, weights } = await quantizedModel(reference, 'q4_0')
-  return CachedDecoder.create(model, weights, { slots, capacity: DECODING.capacity })
+  const { model, weights, release } = await quantizedModel(reference, 'q4_0')
+  try {
+    return await CachedDecoder.create(model, weights, { slots, capacity: DECODING.capacity })
+  } finally {
+    release()
+  }
 }
 
 /** Made-up ids, the same for every contestant. */

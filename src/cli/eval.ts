@@ -38,7 +38,10 @@ async function evaluate(tasks: readonly string[], flags: EvalFlags): Promise<voi
     import('../generate/generator.ts'),
     import('../eval/perplexity.ts'),
   ])
-  const { model, weights, tokenizer } = await loadModel(flags.model, { quantize: flags.quantize })
+  const { model, weights, tokenizer, releaseFiles } = await loadModel(flags.model, {
+    quantize: flags.quantize,
+    mapped: true,
+  })
   if (!isCausal(model) || !tokenizer) throw new Error(`${flags.model} does not continue text, so it has no perplexity`)
   const text = await readFile(data, 'utf8')
   const ids = [...tokenizer.encode(text)]
@@ -55,6 +58,7 @@ async function evaluate(tasks: readonly string[], flags: EvalFlags): Promise<voi
     process.stdout.write(flags.json ? `${JSON.stringify({ perplexity: result })}\n` : table(result))
   } finally {
     bar?.stop()
+    releaseFiles()
   }
 }
 

@@ -76,7 +76,7 @@ async function run(reference: string, prompt: string | undefined, options: Gener
     import('../runtime/node.ts'),
   ])
   await nodeBackend(options.provider, { threads: options.threads })
-  const loaded = await loadModel(reference, { quantize: options.quantize })
+  const loaded = await loadModel(reference, { quantize: options.quantize, mapped: true })
   const promptIds = options.inputIds ?? needTokenizer(loaded, 'give --input-ids').encode(text ?? '')
   if (promptIds.length === 0) throw new Error('the prompt is empty: there is nothing to continue')
   refuseUnknownIds([...promptIds, ...(options.eosTokenId ?? [])], loaded)
@@ -86,7 +86,7 @@ async function run(reference: string, prompt: string | undefined, options: Gener
     capacity: promptIds.length + options.maxNewTokens,
     provider: options.provider,
     copyWeights: true,
-  })
+  }).finally(loaded.releaseFiles)
   try {
     await answer(generator, promptIds, loaded, options, text !== undefined)
   } finally {

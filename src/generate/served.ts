@@ -1,6 +1,7 @@
 import { statSync } from 'node:fs'
-import { type LoadOptions, loadModel } from '../models/load.ts'
+import { type LoadedModel, type LoadOptions, loadModel } from '../models/load.ts'
 import type { Model } from '../nn/model.ts'
+import { giveBackMemory } from '../runtime/memory.ts'
 import '../runtime/node.ts'
 import { type NodeProvider, nodeBackend } from '../runtime/ort-node.ts'
 import { sizeOf } from '../tensor/index.ts'
@@ -30,8 +31,19 @@ const DEFAULT_SLOTS = 8
 export async function loadServedModel(reference: string, options: ServedOptions = {}): Promise<ServedModel> {
   const { provider = 'cpu', threads, slots = DEFAULT_SLOTS } = options
   const opening = nodeBackend(provider, { threads })
-  const { name, path, model, weights, tokenizer, stopTokenIds } = await loadModel(reference, options)
-  await opening
+  const loaded = await loadModel(reference, { ...options, mapped: true })
+  try {
+    await opening
+    return await serve(reference, loaded, { ...options, provider, slots })
+  } finally {
+    loaded.releaseFiles()
+    await giveBackMemory()
+  }
+}
+
+async function serve(reference: string, loaded: LoadedModel, options: ServedOptions): Promise<ServedModel> {
+  const { name, path, model, weights, tokenizer, stopTokenIds } = loaded
+  const { provider, slots } = options
   const answers = isEncoderDecoder(model)
   if (!answers && !isCausal(model)) throw new Error(`${reference} does not write text, so it cannot be served`)
   if (!tokenizer) throw new Error(`${reference} has no tokenizer.json, so it cannot be served`)

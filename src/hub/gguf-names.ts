@@ -3,7 +3,8 @@
  * configuration, and in the order of the query and key rows: a GGUF file keeps the two halves of a rotary pair beside
  * each other (rows 2i and 2i + 1 of a head), Hugging Face half a head apart (rows i and i + headDim/2).
  */
-import type { Checkpoint, TensorInfo } from './checkpoint.ts'
+import { sizeOf } from '../tensor/data.ts'
+import { type Checkpoint, elementsToRead, type FilePlace, type TensorInfo } from './checkpoint.ts'
 import { quote } from './file.ts'
 import { type GgufCheckpoint, type GgufValue, openGguf } from './gguf.ts'
 import { llama3Factors, ropeScalingFromGguf, ropeScalingToGguf, shortest } from './gguf-rope.ts'
@@ -134,16 +135,22 @@ class HuggingFaceView implements Checkpoint {
     return this.#file.info(this.#stored(name))
   }
 
-  read(name: string, into?: Float32Array): Float32Array {
+  read(name: string, into?: Float32Array, firstRow = 0): Float32Array {
     const stored = this.#stored(name)
     const heads = rotaryHeads(name, this.config)
-    if (heads === 0) return this.#file.read(stored, into)
-    const values = reorderRotaryRows(this.#file.read(stored), this.info(name).shape[0], heads, 'huggingFace')
+    if (heads === 0) return this.#file.read(stored, into, firstRow)
+    const { shape } = this.info(name)
+    const { start, length } = elementsToRead(`${this.#path}: ${quote(name)}`, shape, into, firstRow)
+    const headLength = sizeOf(shape) / heads
+    // Rows change places within their head.
+    const firstHead = Math.floor(start / headLength)
+    const headCount = Math.ceil((start + length) / headLength) - firstHead
+    const headDim = shape[0] / heads
+    const whole = this.#file.read(stored, new Float32Array(headCount * headLength), firstHead * headDim)
+    const values = reorderRotaryRows(whole, headCount * headDim, headCount, 'huggingFace')
     if (!into) return values
-    if (into.length !== values.length) {
-      throw new Error(`${this.#path}: ${quote(name)} has ${values.length} elements, the array has ${into.length}`)
-    }
-    into.set(values)
+    const from = start - firstHead * headLength
+    into.set(values.subarray(from, from + length))
     return into
   }
 
@@ -151,6 +158,10 @@ class HuggingFaceView implements Checkpoint {
     const bytes = this.#file.readRaw(this.#stored(name))
     const heads = rotaryHeads(name, this.config)
     return heads === 0 ? bytes : reorderRotaryRows(bytes, this.info(name).shape[0], heads, 'huggingFace')
+  }
+
+  place(name: string): FilePlace | undefined {
+    return rotaryHeads(name, this.config) === 0 ? this.#file.place(this.#stored(name)) : undefined
   }
 
   close(): void {

@@ -3,7 +3,7 @@
  * round to row-major order. Every count is held against what the file could hold before memory is taken.
  */
 import { sizeOf } from '../tensor/data.ts'
-import type { Checkpoint, TensorInfo } from './checkpoint.ts'
+import { type Checkpoint, elementsToRead, type FilePlace, type TensorInfo } from './checkpoint.ts'
 import { InputFile, quote } from './file.ts'
 import { dequantize, GGUF_TYPES, type GgufType, ggufType } from './gguf-quants.ts'
 
@@ -109,27 +109,27 @@ class GgufFile implements GgufCheckpoint {
     return entry
   }
 
-  read(name: string, into?: Float32Array): Float32Array {
-    const { ggufType, offset, byteLength, shape } = this.info(name) as Entry
-    const length = sizeOf(shape)
+  read(name: string, into?: Float32Array, firstRow = 0): Float32Array {
+    const { ggufType, offset, shape } = this.info(name) as Entry
+    const { start, length } = elementsToRead(`${this.#file.path}: ${quote(name)}`, shape, into, firstRow)
     const target = into ?? new Float32Array(length)
-    if (target.length !== length) {
-      throw new Error(`${this.#file.path}: ${quote(name)} has ${length} elements, the array has ${target.length}`)
-    }
+    const { blockBytes, blockElements } = ggufType
+    // A row is a whole number of blocks.
+    const from = offset + (start / blockElements) * blockBytes
     if (ggufType.name === 'F32') {
-      this.#file.readInto(offset, new Uint8Array(target.buffer, target.byteOffset, target.byteLength))
+      this.#file.readInto(from, new Uint8Array(target.buffer, target.byteOffset, target.byteLength))
       return target
     }
     // About a megabyte at a time, so that the stored form is never in memory as a whole.
-    const { blockBytes, blockElements } = ggufType
+    const byteLength = (length / blockElements) * blockBytes
     const pieceBytes = Math.max(1, Math.floor((1 << 20) / blockBytes)) * blockBytes
     const piece = new Uint8Array(Math.min(pieceBytes, byteLength))
     for (let done = 0; done < byteLength; done += piece.length) {
       const bytes = piece.subarray(0, Math.min(piece.length, byteLength - done))
-      this.#file.readInto(offset + done, bytes)
-      const start = (done / blockBytes) * blockElements
-      const end = start + (bytes.length / blockBytes) * blockElements
-      dequantize(ggufType.name, bytes, target.subarray(start, end))
+      this.#file.readInto(from + done, bytes)
+      const first = (done / blockBytes) * blockElements
+      const end = first + (bytes.length / blockBytes) * blockElements
+      dequantize(ggufType.name, bytes, target.subarray(first, end))
     }
     return target
   }
@@ -137,6 +137,11 @@ class GgufFile implements GgufCheckpoint {
   readRaw(name: string): Uint8Array<ArrayBuffer> {
     const { offset, byteLength } = this.info(name) as Entry
     return this.#file.read(offset, byteLength)
+  }
+
+  place(name: string): FilePlace | undefined {
+    const { ggufType, offset } = this.info(name) as Entry
+    return ggufType.name === 'F32' ? { path: this.#file.path, offset } : undefined
   }
 
   close(): void {

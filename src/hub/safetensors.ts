@@ -5,7 +5,7 @@
 import { existsSync, readFileSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { sizeOf, type TensorData, tensorData } from '../tensor/data.ts'
-import type { Checkpoint, TensorInfo } from './checkpoint.ts'
+import { type Checkpoint, elementsToRead, type FilePlace, type TensorInfo } from './checkpoint.ts'
 import { InputFile, isUnicode, quote } from './file.ts'
 import { bfloatToFloat, halfToFloat } from './half.ts'
 
@@ -65,27 +65,30 @@ class SafetensorsCheckpoint implements Checkpoint {
     return this.#entry(name)
   }
 
-  read(name: string, into?: Float32Array): Float32Array {
-    const { type, shape, file, offset, byteLength } = this.#entry(name)
-    const length = sizeOf(shape)
-    if (into && into.length !== length) {
-      throw new Error(`${this.#path}: ${quote(name)} has ${length} elements, the array to fill has ${into.length}`)
-    }
+  read(name: string, into?: Float32Array, firstRow = 0): Float32Array {
+    const { type, shape, file, offset } = this.#entry(name)
+    const { start, length } = elementsToRead(`${this.#path}: ${quote(name)}`, shape, into, firstRow)
+    const from = offset + start * TYPE_BYTES[type]
     if (type === 'F32') {
       const target = into ?? new Float32Array(length)
-      file.readInto(offset, bytesOf(target))
+      file.readInto(from, bytesOf(target))
       return target
     }
     const convert = TO_FLOAT[type]
     if (!convert) throw new Error(`${this.#path}: ${quote(name)} has type ${type}, which cannot be read as numbers`)
     const target = into ?? new Float32Array(length)
-    convert(file.read(offset, byteLength).buffer, target)
+    convert(file.read(from, length * TYPE_BYTES[type]).buffer, target)
     return target
   }
 
   readRaw(name: string): Uint8Array<ArrayBuffer> {
     const { file, offset, byteLength } = this.#entry(name)
     return file.read(offset, byteLength)
+  }
+
+  place(name: string): FilePlace | undefined {
+    const { type, file, offset } = this.#entry(name)
+    return type === 'F32' ? { path: file.path, offset } : undefined
   }
 
   close(): void {

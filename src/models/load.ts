@@ -5,13 +5,14 @@ import type { DownloadOptions } from '../hub/download.ts'
 import { openCheckpoint, resolveModelRef } from '../hub/open.ts'
 import type { Model } from '../nn/model.ts'
 import { Scope } from '../nn/scope.ts'
+import { separateLargeArrays } from '../runtime/memory.ts'
 import type { QuantizedWeight, TensorData } from '../tensor/index.ts'
 import { tokenizerFromGguf } from '../text/gguf-tokenizer.ts'
 import { loadTokenizer } from '../text/load.ts'
 import type { Tokenizer } from '../text/tokenizer.ts'
 import { type Quantization, quantizers } from './quantize.ts'
 import { modelFromConfig } from './registry.ts'
-import { readWeightsConverted } from './weights.ts'
+import { mapWeights, readWeights } from './weights.ts'
 
 export interface LoadedModel {
   /** The folder's, file's or repository's name. */
@@ -19,8 +20,10 @@ export interface LoadedModel {
   /** The folder or file that it was read from. */
   readonly path: string
   readonly model: Model
-  /** By checkpoint name, in fp32 unless quantisation was asked for. */
+  /** By checkpoint name, in fp32 unless quantisation was asked for. Not to be written to where they are mapped. */
   readonly weights: Map<string, TensorData | QuantizedWeight>
+  /** Deletes the temporary files of mapped weights: to be called once sessions have them. They stay readable. */
+  readonly releaseFiles: () => void
   readonly tokenizer?: Tokenizer
   /** Tokens that end an answer. */
   readonly stopTokenIds: readonly number[]
@@ -31,6 +34,11 @@ export interface LoadedModel {
 export interface LoadOptions extends DownloadOptions {
   /** Store matrices in blocks of 4 or 8 bits. Default: fp32. */
   quantize?: Quantization
+  /**
+   * Leave the weights in files and map them, for serving: they take no memory of their own, and are read-only. Blocks
+   * always are.
+   */
+  mapped?: boolean
 }
 
 /**
@@ -40,6 +48,7 @@ export interface LoadOptions extends DownloadOptions {
  * @throws Error with one sentence where there is no such model, or it is damaged or of an unknown kind
  */
 export async function loadModel(reference: string, options: LoadOptions = {}): Promise<LoadedModel> {
+  if (options.mapped) separateLargeArrays()
   const { kind, path } = await resolveModelRef(reference, options)
   const checkpoint = openCheckpoint(path)
   try {
@@ -48,11 +57,14 @@ export async function loadModel(reference: string, options: LoadOptions = {}): P
     const outputs = Object.values(model.forward(scope, model.exampleInputs())).filter((tensor) => tensor !== undefined)
     const parameters = [...scope.parameters.values()]
     const blocks = options.quantize ? quantizers(options.quantize, { outputs, parameters }) : undefined
-    const weights = readWeightsConverted(parameters, checkpoint, modelClass, blocks)
     const tokenizer = kind === 'gguf' ? tokenizerFromGguf(checkpoint.metadata) : await folderTokenizer(path)
     const name = reference.startsWith('hf:') ? reference.slice(3) : basename(path, '.gguf')
     const stopTokenIds = stopTokens(checkpoint, kind === 'folder' ? path : undefined, tokenizer)
-    return { name, path, model, weights, tokenizer, stopTokenIds, config: checkpoint.config ?? {} }
+    const { weights, release: releaseFiles } =
+      blocks || options.mapped
+        ? mapWeights(parameters, checkpoint, modelClass, blocks)
+        : { weights: readWeights(parameters, checkpoint, modelClass), release: () => {} }
+    return { name, path, model, weights, releaseFiles, tokenizer, stopTokenIds, config: checkpoint.config ?? {} }
   } finally {
     checkpoint.close()
   }

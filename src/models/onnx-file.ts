@@ -1,5 +1,5 @@
 import { readFileSync, statSync } from 'node:fs'
-import type { Checkpoint } from '../hub/checkpoint.ts'
+import { type Checkpoint, elementsToRead } from '../hub/checkpoint.ts'
 import { writeAtomically } from '../hub/file.ts'
 import { bfloatToFloat, halfToFloat } from '../hub/half.ts'
 import { Scope } from '../nn/scope.ts'
@@ -66,13 +66,20 @@ export function openOnnx(path: string): Checkpoint {
     metadata: {},
     names: () => [...tensors.keys()],
     info: (name) => ({ type: get(name).type, shape: get(name).shape, byteLength: get(name).bytes.length }),
-    read: (name, into) => floats(get(name).type, get(name).bytes, into),
+    read: (name, into, firstRow = 0) => {
+      const { type, shape, bytes } = get(name)
+      const { start, length } = elementsToRead(`${path}: '${name}'`, shape, into, firstRow)
+      const values = floats(type, bytes).subarray(start, start + length)
+      into?.set(values)
+      return into ?? values
+    },
+    place: () => undefined,
     readRaw: (name) => new Uint8Array(get(name).bytes),
     close: () => tensors.clear(),
   }
 }
 
-function floats(type: string, bytes: Uint8Array, into?: Float32Array): Float32Array {
+function floats(type: string, bytes: Uint8Array): Float32Array {
   const aligned = new Uint8Array(bytes).buffer
   const halves = () => new Uint16Array(aligned)
   const read = {
@@ -86,10 +93,7 @@ function floats(type: string, bytes: Uint8Array, into?: Float32Array): Float32Ar
     I8: () => Float32Array.from(new Int8Array(aligned)),
     BOOL: () => Float32Array.from(bytes),
   }[type]
-  const values = (read as () => Float32Array)()
-  if (!into) return values
-  into.set(values)
-  return into
+  return (read as () => Float32Array)()
 }
 
 function converted(source: Uint16Array, convert: (source: Uint16Array, target: Float32Array) => void): Float32Array {

@@ -72,6 +72,12 @@ function usage(node: OpNode, position: number): Use | 'other' {
   return isLookup ? { inFirst: false, isTable: true } : 'other'
 }
 
+export interface Quantizer {
+  /** Whether a part of the rows gives the same part of the blocks, so that a matrix may come in pieces. */
+  readonly byRows: boolean
+  quantize(value: TensorData): QuantizedWeight
+}
+
 /**
  * What turns each quantisable parameter of a traced graph into blocks, by name.
  *
@@ -80,17 +86,20 @@ function usage(node: OpNode, position: number): Use | 'other' {
 export function quantizers(
   quantization: Quantization,
   traced: { outputs: readonly Tensor[]; parameters: Iterable<ParameterSpec> },
-): Map<string, (value: TensorData) => QuantizedWeight> {
+): Map<string, Quantizer> {
   const uses = quantizable(traced.outputs, traced.parameters)
   return new Map(
     [...uses].map(([name, { inFirst, isTable }]) => [
       name,
-      ({ data, shape }: TensorData) => {
-        const [rows, columns] = inFirst ? [shape[1], shape[0]] : shape
-        const values = inFirst ? turned(data as Float32Array, columns, rows) : (data as Float32Array)
-        const kind = isTable && quantization === 'q4' ? 'q8' : quantization
-        const blockSize = quantization === 'q4_0' && !isTable ? productBlockSize(columns) : BLOCK_SIZE
-        return quantizeMatrix(values, [rows, columns], kind, blockSize)
+      {
+        byRows: !inFirst,
+        quantize: ({ data, shape }) => {
+          const [rows, columns] = inFirst ? [shape[1], shape[0]] : shape
+          const values = inFirst ? turned(data as Float32Array, columns, rows) : (data as Float32Array)
+          const kind = isTable && quantization === 'q4' ? 'q8' : quantization
+          const blockSize = quantization === 'q4_0' && !isTable ? productBlockSize(columns) : BLOCK_SIZE
+          return quantizeMatrix(values, [rows, columns], kind, blockSize)
+        },
       },
     ]),
   )

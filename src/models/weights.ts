@@ -1,7 +1,12 @@
-import type { Checkpoint } from '../hub/checkpoint.ts'
+import { closeSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Checkpoint, FilePlace } from '../hub/checkpoint.ts'
 import type { ModelClass } from '../nn/model.ts'
 import type { ParameterSpec } from '../nn/scope.ts'
-import { sizeOf, type TensorData } from '../tensor/data.ts'
+import { mapFile } from '../runtime/mapped-file.ts'
+import { type QuantizedWeight, sizeOf, type TensorData } from '../tensor/index.ts'
+import type { Quantizer } from './quantize.ts'
 
 /**
  * Reads the values of a model's parameters from a checkpoint, in fp32. Checkpoints of a model without its head leave
@@ -21,39 +26,170 @@ export function readWeights(
   return weights
 }
 
+/** Weights that are parts of files: read-only, and in memory only as far as they are touched. */
+export interface MappedWeights {
+  readonly weights: Map<string, TensorData | QuantizedWeight>
+  /**
+   * Deletes temporary files. To be called once sessions have the weights: they, and the arrays, keep what they map. Done
+   * at the latest when the process exits; a process that is killed before leaves files in the system's temporary folder.
+   */
+  release(): void
+}
+
+/** A conversion reads about this many numbers at a time. */
+const PIECE = 1 << 20
+
 /**
- * The same with some parameters converted as they are read: of those only one is in memory in fp32 at a time.
+ * The same for weights that will not change, without a copy in memory: what is stored as float32 is mapped where it
+ * lies. The rest is converted piece by piece into temporary files, which are mapped.
  *
- * @param convert - by parameter name; its tensor is overwritten after it returns
+ * @param blocks - by parameter name: those to quantise
  */
-export function readWeightsConverted<Converted>(
+export function mapWeights(
   parameters: Iterable<ParameterSpec>,
   checkpoint: Checkpoint,
   { baseModelPrefix }: Pick<ModelClass, 'baseModelPrefix'>,
-  convert: ReadonlyMap<string, (value: TensorData) => Converted> = new Map(),
-): Map<string, TensorData | Converted> {
-  const specs = [...parameters]
-  const scratch = new Float32Array(
-    Math.max(0, ...specs.flatMap(({ name, shape }) => (convert.has(name) ? [sizeOf(shape)] : []))),
-  )
-  const weights = new Map<string, TensorData | Converted>()
-  for (const { name, shape, read } of findWeights(specs, checkpoint, baseModelPrefix)) {
-    const converter = convert.get(name)
-    const size = sizeOf(shape)
-    const value: TensorData = {
-      dtype: 'float32',
-      shape,
-      data: read(converter ? scratch.subarray(0, size) : new Float32Array(size)),
+  blocks: ReadonlyMap<string, Quantizer> = new Map(),
+): MappedWeights {
+  const files = new TemporaryFiles()
+  const sources = new Map<string, ArrayBuffer>()
+  try {
+    const parts = new Map<string, () => TensorData | QuantizedWeight>()
+    for (const weight of findWeights(parameters, checkpoint, baseModelPrefix)) {
+      const { name, shape, place } = weight
+      const quantizer = blocks.get(name)
+      if (quantizer) parts.set(name, writeBlocks(files, weight, quantizer))
+      else if (place && place.offset % Float32Array.BYTES_PER_ELEMENT === 0 && sizeOf(shape) > 0) {
+        const source = sources.get(place.path) ?? mapFile(place.path)
+        sources.set(place.path, source)
+        const data = new Float32Array(source, place.offset, sizeOf(shape))
+        parts.set(name, () => ({ dtype: 'float32', shape, data }))
+      } else {
+        const data = files.part('floats', Float32Array)
+        for (const piece of piecesOf(weight)) data.append(piece.data)
+        parts.set(name, () => ({ dtype: 'float32', shape, data: data.mapped() }))
+      }
     }
-    weights.set(name, converter ? converter(value) : value)
+    files.map()
+    return { weights: new Map([...parts].map(([name, part]) => [name, part()])), release: () => files.delete() }
+  } catch (error) {
+    files.delete()
+    throw error
   }
-  return weights
+}
+
+/** Values, scales and zero points each go into a file of their own: neighbours can then be joined without a copy. */
+function writeBlocks(files: TemporaryFiles, weight: StoredWeight, { byRows, quantize }: Quantizer) {
+  const packed = files.part('packed', Uint8Array)
+  const scales = files.part('scales', Float32Array)
+  const zeroPoints = files.part('zero-points', Uint8Array)
+  let first: QuantizedWeight | undefined
+  for (const piece of piecesOf(weight, byRows ? PIECE : sizeOf(weight.shape))) {
+    const blocks = quantize(piece)
+    first ??= blocks
+    packed.append(blocks.packed)
+    scales.append(blocks.scales)
+    if (blocks.zeroPoints) zeroPoints.append(blocks.zeroPoints)
+  }
+  if (!first) throw new Error(`internal: parameter ${weight.name} has no rows to quantise`)
+  const { bits, blockSize, zeroPoints: hasZeroPoints, shape } = first
+  const columns = shape[1]
+  return (): QuantizedWeight => ({
+    bits,
+    blockSize,
+    shape: [sizeOf(weight.shape) / columns, columns],
+    packed: packed.mapped(),
+    scales: scales.mapped(),
+    zeroPoints: hasZeroPoints && zeroPoints.mapped(),
+  })
+}
+
+/** A weight some rows at a time; each piece overwrites the one before. */
+function* piecesOf({ shape, read }: StoredWeight, pieceSize = PIECE): Generator<TensorData & { data: Float32Array }> {
+  const [rows, rest] = shape.length < 2 ? [1, [...shape]] : [shape[0], shape.slice(1)]
+  const rowsAtOnce = Math.min(rows, Math.max(1, Math.floor(pieceSize / sizeOf(rest))))
+  const scratch = new Float32Array(rowsAtOnce * sizeOf(rest))
+  for (let row = 0; row < rows; row += rowsAtOnce) {
+    const count = Math.min(rowsAtOnce, rows - row)
+    const data = scratch.subarray(0, count * sizeOf(rest))
+    yield { dtype: 'float32', shape: [count, ...rest], data: read(data, row) }
+  }
+}
+
+type ArrayOver<Data> = {
+  readonly BYTES_PER_ELEMENT: number
+  new (buffer: ArrayBuffer, byteOffset: number, length: number): Data
+}
+
+/** Files that are written to their end and then mapped, in a temporary folder that does not outlive the process. */
+class TemporaryFiles {
+  #folder: string | undefined
+  readonly #descriptors = new Map<string, { descriptor: number; byteLength: number }>()
+  readonly #buffers = new Map<string, ArrayBuffer>()
+  readonly #delete = (): void => this.delete()
+
+  /** A stretch at the end of a file, to be appended to before the next one of that file is asked for. */
+  part<Data>(file: string, over: ArrayOver<Data>): { append(data: ArrayBufferView): void; mapped(): Data } {
+    const start = this.#descriptors.get(file)?.byteLength ?? 0
+    let byteLength = 0
+    return {
+      append: (data) => {
+        this.#append(file, new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
+        byteLength += data.byteLength
+      },
+      mapped: () => new over(this.#buffers.get(file) ?? new ArrayBuffer(0), start, byteLength / over.BYTES_PER_ELEMENT),
+    }
+  }
+
+  map(): void {
+    for (const [file, { descriptor }] of this.#descriptors) {
+      closeSync(descriptor)
+      this.#descriptors.delete(file)
+      this.#buffers.set(file, mapFile(join(this.#folder as string, file)))
+    }
+  }
+
+  delete(): void {
+    process.off('exit', this.#delete)
+    for (const { descriptor } of this.#descriptors.values()) closeSync(descriptor)
+    this.#descriptors.clear()
+    try {
+      if (this.#folder) rmSync(this.#folder, { recursive: true, force: true })
+    } catch (error) {
+      // Windows deletes no file that is mapped.
+      if (process.platform !== 'win32') throw error
+      process.once('exit', this.#delete)
+    }
+  }
+
+  #append(file: string, bytes: Uint8Array): void {
+    if (!this.#folder) {
+      this.#folder = mkdtempSync(join(tmpdir(), 'jackdaw-weights-'))
+      process.once('exit', this.#delete)
+    }
+    let entry = this.#descriptors.get(file)
+    if (!entry) {
+      entry = { descriptor: openSync(join(this.#folder, file), 'wx', 0o600), byteLength: 0 }
+      this.#descriptors.set(file, entry)
+    }
+    try {
+      for (let done = 0; done < bytes.length; ) done += writeSync(entry.descriptor, bytes, done)
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException
+      throw new Error(`${this.#folder}: weights cannot be written there (${code}); TMPDIR names another place`, {
+        cause: error,
+      })
+    }
+    entry.byteLength += bytes.length
+  }
 }
 
 interface StoredWeight {
   readonly name: string
   readonly shape: readonly number[]
-  read(into: Float32Array): Float32Array
+  /** Where it lies as float32. */
+  readonly place?: FilePlace
+  read(into: Float32Array, firstRow?: number): Float32Array
 }
 
 function* findWeights(
@@ -72,6 +208,7 @@ function* findWeights(
         `parameter ${found} is [${info.shape.join(', ')}] in the checkpoint; its config.json makes it [${shape.join(', ')}]`,
       )
     }
-    yield { name, shape, read: (into) => checkpoint.read(found, into) }
+    const read = (into: Float32Array, firstRow?: number) => checkpoint.read(found, into, firstRow)
+    yield { name, shape, place: checkpoint.place(found), read }
   }
 }

@@ -33,8 +33,9 @@ export interface CompileOptions {
 /** A graph that runs. */
 export class Compiled {
   constructor(
-    readonly graph: Graph,
     readonly session: Session,
+    /** Undefined where its weights were copied into the session: they can then be dropped. */
+    private readonly graph?: Graph,
   ) {}
 
   /** Feeds named inputs, answers with every output as a host array. */
@@ -53,10 +54,12 @@ export class Compiled {
   }
 
   /**
-   * The model as a file that ONNX Runtime and Netron open, weights inside. At most 2 GB, and not where the weights were
-   * dropped after compiling (`copyWeights`).
+   * The model as a file that ONNX Runtime and Netron open, weights inside. At most 2 GB.
+   *
+   * @throws Error where the weights were not kept (`copyWeights`)
    */
   toOnnx(): Uint8Array {
+    if (!this.graph) throw new Error('toOnnx: the weights are no longer here; compile without copyWeights')
     return lower(this.graph, { inlineWeights: true }).model
   }
 
@@ -69,10 +72,8 @@ export class Compiled {
 export async function compile(graph: Graph, { on, prepack, copyWeights }: CompileOptions = {}): Promise<Compiled> {
   const backend = typeof on === 'object' ? on : await backendFor(on)
   const { model, initializers } = lower(graph, { channelBlock: await channelBlock(backend) })
-  return new Compiled(
-    graph,
-    await backend.createSession(model, { initializers, prepack, copyInitializers: copyWeights }),
-  )
+  const session = await backend.createSession(model, { initializers, prepack, copyInitializers: copyWeights })
+  return new Compiled(session, copyWeights ? undefined : graph)
 }
 
 /** A dimension in a signature: a size, or the name of one that is known only when the graph runs. */

@@ -110,7 +110,12 @@ function mergeProducts(nodes: readonly EmittedNode[], initializers: Initializers
 
 function joined<A extends Uint8Array | Float32Array>(parts: readonly A[]): A {
   const length = parts.reduce((sum, part) => sum + part.length, 0)
-  const whole = new (parts[0].constructor as new (length: number) => A)(length)
+  const { buffer, byteOffset } = parts[0]
+  const Whole = parts[0].constructor as new (source: ArrayBufferLike | number, at?: number, length?: number) => A
+  const isNeighbour = (part: A, i: number): boolean =>
+    i === 0 || (part.buffer === buffer && part.byteOffset === parts[i - 1].byteOffset + parts[i - 1].byteLength)
+  if (parts.every(isNeighbour)) return new Whole(buffer, byteOffset, length)
+  const whole = new Whole(length)
   let at = 0
   for (const part of parts) {
     whole.set(part, at)

@@ -20,6 +20,7 @@ const API_VERSION = 23
 /** Where each function stands in `struct OrtApi`. */
 export const API_INDEX = {
   GetErrorMessage: 2,
+  DisableTelemetryEvents: 6,
   CreateSessionFromArray: 8,
   Run: 9,
   CreateSessionOptions: 10,
@@ -129,6 +130,8 @@ type Native = ((...args: unknown[]) => unknown) & { async(...args: unknown[]): v
 
 function load() {
   const path = libraryPath()
+  // ONNX Runtime 1.30 would report sessions to its maker. On Windows a call ends that (`openEnvironment`), elsewhere this.
+  process.env.ORT_DISABLE_TELEMETRY ??= '1'
   const library = koffi.load(path)
   const base: Pointer = library.func('void* OrtGetApiBase()')()
   const getApi: Pointer = koffi.decode(base, 'void*', 1)[0]
@@ -210,6 +213,7 @@ function load() {
       'CreateEnvWithGlobalThreadPools',
       'int, const char*, void*',
     ),
+    disableTelemetryEvents: call<[env: Pointer]>('DisableTelemetryEvents', 'void*'),
     createSessionOptions: get<Pointer, []>('CreateSessionOptions', ''),
     releaseSessionOptions: free('ReleaseSessionOptions'),
     enableProfiling: call<[Pointer, string]>('EnableProfiling', `void*, ${PATH}`),

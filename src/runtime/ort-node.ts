@@ -5,7 +5,9 @@ import { dirname, join } from 'node:path'
 import type { DType, TensorData } from '../tensor/data.ts'
 import type { Backend, Binding, DeviceTensor, Feeds, RunOptions, Session, SessionOptions } from './backend.ts'
 import { checkFeeds, checkNames } from './checks.ts'
+import { placeWeights } from './external-data.ts'
 import { identityModel } from './identity-model.ts'
+import { letGoOfPages } from './mapped-file.ts'
 import { type Holdable, holdAll, Native } from './native.ts'
 import {
   addressOf,
@@ -29,6 +31,7 @@ import {
 } from './ort-values.ts'
 
 const OPTIMISE_ALL = 99
+const EXTERNAL_DATA_FOLDER = 'session.model_external_initializers_file_folder_path'
 
 export type NodeProvider = 'cpu' | 'webgpu' | 'cuda'
 
@@ -72,25 +75,34 @@ class NodeBackend implements Backend {
 
   async createSession(model: Uint8Array, options: SessionOptions = {}): Promise<Session> {
     const { api, env } = this.#environment
-    const { initializers = new Map<string, TensorData>(), copyInitializers = false } = options
+    const { initializers: weights = new Map<string, TensorData>(), copyInitializers = false } = options
+    const placed = placeWeights(model, weights)
+    const { model: bytes, arrays, readOnce } = placed ?? { model, arrays: weights, readOnce: new Map() }
     const settings = api.createSessionOptions()
     const values: Pointer[] = []
+    const valuesOf = (tensors: ReadonlyMap<string, TensorData>): Pointer[] => {
+      const made = [...tensors].map(([name, tensor]) => tensorValue(this.#environment, name, tensor))
+      values.push(...made)
+      return made
+    }
+    const addInPlace = (tensors: ReadonlyMap<string, TensorData>, ofTensors: readonly Pointer[]): void => {
+      for (const [i, name] of [...tensors.keys()].entries()) api.addInitializer(settings, name, ofTensors[i])
+    }
     const out = new BigUint64Array(1)
     try {
       this.#configure(settings, options)
-      for (const [name, tensor] of initializers) values.push(tensorValue(this.#environment, name, tensor))
-      const names = [...initializers.keys()].map(cString)
-      const [nameArray, valueArray] = [pointerArray(names), pointerArray(values)]
-      if (values.length > 0) {
+      if (placed) api.addSessionConfigEntry(settings, EXTERNAL_DATA_FOLDER, placed.folder)
+      if (this.provider === 'cpu') addInPlace(readOnce, valuesOf(readOnce))
+      const [names, arrayValues] = [[...arrays.keys()].map(cString), valuesOf(arrays)]
+      const [nameArray, valueArray] = [pointerArray(names), pointerArray(arrayValues)]
+      if (names.length > 0) {
         // AddExternalInitializers stands in for the file and copies; AddInitializer alone would look for the file, but
         // after it replaces the copy by the array itself.
-        api.addExternalInitializers(settings, addressOf(nameArray), addressOf(valueArray), values.length)
-        if (!copyInitializers) {
-          for (const [i, name] of [...initializers.keys()].entries()) api.addInitializer(settings, name, values[i])
-        }
+        api.addExternalInitializers(settings, addressOf(nameArray), addressOf(valueArray), names.length)
+        if (!copyInitializers) addInPlace(arrays, arrayValues)
       }
-      const keep = [model, initializers, out]
-      await api.createSession(keep, env, addressOf(model), model.byteLength, settings, addressOf(out))
+      const keep = [bytes, weights, names, out]
+      await api.createSession(keep, env, addressOf(bytes), bytes.byteLength, settings, addressOf(out))
     } catch (error) {
       const { message } = error as Error
       const advice = message.includes('WebGPU adapter') ? '; install a driver for the GPU, or run on the cpu' : ''
@@ -99,7 +111,8 @@ class NodeBackend implements Backend {
       for (const value of values) api.releaseValue(value)
       api.releaseSessionOptions(settings)
     }
-    const keep = copyInitializers ? [] : [...initializers.values()].map((tensor) => tensor.data)
+    for (const { data } of readOnce.values()) letGoOfPages(data)
+    const keep = [...(copyInitializers ? [] : arrays.values()), ...readOnce.values()].map(({ data }) => data)
     return new NodeSession(this.provider, this.#environment, { pointer: out[0], keep })
   }
 

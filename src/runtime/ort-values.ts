@@ -44,9 +44,11 @@ export function openEnvironment(threads: number | undefined): Environment {
     api.setGlobalInterOpNumThreads(threading, 1)
     // Spinning workers make a token's many small products 1.4 times as fast; on a busy machine they are in the way.
     api.setGlobalSpinControl(threading, process.env.JACKDAW_SPIN === '0' ? 0 : 1)
+    const env = api.createEnvWithGlobalThreadPools(LOG_FATAL, 'jackdaw', threading)
+    api.disableTelemetryEvents(env)
     environment = {
       api,
-      env: api.createEnvWithGlobalThreadPools(LOG_FATAL, 'jackdaw', threading),
+      env,
       threads: count,
       cpuMemory: api.createCpuMemoryInfo(ARENA_ALLOCATOR, MEMORY_DEFAULT),
       allocator: api.defaultAllocator(),

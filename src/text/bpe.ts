@@ -31,9 +31,11 @@ export function makeBpe(
     ranks.set(idOf(left), idOf(right), rank)
   })
   const symbolsOf = makeSymbols(json, vocab, prefix, suffix)
+  // What is returned must not keep `json`, with its thousands of strings.
+  const { ignore_merges: ignoreMerges } = json
 
   return (word) => {
-    if (json.ignore_merges) {
+    if (ignoreMerges) {
       const id = vocab.get(word)
       if (id !== undefined) return [id]
     }
@@ -50,6 +52,7 @@ function makeSymbols(
   suffix: string,
 ): (word: string) => number[] {
   const encoder = new TextEncoder()
+  const { byte_fallback: byteFallback, fuse_unk: fuseUnk } = json
   const unkToken = json.unk_token ?? undefined
   const bytesOf = (symbol: string): number[] | undefined => {
     const ids: number[] = []
@@ -76,11 +79,11 @@ function makeSymbols(
         ids.push(id)
         continue
       }
-      const bytes = json.byte_fallback ? bytesOf(symbol) : undefined
+      const bytes = byteFallback ? bytesOf(symbol) : undefined
       if (bytes) {
         ids.push(...bytes)
       } else if (unkToken !== undefined) {
-        if (unk !== -1 && !json.fuse_unk) ids.push(unk)
+        if (unk !== -1 && !fuseUnk) ids.push(unk)
         unk = vocab.get(unkToken) ?? -1
         if (unk === -1)
           throw new Error(`tokenizer.json: the vocabulary lacks its unknown token ${JSON.stringify(unkToken)}`)

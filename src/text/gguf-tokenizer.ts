@@ -109,7 +109,7 @@ export function tokenizerFromGguf(metadata: Readonly<Record<string, unknown>>): 
     pad_token: name('padding'),
     ...(typeof chatTemplate === 'string' ? { chat_template: chatTemplate } : {}),
   }
-  return tokenizerFromJson(
+  const tokenizer = tokenizerFromJson(
     {
       version: '1.0',
       truncation: null,
@@ -123,7 +123,14 @@ export function tokenizerFromGguf(metadata: Readonly<Record<string, unknown>>): 
     },
     config,
   )
+  return { ...tokenizer, toJSON: () => withPairs(tokenizer.toJSON() as { model: { merges: (string | string[])[] } }) }
 }
+
+/** Merges as pairs, as newer files have them. In memory 50,000 pairs would be megabytes more than strings. */
+const withPairs = ({ model, ...rest }: { model: { merges: (string | string[])[] } }): object => ({
+  ...rest,
+  model: { ...model, merges: model.merges.map((merge) => (typeof merge === 'string' ? splitMerge(merge) : merge)) },
+})
 
 interface Parts {
   normalizer: object | null
@@ -158,7 +165,7 @@ function byteLevelParts(read: Reader, vocab: Record<string, number>): Parts {
     model: {
       ...bpeModel(
         vocab,
-        merges.map((merge) => splitMerge(merge)),
+        merges.every((merge) => /^[^ ]+ [^ ]+$/.test(merge)) ? merges : merges.map((merge) => splitMerge(merge)),
       ),
       ignore_merges: rules.ignoreMerges ?? false,
     },
@@ -203,7 +210,7 @@ function sentencePieceParts(read: Reader, tokens: readonly string[], vocab: Reco
   }
 }
 
-const bpeModel = (vocab: Record<string, number>, merges: string[][]) => ({
+const bpeModel = (vocab: Record<string, number>, merges: readonly (string | string[])[]) => ({
   type: 'BPE',
   dropout: null,
   unk_token: null as string | null,

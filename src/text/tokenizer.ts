@@ -91,12 +91,15 @@ export function tokenizerFromJson(tokenizerJson: unknown, config: unknown = {}):
       ? file.model.vocab.map(([token], id): [string, number] => [token, id])
       : Object.entries(file.model.vocab),
   )
-  const ids = new Map(modelVocab)
-  for (const token of file.added_tokens) ids.set(token.content, token.id)
+  const isInModel = file.added_tokens.every(({ content, id }) => modelVocab.get(content) === id)
+  const ids = isInModel
+    ? modelVocab
+    : new Map([...modelVocab, ...file.added_tokens.map(({ content, id }) => [content, id] as const)])
   // A unigram vocabulary may list a token twice: by id, not by way of the map.
   const tokens = file.model.type === 'Unigram' ? file.model.vocab.map(([token]) => token) : []
   if (file.model.type !== 'Unigram') for (const [token, id] of modelVocab) tokens[id] = token
   for (const token of file.added_tokens) tokens[token.id] = token.content
+  const toJSON = keepJson(tokenizerJson as { model: { vocab: object } }, modelVocab)
   const specialTokens = new Set(file.added_tokens.filter((token) => token.special).map((token) => token.content))
   const specialIds = new Set<number>()
   tokens.forEach((token, id) => {
@@ -112,7 +115,7 @@ export function tokenizerFromJson(tokenizerJson: unknown, config: unknown = {}):
   const decoder = file.decoder ? makeDecoder(file.decoder) : () => [joinBySpaces()]
   const isNormalized = (token: (typeof file.added_tokens)[number]) => token.normalized ?? !token.special
   // Where added tokens are looked for in normalised text, the reference also writes them normalised.
-  const written = tokens.slice()
+  const written = normalizer ? tokens.slice() : tokens
   for (const token of file.added_tokens) {
     if (normalizer && isNormalized(token)) written[token.id] = normalizer(token.content)
   }
@@ -217,9 +220,16 @@ export function tokenizerFromJson(tokenizerJson: unknown, config: unknown = {}):
     padTokenId: specialToken(names.data.pad_token),
     unkTokenId: specialToken(names.data.unk_token) ?? modelUnk,
     chatTemplate: names.data.chat_template ?? undefined,
-    toJSON: () => tokenizerJson as object,
+    toJSON,
     toConfigJSON: () => ({ tokenizer_class: 'PreTrainedTokenizerFast', ...(config as object) }),
   }
+}
+
+/** The file's object for later, without a second copy of the vocabulary: its tens of thousands of names are megabytes. */
+function keepJson(json: { model: { vocab: object } }, vocab: ReadonlyMap<string, number>): () => object {
+  if (Array.isArray(json.model.vocab)) return () => json
+  const kept = { ...json, model: { ...json.model, vocab: {} } }
+  return () => ({ ...kept, model: { ...kept.model, vocab: Object.fromEntries(vocab) } })
 }
 
 /** Feeds pieces through the steps from `first` on. */

@@ -88,7 +88,7 @@ describe('quantizers', () => {
     const hidden = linear(embedding(table, ids), parameter('wide', [96, 576]))
     const outputs = [linear(hidden, parameter('narrow', [8, 96]))]
     const blocks = quantizers(kind, { outputs, parameters: scope.parameters.values() })
-    const chosen = [...blocks].map(([name, quantize]) => {
+    const chosen = [...blocks].map(([name, { quantize }]) => {
       const { shape } = scope.parameters.get(name) as { shape: readonly number[] }
       const data = new Float32Array(shape[0] * shape[1])
       const { bits, blockSize } = quantize({ dtype: 'float32', shape, data })
