@@ -112,6 +112,7 @@ export class HostEngine implements Engine {
   release(): void {
     this.binding.release()
     this.compiled.release()
+    this.state.arena.release()
   }
 }
 
