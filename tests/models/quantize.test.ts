@@ -29,6 +29,9 @@ const matrix = fc
       .map((values) => ({ rows, columns, values: Float32Array.from(values, (value) => value * size) })),
   )
 
+/** Scales this small are rounded in steps of their own size. */
+const SUBNORMAL = 1e-40
+
 const squares = (values: Iterable<number>): number => [...values].reduce((sum, value) => sum + value * value, 0)
 
 describe('quantizeMatrix', () => {
@@ -46,7 +49,7 @@ describe('quantizeMatrix', () => {
           dequantized(weight).forEach((value, i) => {
             const block = Math.floor(i / columns) * perRow + Math.floor((i % columns) / blockSize)
             const step = Math.abs(weight.scales[block])
-            expect(Math.abs(value - values[i])).toBeLessThanOrEqual(worst[kind] * step)
+            expect(Math.abs(value - values[i])).toBeLessThanOrEqual(worst[kind] * step + SUBNORMAL)
           })
         }),
       )
@@ -77,10 +80,10 @@ describe('quantizeMatrix', () => {
 
 describe('quantizers', () => {
   it.each([
-    ['q8', { 'narrow.weight': [8, 32], 'wide.weight': [8, 32], 'table.weight': [8, 32] }],
-    ['q4', { 'narrow.weight': [4, 32], 'wide.weight': [4, 32], 'table.weight': [8, 32] }],
+    ['q8', { 'narrow.weight': [8, 32], 'wide.weight': [8, 128], 'table.weight': [8, 64] }],
+    ['q4', { 'narrow.weight': [4, 32], 'wide.weight': [4, 32], 'table.weight': [8, 64] }],
     ['q4_0', { 'narrow.weight': [4, 32], 'wide.weight': [4, 128], 'table.weight': [4, 32] }],
-  ] as const)('%s takes blocks that pad little, in tables the smallest', (kind, expected) => {
+  ] as const)('%s takes the largest blocks that cost no accuracy, and pads none in tables', (kind, expected) => {
     const scope = Scope.root()
     const ids = input('ids', [2], 'int32')
     const parameter = (name: string, shape: number[]) => scope.at(name).param('weight', shape)
