@@ -21,7 +21,7 @@ const MOST_NUMBERS = 8
 /** How long the calling thread looks before it sleeps until the last chunk is done. */
 const SPINS = 2000
 
-/** The same loop as `takeChunks`, in plain JavaScript: a worker has nothing but this text. */
+/** The loop over chunks of `Arena`, in plain JavaScript: a worker has nothing but this text. */
 const WORKER = `
 const { workerData: { module, memory, control, job, sums, kernels, chunkFloats } } = require('node:worker_threads')
 const { exports } = new WebAssembly.Instance(module, { host: { memory } })
