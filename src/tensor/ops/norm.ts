@@ -1,5 +1,5 @@
 import { type Dim, mulDims, sameShape, showShape, sizeOfShape } from '../dim.ts'
-import { apply, applyMany, constant, type Op, type Tensor } from '../graph.ts'
+import { apply, applyMany, constant, type Op, scalar, type Tensor } from '../graph.ts'
 import { add, maximum, rsqrt } from './elementwise.ts'
 import { flattenRows, matmul } from './matmul.ts'
 import { l2Norm, mean } from './reduce.ts'
@@ -207,7 +207,7 @@ const batchNormOp: Op<{ epsilon: number }> = {
     const invStd = rsqrt(spread.add(epsilon))
     const slope = weight.mul(invStd)
     const sum = channelSums(dy)
-    const sumWithX = channelSums(dy.mul(normalized(x, mu, spread, epsilon)))
+    const sumWithX = sumWithNormalized(dy, sum, x, mu, invStd)
     return [
       dy.mul(perChannel(slope, x.rank)),
       sumWithX,
@@ -224,8 +224,9 @@ function scaleChannels(x: Tensor, scale: Tensor, shift: Tensor): Tensor {
   return apply(batchNormOp, [x, scale, shift, full([channels], 0), full([channels], 1)], { epsilon: 0 })
 }
 
-const normalized = (x: Tensor, mu: Tensor, spread: Tensor, epsilon: number): Tensor =>
-  apply(batchNormOp, [x, full(mu.shape, 1), full(mu.shape, 0), mu, spread], { epsilon })
+/** Σ dy · (x − μ)/σ by channel without the normalised x, which would be one more pass over memory: (Σ dy · x − μ Σ dy)/σ. */
+const sumWithNormalized = (dy: Tensor, sum: Tensor, x: Tensor, mu: Tensor, invStd: Tensor): Tensor =>
+  channelSums(dy.mul(x)).sub(mu.mul(sum)).mul(invStd)
 
 /**
  * Batch normalisation (Ioffe and Szegedy, 2015, arXiv 1502.03167) with the running statistics: what inference uses.
@@ -265,7 +266,7 @@ const batchNormTrainingOp: Op<{ epsilon: number }> = {
     let slope = dSpread?.mul(deviation).mul(2).div(count)
     const passThrough = dy && weight.div(deviation)
     const sum = dy && channelSums(dy)
-    const sumWithX = dy && channelSums(dy.mul(normalized(x, mu, spread, epsilon)))
+    const sumWithX = dy && sum && sumWithNormalized(dy, sum, x, mu, scalar(1).div(deviation))
     if (passThrough && sum && sumWithX) {
       const [towardsMean, towardsX] = [sum, sumWithX].map((s) => s.mul(passThrough).div(count).neg())
       shift = shift ? shift.add(towardsMean) : towardsMean
