@@ -2,6 +2,7 @@ import { createInterface } from 'node:readline/promises'
 import { Command, Option } from 'commander'
 import type { ChatMessage, ServedModel } from '../generate/types.ts'
 import { PAGE_SAMPLING } from '../server/page-sampling.ts'
+import { withDownloadBar } from './download-bar.ts'
 
 interface ChatFlags {
   model: string
@@ -40,7 +41,9 @@ export const chatCommand = (): Command =>
 
 async function chat(flags: ChatFlags): Promise<void> {
   const { load } = await import('../generate/text.ts')
-  const model = await load(flags.model, { quantize: flags.quantize, slots: 1 })
+  const model = await withDownloadBar((onProgress) =>
+    load(flags.model, { quantize: flags.quantize, slots: 1, onProgress }),
+  )
   process.stderr.write(`${model.id}: ${model.description ?? ''}\n${peculiarity(model)}${HELP}\n`)
   const terminal = createInterface({ input: process.stdin, output: process.stderr, prompt: '> ' })
   const opening: ChatMessage[] = flags.system === undefined ? [] : [{ role: 'system', content: flags.system }]

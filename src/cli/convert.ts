@@ -1,5 +1,6 @@
 import { SingleBar } from 'cli-progress'
 import { Command, Option } from 'commander'
+import { withDownloadBar } from './download-bar.ts'
 
 const TYPES = ['f32', 'f16', 'bf16', 'q8_0', 'q4_0', 'q4_1', 'q8', 'q4'] as const
 
@@ -25,7 +26,9 @@ export const convertCommand = (): Command =>
         import('../text/gguf-tokenizer.ts'),
         import('../text/load.ts'),
       ])
-      const path = /^(hf|gguf):/.test(source) ? (await resolveModelRef(source)).path : source
+      const path = /^(hf|gguf):/.test(source)
+        ? (await withDownloadBar((onProgress) => resolveModelRef(source, { onProgress }))).path
+        : source
       const bar = process.stderr.isTTY
         ? new SingleBar({ format: '{bar} {value}/{total} {name}', stream: process.stderr, clearOnComplete: true })
         : undefined
@@ -56,7 +59,7 @@ async function toOnnx(source: string, target: string, { quantize }: Flags): Prom
     throw new Error(`--quantize ${quantize} is for safetensors and GGUF; an ONNX model takes q8, q4 or q4_0`)
   }
   const { exportOnnx } = await import('../models/onnx-file.ts')
-  const count = await exportOnnx(source, target, { quantize })
+  const count = await withDownloadBar((onProgress) => exportOnnx(source, target, { quantize, onProgress }))
   process.stderr.write(`${target}: ${count} tensors\n`)
 }
 

@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { SingleBar } from 'cli-progress'
 import { Command, Option } from 'commander'
 import type { PerplexityResult } from '../eval/perplexity.ts'
+import { withDownloadBar } from './download-bar.ts'
 
 const TASKS = ['perplexity'] as const
 
@@ -38,10 +39,9 @@ async function evaluate(tasks: readonly string[], flags: EvalFlags): Promise<voi
     import('../generate/generator.ts'),
     import('../eval/perplexity.ts'),
   ])
-  const { model, weights, tokenizer, releaseFiles } = await loadModel(flags.model, {
-    quantize: flags.quantize,
-    mapped: true,
-  })
+  const { model, weights, tokenizer, releaseFiles } = await withDownloadBar((onProgress) =>
+    loadModel(flags.model, { quantize: flags.quantize, mapped: true, onProgress }),
+  )
   if (!isCausal(model) || !tokenizer) throw new Error(`${flags.model} does not continue text, so it has no perplexity`)
   const text = await readFile(data, 'utf8')
   const ids = [...tokenizer.encode(text)]

@@ -1,4 +1,5 @@
 import { Command } from 'commander'
+import { withDownloadBar } from './download-bar.ts'
 
 function named(name: string, description: string, run: 'forward' | 'gradients', example: string): Command {
   return new Command(name)
@@ -17,7 +18,9 @@ function named(name: string, description: string, run: 'forward' | 'gradients', 
           import('../hub/safetensors.ts'),
           import('../hub/safetensors-write.ts'),
         ])
-        const checkpoint = hub.openCheckpoint((await hub.resolveModelRef(reference)).path)
+        const checkpoint = hub.openCheckpoint(
+          (await withDownloadBar((onProgress) => hub.resolveModelRef(reference, { onProgress }))).path,
+        )
         try {
           const results = await models[run](checkpoint, readTensors(options.inputs), { on: options.provider })
           await writeSafetensors(options.output, Object.entries(results))

@@ -3,6 +3,7 @@ import type { Generator } from '../generate/generator.ts'
 import type { SamplingOptions } from '../generate/types.ts'
 import type { LoadedModel } from '../models/load.ts'
 import type { Tokenizer } from '../text/tokenizer.ts'
+import { withDownloadBar } from './download-bar.ts'
 
 interface GenerateOptions {
   inputIds?: number[]
@@ -76,7 +77,9 @@ async function run(reference: string, prompt: string | undefined, options: Gener
     import('../runtime/node.ts'),
   ])
   await nodeBackend(options.provider, { threads: options.threads })
-  const loaded = await loadModel(reference, { quantize: options.quantize, mapped: true })
+  const loaded = await withDownloadBar((onProgress) =>
+    loadModel(reference, { quantize: options.quantize, mapped: true, onProgress }),
+  )
   const promptIds = options.inputIds ?? needTokenizer(loaded, 'give --input-ids').encode(text ?? '')
   if (promptIds.length === 0) throw new Error('the prompt is empty: there is nothing to continue')
   refuseUnknownIds([...promptIds, ...(options.eosTokenId ?? [])], loaded)

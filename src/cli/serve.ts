@@ -5,6 +5,7 @@ import { Command, InvalidArgumentError, Option } from 'commander'
 import type { ServedModel } from '../generate/types.ts'
 import type { RunningServer } from '../server/listen.ts'
 import type { StoreLocation } from '../server/store.ts'
+import { withDownloadBar } from './download-bar.ts'
 
 interface ServeOptions {
   model?: string[]
@@ -109,7 +110,9 @@ function openBrowser(url: string): void {
 
 async function loadModels({ model, provider, quantize, threads }: ServeOptions): Promise<ServedModel[]> {
   const { loadServedModel } = await import('../generate/served.ts')
-  return Promise.all((model ?? [defaultModel]).map((ref) => loadServedModel(ref, { provider, quantize, threads })))
+  const load = (reference: string) =>
+    withDownloadBar((onProgress) => loadServedModel(reference, { provider, quantize, threads, onProgress }))
+  return Promise.all((model ?? [defaultModel]).map(load))
 }
 
 function storeLocation({ data, databaseUrl }: ServeOptions, command: Command): StoreLocation {

@@ -1,4 +1,5 @@
 import { Command } from 'commander'
+import { withDownloadBar } from './download-bar.ts'
 
 interface TokenizeOptions {
   decode?: boolean
@@ -39,7 +40,9 @@ async function openTokenizer(model: string) {
   ])
   const isThere = (await stat(model).catch(() => undefined)) !== undefined
   const isReference = /^(gguf|hf):/.test(model) || model.endsWith('.gguf') || (!isThere && !/[/\\]|\.json$/.test(model))
-  const files = isReference ? await resolveModelRef(model) : { kind: 'folder', path: model }
+  const files = isReference
+    ? await withDownloadBar((onProgress) => resolveModelRef(model, { onProgress }))
+    : { kind: 'folder', path: model }
   if (files.kind !== 'gguf') return loadTokenizer(files.path)
   const file = openGguf(files.path)
   try {
