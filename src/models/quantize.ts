@@ -217,5 +217,7 @@ function searchedScale(values: Float32Array): number {
 
 /** The nearest of the levels 0 … top, where `zero` stands for zero. */
 function level(scaled: number, zero: number, top: number): number {
-  return Math.min(Math.max(Math.floor(scaled + zero + 0.5), 0), top)
+  // Truncated, which processors do at once: below zero it ends at the same level as rounded down.
+  const nearest = (scaled + zero + 0.5) | 0
+  return nearest < 0 ? 0 : nearest > top ? top : nearest
 }
