@@ -25,7 +25,7 @@ await compete(async () => {
   return { rounds: { resident }, versions: versions() }
 })
 
-/** As `jackdaw serve` loads a model. */
+/** As `jackdaw serve` loads a model, without its second of waiting before it gives back what loading left. */
 async function loaded() {
   const { model, weights, tokenizer, releaseFiles } = await loadModel(process.argv[2], { quantize: 'q4', mapped: true })
   const weightBytes = bytesOf(weights)

@@ -27,6 +27,9 @@ export interface ServedOptions extends LoadOptions {
 
 const DEFAULT_SLOTS = 8
 
+/** What loading leaves is collected this long after it. */
+const SETTLE_MS = 1000
+
 /** Loads a model and makes it answer: what `jackdaw serve` and `jackdaw chat` stand on. */
 export async function loadServedModel(reference: string, options: ServedOptions = {}): Promise<ServedModel> {
   const { provider = 'cpu', threads, slots = DEFAULT_SLOTS } = options
@@ -37,7 +40,8 @@ export async function loadServedModel(reference: string, options: ServedOptions 
     return await serve(reference, loaded, { ...options, provider, slots })
   } finally {
     loaded.releaseFiles()
-    await giveBackMemory()
+    // Not at once: the first answer is waited for.
+    setTimeout(giveBackMemory, SETTLE_MS).unref()
   }
 }
 
