@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { Command, InvalidArgumentError } from 'commander'
+import { Command } from 'commander'
+import { integer, number } from './flags.ts'
 
 interface Flags {
   rounds: number
@@ -13,8 +14,8 @@ export const benchCommand = (): Command =>
   new Command('bench')
     .description('measure jackdaw side by side with its peers (bench/peers says how to install them)')
     .argument('[names...]', 'benchmarks, or what their names begin with; all where none is given')
-    .option('--rounds <number>', 'turns of each contestant', positive, 5)
-    .option('--seconds <number>', 'length of a turn', positive, 3)
+    .option('--rounds <number>', 'turns of each contestant', integer(1), 5)
+    .option('--seconds <number>', 'length of a turn', number(0.1), 3)
     .option('--smollm2 <ref>', 'a SmolLM2-135M to decode with', 'hf:HuggingFaceTB/SmolLM2-135M-Instruct')
     .option('--json', 'print the report as JSON', false)
     .addHelpText('after', '\nExample:\n  jackdaw bench decode-135M --rounds 9')
@@ -29,9 +30,3 @@ export const benchCommand = (): Command =>
       const report = await runBenchmarks(names, { ...options, say })
       process.stdout.write(json ? `${JSON.stringify(report, null, 2)}\n` : markdown(report))
     })
-
-function positive(text: string): number {
-  const number = Number(text)
-  if (!Number.isInteger(number) || number < 1) throw new InvalidArgumentError('it must be a positive integer')
-  return number
-}

@@ -1,8 +1,9 @@
 import { createInterface } from 'node:readline/promises'
-import { Command, Option } from 'commander'
+import { Command } from 'commander'
 import type { ChatMessage, ServedModel } from '../generate/types.ts'
 import { PAGE_SAMPLING } from '../server/page-sampling.ts'
 import { withDownloadBar } from './download-bar.ts'
+import { integer, number, type Quantize, quantizeOption } from './flags.ts'
 
 interface ChatFlags {
   model: string
@@ -11,7 +12,7 @@ interface ChatFlags {
   topP: number
   maxNewTokens: number
   seed?: number
-  quantize?: 'q4' | 'q4_0' | 'q8'
+  quantize?: Quantize
 }
 
 const HELP = '/clear forgets the conversation, /exit (or Ctrl+D) ends, Ctrl+C stops an answer'
@@ -21,18 +22,16 @@ export const chatCommand = (): Command =>
     .description('talk with a model in the terminal; one that was only pre-trained continues what you write')
     .option('--model <ref>', 'a folder, hf:owner/name, gguf:FILE or a shipped model', 'jackdaw-base')
     .option('--system <text>', 'what the model is told before the conversation')
-    .option('--temperature <number>', '0 always takes the likeliest token', Number, PAGE_SAMPLING.temperature)
+    .option('--temperature <number>', '0 always takes the likeliest token', number(0), PAGE_SAMPLING.temperature)
     .option(
       '--top-p <number>',
       'draw from the likeliest tokens that have this probability together',
-      Number,
+      number(0, 1),
       PAGE_SAMPLING.topP,
     )
-    .option('--max-new-tokens <number>', 'the longest answer', Number, 512)
-    .option('--seed <number>', 'the same seed gives the same answers', Number)
-    .addOption(
-      new Option('--quantize <type>', 'block-quantise the weights while loading').choices(['q4', 'q4_0', 'q8']),
-    )
+    .option('--max-new-tokens <number>', 'the longest answer', integer(1), 512)
+    .option('--seed <number>', 'the same seed gives the same answers', integer(0))
+    .addOption(quantizeOption())
     .addHelpText(
       'after',
       "\nExample:\n  jackdaw chat --model gguf:SmolLM2-135M-Instruct.Q4_1.gguf --system 'Answer briefly.'",

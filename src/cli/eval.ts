@@ -1,8 +1,9 @@
 import { readFile } from 'node:fs/promises'
 import { SingleBar } from 'cli-progress'
-import { Command, Option } from 'commander'
+import { Command } from 'commander'
 import type { PerplexityResult } from '../eval/perplexity.ts'
 import { withDownloadBar } from './download-bar.ts'
+import { integer, type Quantize, quantizeOption } from './flags.ts'
 
 const TASKS = ['perplexity'] as const
 
@@ -11,7 +12,7 @@ interface EvalFlags {
   data?: string
   seq?: number
   json?: boolean
-  quantize?: 'q4' | 'q4_0' | 'q8'
+  quantize?: Quantize
 }
 
 export const evalCommand = (): Command =>
@@ -20,10 +21,8 @@ export const evalCommand = (): Command =>
     .argument('<task...>', 'tasks to run')
     .requiredOption('--model <ref>', 'a folder, hf:owner/name, gguf:FILE or a shipped model')
     .option('--data <file>', 'a text file, for perplexity')
-    .option('--seq <number>', 'tokens a window (default: as many as the model takes)', Number)
-    .addOption(
-      new Option('--quantize <type>', 'block-quantise the weights while loading').choices(['q4', 'q4_0', 'q8']),
-    )
+    .option('--seq <number>', 'tokens a window (default: as many as the model takes)', integer(1))
+    .addOption(quantizeOption())
     .option('--json', 'print results as JSON')
     .addHelpText('after', '\nExample:\n  jackdaw eval perplexity --model jackdaw-base --data book.txt --seq 256')
     .action(evaluate)

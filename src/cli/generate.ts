@@ -1,9 +1,10 @@
-import { Command, InvalidArgumentError, Option } from 'commander'
+import { Command, InvalidArgumentError } from 'commander'
 import type { Generator } from '../generate/generator.ts'
 import type { SamplingOptions } from '../generate/types.ts'
 import type { LoadedModel } from '../models/load.ts'
 import type { Tokenizer } from '../text/tokenizer.ts'
 import { withDownloadBar } from './download-bar.ts'
+import { collect, integer, number, providerOption, type Quantize, quantizeOption } from './flags.ts'
 
 interface GenerateOptions {
   inputIds?: number[]
@@ -22,7 +23,7 @@ interface GenerateOptions {
   repetitionPenalty?: number
   presencePenalty?: number
   frequencyPenalty?: number
-  quantize?: 'q4' | 'q4_0' | 'q8'
+  quantize?: Quantize
   provider: 'cpu' | 'webgpu' | 'cuda'
   threads?: number
 }
@@ -59,10 +60,8 @@ export const generateCommand = (): Command =>
     .option('--presence-penalty <number>', 'subtract this from the logits of tokens generated', number())
     .option('--frequency-penalty <number>', 'subtract this once for each time a token was generated', number())
     .optionsGroup('Running:')
-    .addOption(
-      new Option('--quantize <type>', 'block-quantise the weights while loading').choices(['q4', 'q4_0', 'q8']),
-    )
-    .addOption(new Option('--provider <name>', 'where to run').choices(['cpu', 'webgpu', 'cuda']).default('cpu'))
+    .addOption(quantizeOption())
+    .addOption(providerOption())
     .option('--threads <number>', 'threads of the CPU provider', integer(1))
     .addHelpText('after', "\nExample:\n  jackdaw generate jackdaw-base 'The jackdaw is' --temperature 0.8 --top-p 0.95")
     .action(run)
@@ -178,38 +177,10 @@ async function readPrompt(): Promise<string> {
     .replace(/\r?\n$/, '')
 }
 
-const collect = (value: string, previous: string[] = []): string[] => [...previous, value]
-
 function tokenIds(text: string): number[] {
   return text.split(',').map((word) => {
     const id = Number(word)
     if (!/^\s*\d+\s*$/.test(word) || id >= 2 ** 31) throw new InvalidArgumentError('It must be ids such as 8,65,50.')
     return id
   })
-}
-
-function integer(min: number): (text: string) => number {
-  return (text) => {
-    const value = Number(text)
-    if (!Number.isSafeInteger(value) || value < min || text.trim() === '') {
-      throw new InvalidArgumentError(`It must be a whole number of at least ${min}.`)
-    }
-    return value
-  }
-}
-
-function number(min = Number.NEGATIVE_INFINITY, max = Number.POSITIVE_INFINITY): (text: string) => number {
-  return (text) => {
-    const value = Number(text)
-    if (!Number.isFinite(value) || value < min || value > max || text.trim() === '') {
-      const range =
-        min === Number.NEGATIVE_INFINITY
-          ? ''
-          : max === Number.POSITIVE_INFINITY
-            ? ` of at least ${min}`
-            : ` from ${min} to ${max}`
-      throw new InvalidArgumentError(`It must be a number${range}.`)
-    }
-    return value
-  }
 }

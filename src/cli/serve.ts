@@ -1,11 +1,12 @@
 import { existsSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
-import { Command, InvalidArgumentError, Option } from 'commander'
+import { Command, Option } from 'commander'
 import type { ServedModel } from '../generate/types.ts'
 import type { RunningServer } from '../server/listen.ts'
 import type { StoreLocation } from '../server/store.ts'
 import { withDownloadBar } from './download-bar.ts'
+import { collect, integer, providerOption, type Quantize, quantizeOption } from './flags.ts'
 
 interface ServeOptions {
   model?: string[]
@@ -17,7 +18,7 @@ interface ServeOptions {
   apiKey?: string
   cors?: string[]
   provider: 'cpu' | 'webgpu' | 'cuda'
-  quantize?: 'q4' | 'q4_0' | 'q8'
+  quantize?: Quantize
   threads?: number
   logLevel: string
 }
@@ -40,10 +41,8 @@ export function serveCommand(): Command {
     .addOption(new Option('--database-url <url>', 'keep them in a PostgreSQL server instead').env('DATABASE_URL'))
     .addOption(new Option('--api-key <key>', 'ask this key of every request to the API').env('JACKDAW_API_KEY'))
     .option('--cors <origin>', 'let pages of this origin use /v1; repeatable, * for all', collect)
-    .addOption(new Option('--provider <name>', 'where models run').choices(['cpu', 'webgpu', 'cuda']).default('cpu'))
-    .addOption(
-      new Option('--quantize <type>', 'block-quantise the weights while loading').choices(['q4', 'q4_0', 'q8']),
-    )
+    .addOption(providerOption())
+    .addOption(quantizeOption())
     .option('--threads <number>', 'threads of the CPU provider', integer(1, 1024))
     .addOption(
       new Option('--log-level <level>', 'what goes to standard error')
@@ -147,15 +146,3 @@ function stop(closed: Promise<void>, signal: NodeJS.Signals): void {
 }
 
 const isLoopback = (host: string): boolean => ['localhost', '127.0.0.1', '::1'].includes(host)
-
-const collect = (value: string, previous: string[] = []): string[] => [...previous, value]
-
-function integer(min: number, max: number): (value: string) => number {
-  return (value) => {
-    const number = Number(value)
-    if (!Number.isInteger(number) || number < min || number > max) {
-      throw new InvalidArgumentError(`It must be a whole number from ${min} to ${max}.`)
-    }
-    return number
-  }
-}
