@@ -1,6 +1,6 @@
 /**
  * What a checkpoint of a model of 124M parameters with its optimiser's state costs a run, in training steps of that
- * model: the next update waits until it is written, synced to the disk.
+ * model: how much later the steps end that are computed until it is on the disk.
  */
 
 import { mkdtempSync, rmSync } from 'node:fs'
@@ -25,13 +25,18 @@ await compete(async () => {
   }
   const write = async () => {
     const before = await secondsOf(step)
-    const both = await secondsOf(async () => {
-      await startCheckpoint(folder, trainer)
-      await step()
+    let steps = 0
+    const together = await secondsOf(async () => {
+      let isWritten = false
+      const { written } = await startCheckpoint(folder, trainer)
+      void written.then(() => {
+        isWritten = true
+      })
+      for (; !isWritten; steps++) await step()
+      await written
     })
-    const after = await secondsOf(step)
-    const alone = (before + after) / 2
-    return (both - alone) / alone
+    const alone = (before + (await secondsOf(step))) / 2
+    return together / alone - steps
   }
   return { rounds: { write }, versions: versions() }
 })

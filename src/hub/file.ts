@@ -1,5 +1,5 @@
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
-import { open, rename, rm } from 'node:fs/promises'
+import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
+import { type FileHandle, open, rename, rm } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 
 /** A name out of a file, short and on one line, for an error message. */
@@ -11,7 +11,7 @@ export function quote(name: string): string {
 /** False where a string has half a surrogate pair, which UTF-8 cannot say. */
 export const isUnicode = (text: string): boolean => !/\p{Surrogate}/u.test(text)
 
-/** One read or write system call moves at most this much. */
+/** One read moves at most this much. */
 const CALL_BYTES = 1 << 30
 
 /** Closes the files of objects that were collected without being closed. */
@@ -72,20 +72,16 @@ export type WriteBytes = (bytes: Uint8Array) => Promise<void>
 
 /**
  * Writes a file that is either there and whole, or not there: under another name in the same folder, flushed to the
- * disk, then renamed. What `write` is given goes to the disk from where it lies.
+ * disk, then renamed.
  */
 export async function writeAtomically(path: string, produce: (write: WriteBytes) => Promise<void>): Promise<void> {
   const folder = dirname(path)
   const unfinished = join(folder, `.${basename(path)}.${process.pid}-${Math.random().toString(36).slice(2)}`)
+  const file = new OutputFile(unfinished)
   try {
-    const file = await open(unfinished, 'wx')
     try {
-      await produce(async (bytes) => {
-        for (let done = 0; done < bytes.length; ) {
-          done += (await file.write(bytes, done, Math.min(CALL_BYTES, bytes.length - done))).bytesWritten
-        }
-      })
-      await file.sync()
+      await produce((bytes) => file.write(bytes))
+      await file.finish()
     } finally {
       await file.close()
     }
@@ -95,6 +91,91 @@ export async function writeAtomically(path: string, produce: (write: WriteBytes)
     throw error
   }
   await syncFolder(folder)
+}
+
+const STAGE_BYTES = 8 << 20
+const WASM_PAGE_BYTES = 1 << 16
+/** Direct writes begin, and are as long, as multiples of this. */
+const SECTOR_BYTES = 4096
+
+/** WebAssembly's memory begins at a page, which direct writes ask for and Node's buffers do not. */
+const newStage = () => new Uint8Array(new WebAssembly.Memory({ initial: STAGE_BYTES / WASM_PAGE_BYTES }).buffer)
+
+/**
+ * A new file, written from its start to its end through two buffers: one is filled while the other is on its way. Files
+ * of more than a buffer go past the system's cache where it can be done (Linux, most file systems): filling the cache
+ * takes longer than the disk does, and puts out what is read again.
+ */
+class OutputFile {
+  #handle: FileHandle | undefined
+  #isDirect = false
+  #stage: Uint8Array = newStage()
+  #other: Uint8Array | undefined
+  #filled = 0
+  /** Bytes handed over before those in the stage. */
+  #position = 0
+  #pending: Promise<void> = Promise.resolve()
+
+  constructor(private readonly path: string) {}
+
+  async write(bytes: Uint8Array): Promise<void> {
+    for (let done = 0; done < bytes.length; ) {
+      if (this.#filled === STAGE_BYTES) await this.#handOver()
+      const part = bytes.subarray(done, done + STAGE_BYTES - this.#filled)
+      this.#stage.set(part, this.#filled)
+      this.#filled += part.length
+      done += part.length
+    }
+  }
+
+  /** Everything is on the disk. */
+  async finish(): Promise<void> {
+    await this.#pending
+    const handle = (this.#handle ??= await open(this.path, 'wx'))
+    const size = this.#position + this.#filled
+    const length = this.#isDirect ? Math.ceil(this.#filled / SECTOR_BYTES) * SECTOR_BYTES : this.#filled
+    await writeAll(handle, this.#stage.subarray(0, length), this.#position)
+    if (length > this.#filled) await handle.truncate(size)
+    await handle.sync()
+  }
+
+  async close(): Promise<void> {
+    await this.#pending.catch(() => {})
+    await this.#handle?.close()
+  }
+
+  async #handOver(): Promise<void> {
+    await this.#pending
+    const handle = (this.#handle ??= await this.#openLarge())
+    const full = this.#stage
+    this.#pending = writeAll(handle, full, this.#position)
+    this.#pending.catch(() => {}) // thrown where it is awaited
+    this.#stage = this.#other ?? newStage()
+    this.#other = full
+    this.#position += STAGE_BYTES
+    this.#filled = 0
+  }
+
+  async #openLarge(): Promise<FileHandle> {
+    const { O_WRONLY, O_CREAT, O_TRUNC, O_DIRECT } = constants
+    if (O_DIRECT) {
+      try {
+        const handle = await open(this.path, O_WRONLY | O_CREAT | O_TRUNC | O_DIRECT)
+        this.#isDirect = true
+        return handle
+      } catch (error) {
+        // The file system cannot, and may have made the file all the same.
+        if ((error as NodeJS.ErrnoException).code !== 'EINVAL') throw error
+      }
+    }
+    return open(this.path, 'w')
+  }
+}
+
+async function writeAll(file: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
+  for (let done = 0; done < bytes.length; ) {
+    done += (await file.write(bytes, done, bytes.length - done, position + done)).bytesWritten
+  }
 }
 
 /** Makes a rename outlive a power cut. Windows has no such call. */
