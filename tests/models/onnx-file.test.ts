@@ -1,9 +1,9 @@
-import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { InferenceSession, Tensor } from 'onnxruntime-node'
-import { expect, it } from 'vitest'
+import { afterAll, expect, it } from 'vitest'
 import { openCheckpoint } from '../../src/hub/open.ts'
 import { readTensors } from '../../src/hub/safetensors.ts'
 import { exportOnnx, openOnnx } from '../../src/models/onnx-file.ts'
@@ -13,6 +13,7 @@ import { lacksShared, sharedPath } from '../shared.ts'
 import { PARITY_TOLERANCE, relativeError } from './parity.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'jackdaw-onnx-'))
+afterAll(() => rmSync(folder, { recursive: true }))
 const llama = sharedPath('parity/llama')
 
 it.skipIf(lacksShared('parity/llama'))(
