@@ -1,8 +1,10 @@
 import type { Tokenizer } from '../text/tokenizer.ts'
 import type { CachedDecoder } from './decoder.ts'
 import { Sequence } from './sequence.ts'
-import { PROMPT_PIECE } from './tokens.ts'
 import type { GenerationEvent, GenerationRequest } from './types.ts'
+
+/** Tokens of a prompt that are computed between two steps of the answers in progress. */
+const PROMPT_TURN = 512
 
 /** A sequence's place in the cache. Slots of sequences that decode come first, so that one batch holds them all. */
 interface Slot {
@@ -62,7 +64,7 @@ export class Engine {
       while (this.waiting.length > 0 || this.decoding > 0 || this.prefilling) {
         this.dropAbandoned()
         this.admit()
-        if (this.prefilling) await this.prefillPiece()
+        if (this.prefilling) await this.prefillTurn()
         if (this.decoding > 0) await this.decodeStep()
       }
     } catch (error) {
@@ -111,13 +113,13 @@ export class Engine {
     sequence.cachedTokens = shared[best]
   }
 
-  private async prefillPiece(): Promise<void> {
+  private async prefillTurn(): Promise<void> {
     const place = this.decoding
     const slot = this.slots[place]
     const sequence = slot.sequence as Sequence
-    const piece = sequence.toPrefill.slice(slot.ids.length, slot.ids.length + PROMPT_PIECE)
-    const logits = await this.decoder.prefill(place, piece, slot.ids.length)
-    slot.ids.push(...piece)
+    const turn = sequence.toPrefill.slice(slot.ids.length, slot.ids.length + PROMPT_TURN)
+    const logits = await this.decoder.prefill(place, turn, slot.ids.length)
+    slot.ids.push(...turn)
     slot.lastUsed = ++this.clock
     if (slot.ids.length < sequence.toPrefill.length) return
     this.decoding++

@@ -4,9 +4,6 @@ import type { SamplingOptions } from './types.ts'
 
 /** One sequence of tokens on a decoder of its own, without text: what the command line and evaluations stand on. */
 
-/** Prompts are computed in pieces of this many tokens: attention's scores stay small, and other answers go on meanwhile. */
-export const PROMPT_PIECE = 512
-
 export const DEFAULT_MAX_NEW_TOKENS = 256
 
 /** @returns logits after the prompt, whose keys and values then are in the first slot */
@@ -19,11 +16,7 @@ export async function prefill(
   if (promptIds.length > decoder.capacity) {
     throw new RangeError(`the prompt has ${promptIds.length} tokens; the model takes ${decoder.capacity}`)
   }
-  let logits: Float32Array = new Float32Array()
-  for (let past = 0; past < promptIds.length; past += PROMPT_PIECE) {
-    logits = await decoder.prefill(0, promptIds.slice(past, past + PROMPT_PIECE), past, signal)
-  }
-  return logits
+  return decoder.prefill(0, promptIds, 0, signal)
 }
 
 /** A stop token came up, or there was no room for more. */

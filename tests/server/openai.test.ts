@@ -1,9 +1,9 @@
 import { setMaxListeners } from 'node:events'
-import OpenAI, { APIError, BadRequestError, NotFoundError, RateLimitError } from 'openai'
+import OpenAI, { BadRequestError, NotFoundError, RateLimitError } from 'openai'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { listen, type RunningServer } from '../../src/server/listen.ts'
 import { MockModel } from './mock-model.ts'
-import { captureLogger, noStore, until } from './support.ts'
+import { captureLogger, failure, noStore, until } from './support.ts'
 
 /** OpenAI's own client against a real server. */
 
@@ -30,16 +30,6 @@ afterAll(() => server.close())
 
 const user = (content: string) => [{ role: 'user' as const, content }]
 const ask = { model: 'owner/mock', messages: user('Hello'), seed: 1 }
-
-async function failure(call: Promise<unknown>): Promise<APIError> {
-  try {
-    await call
-  } catch (error) {
-    if (error instanceof APIError) return error
-    throw error
-  }
-  throw new Error('the request was answered')
-}
 
 describe('models', () => {
   it('are listed, default first, and found by ids with slashes', async () => {

@@ -1,3 +1,4 @@
+import { APIError } from 'openai'
 import { pino } from 'pino'
 import type { ConversationStore } from '../../src/server/store.ts'
 
@@ -21,4 +22,15 @@ export async function until(condition: () => boolean | Promise<boolean>): Promis
     if (Date.now() > end) throw new Error('it did not happen within twenty seconds')
     await new Promise((resolve) => setTimeout(resolve, 5))
   }
+}
+
+/** The error that a request to the API is answered with. */
+export async function failure(call: Promise<unknown>): Promise<APIError> {
+  try {
+    await call
+  } catch (error) {
+    if (error instanceof APIError) return error
+    throw error
+  }
+  throw new Error('the request was answered')
 }

@@ -2,12 +2,12 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:f
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import OpenAI, { APIError } from 'openai'
+import OpenAI from 'openai'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { charTokenizerJson } from '../../src/data/char-tokenizer.ts'
 import { loadServedModel } from '../../src/generate/served.ts'
 import { listen, type RunningServer } from '../../src/server/listen.ts'
-import { captureLogger, noStore } from './support.ts'
+import { captureLogger, failure, noStore } from './support.ts'
 
 /** OpenAI's client against real models of 47 tokens, each a letter: what the mock cannot tell. */
 
@@ -36,16 +36,6 @@ afterAll(async () => {
   rmSync(folder, { recursive: true, force: true })
   expect(log.errors).toEqual([])
 })
-
-async function failure(call: Promise<unknown>): Promise<APIError> {
-  try {
-    await call
-  } catch (error) {
-    if (error instanceof APIError) return error
-    throw error
-  }
-  throw new Error('the request was answered')
-}
 
 describe('a scored prompt (echo and logprobs)', () => {
   const request = { model: 'llama', prompt: 'HelloDarkBird', temperature: 0, max_tokens: 9, logprobs: 3 }
