@@ -11,11 +11,11 @@ import { corpusSplit } from '../src/data/corpus.ts'
 import { PackedDocuments, SequentialWindows } from '../src/data/loader.ts'
 import { TokenDataset } from '../src/data/token-dataset.ts'
 import { Llama } from '../src/models/llama.ts'
+import { heldOutLoss, languageModelInputs, nextTokenObjective } from '../src/optim/language-model.ts'
+import { defineRecipe } from '../src/optim/recipe.ts'
+import { cosineSchedule } from '../src/optim/schedule.ts'
 import { trainByteLevelBpe } from '../src/text/bpe-trainer.ts'
 import { tokenizerFromJson } from '../src/text/tokenizer.ts'
-import { heldOutLoss, languageModelInputs, nextTokenObjective } from '../src/train/pretrain.ts'
-import { defineRecipe } from '../src/train/recipe.ts'
-import { cosineSchedule } from '../src/train/schedule.ts'
 
 /** The first ends a document; the others wait for a later stage that teaches conversation. */
 const SPECIAL_TOKENS = ['<|endoftext|>', '<|im_start|>', '<|im_end|>']

@@ -10,10 +10,10 @@ import { charTokenizerJson } from '../src/data/char-tokenizer.ts'
 import { RandomWindows, SequentialWindows } from '../src/data/loader.ts'
 import { TokenDataset } from '../src/data/token-dataset.ts'
 import { GPT2 } from '../src/models/gpt2.ts'
+import { heldOutLoss, languageModelInputs, nextTokenObjective } from '../src/optim/language-model.ts'
+import { defineRecipe } from '../src/optim/recipe.ts'
+import { cosineSchedule } from '../src/optim/schedule.ts'
 import { tokenizerFromJson } from '../src/text/tokenizer.ts'
-import { heldOutLoss, languageModelInputs, nextTokenObjective } from '../src/train/pretrain.ts'
-import { defineRecipe } from '../src/train/recipe.ts'
-import { cosineSchedule } from '../src/train/schedule.ts'
 
 export default defineRecipe({
   name: 'nanogpt-shakespeare-cpu',

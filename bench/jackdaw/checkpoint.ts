@@ -5,7 +5,7 @@
 
 import { mkdtempSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { startCheckpoint } from '../../src/train/checkpoint.ts'
+import { startSnapshot } from '../../src/optim/snapshot.ts'
 import { compete } from '../contestant.ts'
 import { gptTrainer } from './gpt-trainer.ts'
 import { versions } from './versions.ts'
@@ -28,7 +28,7 @@ await compete(async () => {
     let steps = 0
     const together = await secondsOf(async () => {
       let isWritten = false
-      const { written } = await startCheckpoint(folder, trainer)
+      const { written } = await startSnapshot(folder, trainer)
       void written.then(() => {
         isWritten = true
       })

@@ -1,8 +1,8 @@
 import { RandomWindows } from '../../src/data/loader.ts'
 import { TokenDataset } from '../../src/data/token-dataset.ts'
 import { GPT2 } from '../../src/models/gpt2.ts'
-import { languageModelInputs, nextTokenObjective } from '../../src/train/pretrain.ts'
-import { Trainer } from '../../src/train/trainer.ts'
+import { languageModelInputs, nextTokenObjective } from '../../src/optim/language-model.ts'
+import { Trainer } from '../../src/optim/trainer.ts'
 import '../../src/runtime/node.ts'
 import { GPT_SIZES, type GptSize } from '../gpt-sizes.ts'
 

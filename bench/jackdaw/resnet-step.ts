@@ -1,9 +1,9 @@
 /** A training step of a ResNet-18 with a 3 × 3 stem on 32 × 32 pictures, batch 64. */
 
 import { RESNET_SIZES, ResNet } from '../../src/models/resnet.ts'
+import { constantSchedule } from '../../src/optim/schedule.ts'
+import { Trainer } from '../../src/optim/trainer.ts'
 import type { Tensor } from '../../src/tensor/index.ts'
-import { constantSchedule } from '../../src/train/schedule.ts'
-import { Trainer } from '../../src/train/trainer.ts'
 import '../../src/runtime/node.ts'
 import { compete, perSecond } from '../contestant.ts'
 import { versions } from './versions.ts'

@@ -44,7 +44,7 @@ export const convertCommand = (): Command =>
             },
           },
           (metadata, folder) => saveTokenizer(tokenizerFromGguf(metadata), folder),
-          source.endsWith('.onnx') ? (await import('../models/onnx-file.ts')).openOnnx : undefined,
+          source.endsWith('.onnx') ? (await import('../load/onnx-file.ts')).openOnnx : undefined,
         )
         bar?.stop()
         for (const note of result.notes) process.stderr.write(`note: ${note}\n`)
@@ -58,7 +58,7 @@ async function toOnnx(source: string, target: string, { quantize }: Flags): Prom
   if (quantize && quantize !== 'q4' && quantize !== 'q4_0' && quantize !== 'q8') {
     throw new Error(`--quantize ${quantize} is for safetensors and GGUF; an ONNX model takes q8, q4 or q4_0`)
   }
-  const { exportOnnx } = await import('../models/onnx-file.ts')
+  const { exportOnnx } = await import('../load/onnx-file.ts')
   const count = await withDownloadBar((onProgress) => exportOnnx(source, target, { quantize, onProgress }))
   process.stderr.write(`${target}: ${count} tensors\n`)
 }

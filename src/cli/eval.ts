@@ -34,7 +34,7 @@ async function evaluate(tasks: readonly string[], flags: EvalFlags): Promise<voi
   if (!data) throw new Error('perplexity needs --data FILE, a text to predict')
   await import('../runtime/node.ts')
   const [{ loadModel }, { isCausal }, { perplexity }] = await Promise.all([
-    import('../models/load.ts'),
+    import('../load/load.ts'),
     import('../generate/generator.ts'),
     import('../eval/perplexity.ts'),
   ])

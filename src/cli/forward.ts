@@ -13,7 +13,7 @@ function named(name: string, description: string, run: 'forward' | 'gradients', 
       async (reference: string, options: { inputs: string; output: string; provider: 'cpu' | 'webgpu' | 'cuda' }) => {
         await import('../runtime/node.ts')
         const [models, hub, { readTensors }, { writeSafetensors }] = await Promise.all([
-          import('../models/run.ts'),
+          import('../load/run.ts'),
           import('../hub/open.ts'),
           import('../hub/safetensors.ts'),
           import('../hub/safetensors-write.ts'),

@@ -1,7 +1,7 @@
 import { Command, InvalidArgumentError } from 'commander'
 import type { Generator } from '../generate/generator.ts'
 import type { SamplingOptions } from '../generate/types.ts'
-import type { LoadedModel } from '../models/load.ts'
+import type { LoadedModel } from '../load/load.ts'
 import type { Tokenizer } from '../text/tokenizer.ts'
 import { withDownloadBar } from './download-bar.ts'
 import { collect, integer, number, providerOption, type Quantize, quantizeOption } from './flags.ts'
@@ -71,7 +71,7 @@ async function run(reference: string, prompt: string | undefined, options: Gener
   const text = options.inputIds ? undefined : (prompt ?? (await readPrompt()))
   const [{ nodeBackend }, { loadModel }, { openGenerator }] = await Promise.all([
     import('../runtime/ort-node.ts'),
-    import('../models/load.ts'),
+    import('../load/load.ts'),
     import('../generate/generator.ts'),
     import('../runtime/node.ts'),
   ])

@@ -36,7 +36,7 @@ async function openTokenizer(model: string) {
     import('../text/load.ts'),
     import('../text/gguf-tokenizer.ts'),
     import('../hub/open.ts'),
-    import('../hub/gguf.ts'),
+    import('../hub/gguf/file.ts'),
   ])
   const isThere = (await stat(model).catch(() => undefined)) !== undefined
   const isReference = /^(gguf|hf):/.test(model) || model.endsWith('.gguf') || (!isThere && !/[/\\]|\.json$/.test(model))

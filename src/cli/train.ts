@@ -4,8 +4,8 @@ import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import cliProgress from 'cli-progress'
 import { Command, Option } from 'commander'
-import type { Recipe } from '../train/recipe.ts'
-import type { RunReport } from '../train/run.ts'
+import type { Recipe } from '../optim/recipe.ts'
+import type { RunReport } from '../optim/run.ts'
 
 const PROVIDERS = ['cpu', 'webgpu', 'cuda'] as const
 
@@ -39,8 +39,8 @@ export const trainCommand = (): Command =>
       }
       await import('../runtime/node.ts')
       const [{ resumedSettings, runRecipe }, { applySettings }] = await Promise.all([
-        import('../train/run.ts'),
-        import('../train/recipe.ts'),
+        import('../optim/run.ts'),
+        import('../optim/recipe.ts'),
       ])
       const recipe = await findRecipe(name)
       const out = flags.out ?? `runs/${recipe.name}`

@@ -1,5 +1,5 @@
 import { statSync } from 'node:fs'
-import { type LoadedModel, type LoadOptions, loadModel } from '../models/load.ts'
+import { type LoadedModel, type LoadOptions, loadModel } from '../load/load.ts'
 import type { Model } from '../nn/model.ts'
 import { giveBackMemory } from '../runtime/memory.ts'
 import '../runtime/node.ts'

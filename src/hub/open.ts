@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url'
 import type { Checkpoint } from './checkpoint.ts'
 import { type DownloadOptions, downloadModel, parseHubReference } from './download.ts'
 import { quote } from './file.ts'
-import { openGgufAsHuggingFace } from './gguf-names.ts'
+import { openGgufAsHuggingFace } from './gguf/names.ts'
 import { openIndex, openSafetensors, openSafetensorsFolder } from './safetensors.ts'
 
 /**

@@ -18,6 +18,7 @@
 
 import { z } from 'zod'
 import { attention } from '../nn/attention.ts'
+import { parseConfig } from '../nn/config.ts'
 import { normal } from '../nn/initializers.ts'
 import { layerNorm, linear } from '../nn/layers.ts'
 import {
@@ -30,7 +31,6 @@ import {
 } from '../nn/model.ts'
 import type { Scope } from '../nn/scope.ts'
 import { activation, arange, embedding, linear as project, type Tensor, takeRows } from '../tensor/index.ts'
-import { parseConfig } from './config.ts'
 
 export interface GPT2Config {
   vocabSize: number

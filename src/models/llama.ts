@@ -19,6 +19,7 @@
 
 import { z } from 'zod'
 import { attention, type Rotary } from '../nn/attention.ts'
+import { parseConfig } from '../nn/config.ts'
 import { normal } from '../nn/initializers.ts'
 import { linear, rmsNorm } from '../nn/layers.ts'
 import {
@@ -30,10 +31,9 @@ import {
   tokenInputs,
 } from '../nn/model.ts'
 import { type RopeScaling, rotaryTables } from '../nn/positions.ts'
+import { ROPE_FIELDS, readRope, writeRope } from '../nn/rope-config.ts'
 import type { Scope } from '../nn/scope.ts'
 import { activation, embedding, linear as project, type Tensor, takeRows } from '../tensor/index.ts'
-import { parseConfig } from './config.ts'
-import { ROPE_FIELDS, readRope, writeRope } from './rope-config.ts'
 
 export interface LlamaConfig {
   vocabSize: number

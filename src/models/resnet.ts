@@ -21,6 +21,7 @@
  */
 
 import { z } from 'zod'
+import { parseConfig } from '../nn/config.ts'
 import { batchNorm, conv2d } from '../nn/conv.ts'
 import { fanInUniform } from '../nn/initializers.ts'
 import { linear } from '../nn/layers.ts'
@@ -38,7 +39,6 @@ import {
   symbol,
   type Tensor,
 } from '../tensor/index.ts'
-import { parseConfig } from './config.ts'
 
 export interface ResNetConfig {
   /** Of the pictures. */

@@ -23,6 +23,7 @@
 
 import { z } from 'zod'
 import { attention } from '../nn/attention.ts'
+import { parseConfig } from '../nn/config.ts'
 import { constantInit, normal } from '../nn/initializers.ts'
 import type { KvCache } from '../nn/kv-cache.ts'
 import { linear } from '../nn/layers.ts'
@@ -55,7 +56,6 @@ import {
   takeRows,
   where,
 } from '../tensor/index.ts'
-import { parseConfig } from './config.ts'
 
 export interface T5Config {
   vocabSize: number

@@ -14,7 +14,7 @@ export {
   convTranspose2d,
   type Padding,
   type Pair,
-} from './ops/conv.ts'
+} from './ops/conv/conv.ts'
 export * from './ops/custom.ts'
 export * from './ops/elementwise.ts'
 export * from './ops/index.ts'

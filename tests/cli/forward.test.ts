@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { afterAll, expect, it } from 'vitest'
 import { forwardCommand, gradCommand } from '../../src/cli/forward.ts'
 import { readTensors } from '../../src/hub/safetensors.ts'
-import { PARITY_TOLERANCE, relativeError } from '../models/parity.ts'
+import { PARITY_TOLERANCE, relativeError } from '../parity/parity.ts'
 
 const FIXTURE = fileURLToPath(new URL('../parity/gpt2', import.meta.url))
 const folder = mkdtempSync(join(tmpdir(), 'jackdaw-forward-'))

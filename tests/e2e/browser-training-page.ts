@@ -1,7 +1,7 @@
 /** What the page of browser-training.test.ts runs in Chromium; Node imports `losses` too. */
 
 import { type Provider, Trainer } from '../../src/portable.ts'
-import { countingBatch, tinyOptions } from '../train/tiny.ts'
+import { countingBatch, tinyOptions } from '../optim/tiny.ts'
 
 /** Losses of a tiny GPT's first steps, with everything that draws random numbers. */
 export async function losses(provider: Provider, steps: number): Promise<number[]> {

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { expect, it } from 'vitest'
 import { perplexity } from '../../src/eval/perplexity.ts'
-import { loadModel } from '../../src/models/load.ts'
+import { loadModel } from '../../src/load/load.ts'
 import type { CausalLm } from '../../src/nn/model.ts'
 import '../../src/runtime/node.ts'
 import { lacksShared, sharedPath } from '../shared.ts'

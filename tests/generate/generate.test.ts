@@ -2,7 +2,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { openGenerator } from '../../src/generate/generator.ts'
-import { loadModel } from '../../src/models/load.ts'
+import { loadModel } from '../../src/load/load.ts'
 import '../../src/runtime/node.ts'
 import { lacksShared, sharedPath } from '../shared.ts'
 

@@ -1,130 +1,133 @@
-import { spawnSync } from 'node:child_process'
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { readdirSync, readFileSync } from 'node:fs'
+import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { afterAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))
-const BELOW_MODELS = ['tensor', 'runtime', 'nn', 'text', 'image', 'hub', 'data']
-const BESIDE_TRAIN = ['train', 'prompt', 'eval', 'agent']
 
-/** Which folders each folder may import: docs/architecture.md, Layers. The rules in biome.json are held to this. */
+/** What a computation needs, up to the models. */
+const DEFINITION = ['tensor', 'nn', 'models']
+/** What stands beside nn: plain arrays, texts, pictures, files. */
+const BESIDE = ['text', 'image', 'hub', 'data']
+const CORE = [...DEFINITION, ...BESIDE, 'runtime', 'load', 'optim']
+/** These use each other: PPO samples, an evaluation prompts, an agent generates. */
+const USERS = ['generate', 'train', 'prompt', 'eval', 'agent']
+
+/** Which folders of src each one may import beside itself. A file instead of a folder allows just that file. */
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   tensor: [],
   runtime: ['tensor'],
   nn: ['tensor'],
-  text: [],
-  image: [],
-  hub: [],
-  data: ['text', 'image', 'hub'],
   models: ['tensor', 'nn'],
-  generate: [...BELOW_MODELS, 'models'],
-  train: [...BELOW_MODELS, ...BESIDE_TRAIN, 'models', 'generate'],
-  prompt: [...BELOW_MODELS, ...BESIDE_TRAIN, 'models', 'generate'],
-  eval: [...BELOW_MODELS, ...BESIDE_TRAIN, 'models', 'generate'],
-  agent: [...BELOW_MODELS, ...BESIDE_TRAIN, 'models', 'generate'],
-  server: [...BELOW_MODELS, ...BESIDE_TRAIN, 'models', 'generate'],
-}
-const FOLDERS = [...Object.keys(MAY_IMPORT), 'cli']
-
-/** A tree of one file for each case, linted in one run. */
-const tree = mkdtempSync(join(tmpdir(), 'jackdaw-layers-'))
-afterAll(() => rmSync(tree, { recursive: true }))
-
-/** Writes a file with these imports; gives back a function that says which of them the linter refuses. */
-const cases: { path: string; imports: readonly string[] }[] = []
-function refused(path: string, imports: readonly string[]): () => string[] {
-  cases.push({ path, imports })
-  return () => imports.filter((_, line) => diagnostics().has(`${path}:${line + 1}`))
+  text: ['tensor/data.ts'],
+  image: ['tensor/data.ts'],
+  hub: ['tensor/data.ts'],
+  data: ['tensor/data.ts', 'text', 'image', 'hub'],
+  load: [...DEFINITION, ...BESIDE, 'runtime'],
+  optim: [...DEFINITION, ...BESIDE, 'runtime', 'load'],
+  ...Object.fromEntries(USERS.map((name) => [name, [...CORE, ...USERS]])),
+  server: [...CORE, ...USERS],
+  cli: [...CORE, ...USERS, 'server', 'papers.ts'],
 }
 
-let found: Set<string> | undefined
-function diagnostics(): Set<string> {
-  if (found) return found
-  cpSync(join(ROOT, 'biome.json'), join(tree, 'biome.json'))
-  for (const { path, imports } of cases) {
-    mkdirSync(dirname(join(tree, path)), { recursive: true })
-    writeFileSync(join(tree, path), imports.map((specifier) => `import '${specifier}'\n`).join(''))
-  }
-  const { stdout, stderr } = spawnSync(
-    join(ROOT, 'node_modules', '.bin', 'biome'),
-    ['lint', '--vcs-enabled=false', '--only=style/noRestrictedImports', '--max-diagnostics=none', '--colors=off', '.'],
-    { cwd: tree, encoding: 'utf8' },
-  )
-  const report = stdout + stderr
-  if (!/Checked \d+ files/.test(report)) throw new Error(`biome did not run: ${report}`)
-  found = new Set([...report.matchAll(/^(\S+:\d+):\d+ lint\/style\/noRestrictedImports/gm)].map((m) => m[1]))
-  return found
+/** Packages that few may name: the engine, its file format, its library. */
+const ENGINE = /^(onnx-proto|onnxruntime-(node|web)|koffi)(\/|$)/
+const MAY_NAME_ENGINE = /^src\/runtime\//
+/** ONNX's operators are known where graphs are lowered, and beside each op. */
+const EMITTER = 'src/tensor/emitter.ts'
+const MAY_EMIT = /^src\/(tensor|runtime)\//
+
+/** The page shares the wire format and its defaults with the server. */
+const PAGE_MAY_IMPORT = ['src/server/wire.ts', 'src/server/page-sampling.ts']
+
+interface Import {
+  readonly from: string
+  /** A path from the root for a file of ours, else the package. */
+  readonly target: string
 }
 
-const others = (folder: string): string[] => FOLDERS.filter((other) => other !== folder)
+/** Every import of a file, `import(…)` in code and in types among them. */
+function importsOf(path: string, source: string): Import[] {
+  const specifiers = [...source.matchAll(/\b(?:from|import)\s*\(?\s*['"]([^'"]+)['"]/g)].map(([, name]) => name)
+  return specifiers.map((name) => ({
+    from: path,
+    target: name.startsWith('.') ? relative(ROOT, join(ROOT, dirname(path), name)) : name,
+  }))
+}
 
-describe('imports run one way', () => {
-  for (const [folder, allowed] of Object.entries(MAY_IMPORT)) {
-    const answer = refused(
-      `src/${folder}/probe.ts`,
-      others(folder).map((other) => `../${other}/index.ts`),
-    )
-    it(`${folder} imports ${allowed.join(', ') || 'no other folder'}`, () => {
-      const expected = others(folder).filter((other) => !allowed.includes(other))
-      expect(answer()).toEqual(expected.map((other) => `../${other}/index.ts`))
-    })
+const filesUnder = (folder: string): string[] =>
+  readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' })
+    .filter((file) => /\.tsx?$/.test(file))
+    .map((file) => join(folder, file))
+
+const imports = (folder: string): Import[] =>
+  filesUnder(folder).flatMap((path) => importsOf(path, readFileSync(join(ROOT, path), 'utf8')))
+
+const folderOf = (path: string): string => path.split('/')[1]
+
+/** What is wrong with an import, or undefined. */
+function complaint({ from, target }: Import): string | undefined {
+  const wrong = `${from} imports ${target}`
+  if (ENGINE.test(target)) return MAY_NAME_ENGINE.test(from) ? undefined : wrong
+  if (target === EMITTER) return MAY_EMIT.test(from) ? undefined : wrong
+  if (from.startsWith('web/')) {
+    return target.startsWith('src/') && !PAGE_MAY_IMPORT.includes(target) ? wrong : undefined
   }
+  const folder = folderOf(from)
+  if (!target.startsWith('src/') || folderOf(target) === folder || !(folder in MAY_IMPORT)) return undefined
+  const allowed = MAY_IMPORT[folder].some((name) => target === `src/${name}` || target.startsWith(`src/${name}/`))
+  return allowed ? undefined : wrong
+}
 
-  const beside = ['text', 'image', 'hub', 'data'].map((folder) =>
-    refused(`src/${folder}/data.ts`, ['../tensor/data.ts']),
-  )
-  it('what lies beside nn shares the plain arrays of tensor/data.ts', () => {
-    for (const answer of beside) expect(answer()).toEqual([])
+describe('imports run one way (docs/architecture.md, Layers)', () => {
+  it('in src', () => {
+    const all = imports('src')
+    expect(all.length).toBeGreaterThan(300)
+    expect(all.map(complaint).filter((what) => what !== undefined)).toEqual([])
   })
 
-  const nested = {
-    data: ['../../tensor/data.ts', '../random.ts', '../../nn/layers.ts'],
-    tensor: ['../dim.ts', '../../runtime/lower.ts'],
-  }
-  const fromCorpus = refused('src/data/corpus/probe.ts', nested.data)
-  const fromOps = refused('src/tensor/ops/probe.ts', nested.tensor)
-  it('deeper folders keep to the same rules', () => {
-    expect(fromCorpus()).toEqual(['../../nn/layers.ts'])
-    expect(fromOps()).toEqual(['../../runtime/lower.ts'])
-  })
-
-  const plumbing = [
-    '../runtime/compile.ts',
-    '../hub/open.ts',
-    '../text/load.ts',
-    '../nn/model.ts',
-    '../generate/engine.ts',
-  ]
-  const loader = refused('src/models/load.ts', plumbing)
-  const definition = refused('src/models/gpt2.ts', plumbing)
-  it('models are loaded and run by files of their own; a definition knows neither', () => {
-    expect(loader()).toEqual(['../generate/engine.ts'])
-    expect(definition()).toEqual(plumbing.filter((specifier) => specifier !== '../nn/model.ts'))
-  })
-
-  const engine = ['onnx-proto', 'onnxruntime-node', 'onnxruntime-web/webgpu', 'koffi', '../tensor/emitter.ts']
-  const above = ['nn', 'models', 'train', 'generate', 'server'].map((folder) =>
-    refused(`src/${folder}/engine.ts`, engine),
-  )
-  const file = refused('src/models/onnx-file.ts', engine)
-  const runtime = refused('src/runtime/engine.ts', engine)
-  it('only runtime knows the engine, and only runtime and tensor know its operators', () => {
-    for (const answer of above) expect(answer()).toEqual(engine)
-    expect(runtime()).toEqual([])
-    expect(file(), 'the file format, and not the engine').toEqual(engine.slice(1))
-  })
-
-  const shared = ['../../src/server/wire.ts', '../../../src/server/wire.ts', '../../src/server/page-sampling.ts']
-  const wire = [...shared, '../../src/server/store.ts']
-  const page = refused('web/src/probe.ts', wire)
-  it('the page imports the wire format and nothing else', () => {
-    expect(page()).toEqual(['../../src/server/store.ts'])
+  it('in the page', () => {
+    expect(imports('web/src').map(complaint).filter((what) => what !== undefined)).toEqual([])
   })
 
   it('every folder of src has its rule', () => {
     const folders = readdirSync(join(ROOT, 'src'), { withFileTypes: true }).filter((entry) => entry.isDirectory())
-    expect(folders.map(({ name }) => name).filter((name) => !FOLDERS.includes(name))).toEqual([])
+    expect(folders.map(({ name }) => name).filter((name) => !(name in MAY_IMPORT))).toEqual([])
+  })
+
+  it('a room that holds papers holds nothing else: models/ has no file that another imports for its machinery', () => {
+    const titles = filesUnder('src/models').map((path) => [path, readFileSync(join(ROOT, path), 'utf8').slice(0, 1500)])
+    expect(titles.filter(([, head]) => !/^\/\*\*[\s\S]*(arXiv|20\d\d)/.test(head)).map(([path]) => path)).toEqual([])
+  })
+})
+
+describe('the rule notices', () => {
+  const refused: [string, string][] = [
+    ['src/tensor/ops/matmul.ts', "import '../../runtime/lower.ts'"],
+    ['src/nn/layers.ts', "import type { A } from '../models/gpt2.ts'"],
+    ['src/models/gpt2.ts', "import { compile } from '../runtime/compile.ts'"],
+    ['src/models/gpt2.ts', "type A = import('../hub/open.ts').Checkpoint"],
+    ['src/hub/open.ts', "import { Tensor } from '../tensor/index.ts'"],
+    ['src/load/load.ts', "await import('../optim/trainer.ts')"],
+    ['src/load/load.ts', "import onnx from 'onnx-proto'"],
+    ['src/optim/trainer.ts', "import '../generate/decoder.ts'"],
+    ['src/generate/decoder.ts', "import '../server/wire.ts'"],
+    ['src/server/app.ts', "import '../cli/main.ts'"],
+    ['src/nn/layers.ts', "import '../tensor/emitter.ts'"],
+    ['web/src/app.tsx', "import '../../src/server/store.ts'"],
+  ]
+  it.each(refused)('%s: %s', (path, source) => {
+    expect(importsOf(path, source).map(complaint)).not.toContain(undefined)
+  })
+
+  const allowed: [string, string][] = [
+    ['src/models/palm-e.ts', "import { vit } from './vit.ts'"],
+    ['src/train/ppo.ts', "import '../generate/decoder.ts'\nimport '../optim/trainer.ts'"],
+    ['src/text/load.ts', "import { TensorData } from '../tensor/data.ts'"],
+    ['src/runtime/ort-api.ts', "import koffi from 'koffi'"],
+    ['web/src/app.tsx', "import '../../src/server/wire.ts'"],
+  ]
+  it.each(allowed)('and lets be %s: %s', (path, source) => {
+    expect(importsOf(path, source).map(complaint)).toEqual(source.split('\n').map(() => undefined))
   })
 })

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
+import { disagreements } from '../parity/parity.ts'
 import { lacksShared, sharedPath } from '../shared.ts'
-import { disagreements } from './parity.ts'
 
 describe('outputs and gradients equal the reference implementation', () => {
   for (const name of ['gpt2', 'llama']) {

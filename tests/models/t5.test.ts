@@ -7,8 +7,8 @@ import { compile } from '../../src/runtime/compile.ts'
 import '../../src/runtime/node.ts'
 import { StepRandom } from '../../src/data/random.ts'
 import { grad, input, sizeOf, type TensorData } from '../../src/tensor/index.ts'
+import { disagreements } from '../parity/parity.ts'
 import { lacksShared, sharedPath } from '../shared.ts'
-import { disagreements } from './parity.ts'
 
 describe('outputs and gradients equal the reference implementation', () => {
   for (const name of ['t5', 'flan-t5']) {

@@ -1,7 +1,7 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
-import { disagreements } from '../models/parity.ts'
+import { disagreements } from './parity.ts'
 
 const here = fileURLToPath(new URL('.', import.meta.url))
 const names = readdirSync(here).filter((name) => existsSync(`${here}${name}/generation.json`))

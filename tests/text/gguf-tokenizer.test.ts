@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { openGguf } from '../../src/hub/gguf.ts'
+import { openGguf } from '../../src/hub/gguf/file.ts'
 import { renderChat } from '../../src/text/chat-template.ts'
 import { tokenizerFromGguf } from '../../src/text/gguf-tokenizer.ts'
 import { loadTokenizer } from '../../src/text/load.ts'

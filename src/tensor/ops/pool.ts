@@ -1,6 +1,6 @@
 import { addDims, type Dim, floorDivDim, mulDims, sameDim, showShape, sizeOfShape } from '../dim.ts'
 import { apply, applyMany, constant, type Op, type Tensor } from '../graph.ts'
-import { conv2d, convTranspose2d, type Padding, type Pair, padsOf, pairOf } from './conv.ts'
+import { conv2d, convTranspose2d, type Padding, type Pair, padsOf, pairOf } from './conv/conv.ts'
 import { scatterAddAlongAxis } from './index.ts'
 import { repeatPixels, resampleAxis } from './interpolate.ts'
 import { mean } from './reduce.ts'
