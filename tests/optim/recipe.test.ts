@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { applySettings, meanLoss } from '../../src/optim/recipe.ts'
+import { meanLoss } from '../../src/optim/language-model.ts'
+import { applySettings } from '../../src/optim/recipe.ts'
 
 const DEFAULTS = {
   data: '',
@@ -21,6 +22,8 @@ describe('settings', () => {
 
   it.each([
     ['rate=1', '--set rate=1: write key=value with one of the keys data, steps, seed'],
+    ['step=1', '--set step=1: did you mean steps? write key=value'],
+    ['learningrate=1', 'did you mean learningRate? write key=value'],
     ['steps', '--set steps: write key=value'],
     ['=5', '--set =5: write key=value'],
     ['steps=many', '--set steps=many: the value must be a number'],
@@ -63,8 +66,8 @@ describe('the mean loss of a split', () => {
     const losses = [1, 4]
     const evaluator = { run: async () => ({ loss: losses.shift() as number }), release() {} }
     const batches = [
-      { inputIds: new Int32Array(4), labels: Int32Array.of(1, 2, 3, 0) },
-      { inputIds: new Int32Array(4), labels: Int32Array.of(1, -100, -100, -100) },
+      { inputIds: new Int32Array(4), shiftLabels: Int32Array.of(1, 2, 3, 0) },
+      { inputIds: new Int32Array(4), shiftLabels: Int32Array.of(1, -100, -100, -100) },
     ]
     expect(await meanLoss(evaluator, batches, [1, 4])).toBe((4 * 1 + 1 * 4) / 5)
   })
