@@ -88,13 +88,14 @@ export class TrainProgress {
   }
   private lastWrite = Number.NEGATIVE_INFINITY
   private lastActivity = ''
+  private lastScores: RunReport['scores']
   private isShown = false
 
   constructor(private readonly terminal: Terminal) {}
 
   show(report: RunReport): void {
     const now = performance.now()
-    const { stage, step, steps, activity } = report
+    const { stage, step, steps, activity, scores } = report
     if (stage !== this.loop.stage || steps !== this.loop.steps) this.loop = { stage, steps, step, at: now }
     const done = step - this.loop.step
     const leftMs = done > 0 ? ((now - this.loop.at) / done) * (steps - step) : undefined
@@ -108,11 +109,13 @@ export class TrainProgress {
       this.terminal.write(CLEAR_LINE + progressBar(report, { width, ...times }))
       this.isShown = true
     } else {
-      const isTelling = isLast || (isNew && activity === 'loading')
+      const isScored = scores !== this.lastScores && activity === 'training'
+      const isTelling = isScored || (isLast && !scores) || (isNew && activity === 'loading')
       if (!isTelling && now - this.lastWrite < LINE_EVERY_MS) return
       this.terminal.write(`${progressLine(report, { width: 200, ...times })}\n`)
     }
     this.lastActivity = `${stage} ${activity}`
+    this.lastScores = scores
     this.lastWrite = now
   }
 

@@ -25,8 +25,7 @@ interface Place {
 
 async function places(): Promise<Place[]> {
   const papers = (await readdir(FOLDER, { withFileTypes: true }))
-    // A folder with packages of its own holds data, not experiments.
-    .filter((entry) => entry.isDirectory() && !existsSync(new URL(`${entry.name}/package.json`, FOLDER)))
+    .filter((entry) => entry.isDirectory())
     .map(({ name }) => name)
     .sort()
   const found = await Promise.all(
