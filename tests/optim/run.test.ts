@@ -10,6 +10,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import '../../src/runtime/node.ts'
 import { openSafetensors } from '../../src/hub/safetensors.ts'
 import { constantInit } from '../../src/nn/initializers.ts'
+import { nextTokenObjective } from '../../src/optim/language-model.ts'
 import { recipe } from '../../src/optim/recipe.ts'
 import { type RunOptions, resumedSettings, runRecipe } from '../../src/optim/run.ts'
 import { loadSnapshot, newestSnapshot, saveSnapshot, startSnapshot } from '../../src/optim/snapshot.ts'
@@ -314,8 +315,8 @@ describe('a run in stages', () => {
     const settings = { ...tiny.settings, steps: 1 }
     const options = tinyOptions()
     const withHead: TrainerOptions['objective'] = (scope, inputs) => {
-      const { loss } = options.objective(scope, inputs)
-      return { loss: loss.add(scope.at('value_head').param('bias', [], constantInit(0))) }
+      const { sum, count } = nextTokenObjective(options.model)(scope, inputs).loss
+      return { loss: { sum: sum.add(scope.at('value_head').param('bias', [], constantInit(0))), count } }
     }
     const out = join(folder, 'head')
     await runRecipe(

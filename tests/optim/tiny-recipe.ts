@@ -1,4 +1,4 @@
-import { meanLoss } from '../../src/optim/language-model.ts'
+import { nextTokenObjective } from '../../src/optim/language-model.ts'
 import { recipe } from '../../src/optim/recipe.ts'
 import type { Batch } from '../../src/optim/runner.ts'
 import { cosineSchedule } from '../../src/optim/schedule.ts'
@@ -23,13 +23,13 @@ export default recipe({
   },
   async run({ settings, trainer, trainLoop, claim }) {
     const { accumulate, emaDecay, dropout, steps } = settings
-    const { model, objective, inputs } = tinyOptions({ dropout })
+    const { model, inputs } = tinyOptions({ dropout })
     const zero = { dtype: 'float32', shape: [] } as const
     const { valLoss } = await trainLoop({
       trainer: await trainer({
         objective: (scope, { factor, ...rest }) => {
-          const { loss } = objective(scope, rest)
-          return { loss: loss.mul(factor), scaledBy: factor.mul(1) }
+          const { loss } = nextTokenObjective(model)(scope, rest)
+          return { loss: { sum: loss.sum.mul(factor), count: loss.count }, scaledBy: factor.mul(1) }
         },
         inputs: { ...inputs, factor: zero },
         learningRate: cosineSchedule(settings.learningRate, { steps, warmupSteps: 5 }),
@@ -44,13 +44,16 @@ export default recipe({
       perStep: { tokens: accumulate * 4 * SEQ },
       async evaluate(trainer) {
         const evaluator = await trainer.evaluator()
-        const factor = { ...zero, data: Float32Array.of(1) }
-        const scored = { ...evaluator, run: (feeds: object) => evaluator.run({ ...feeds, factor }) }
         const { inputIds, shiftLabels } = countingBatch(1_000_000)
-        const batch = { inputIds: inputIds as Int32Array, shiftLabels: shiftLabels as Int32Array }
-        const valLoss = await meanLoss(scored, [batch], [4, SEQ])
+        const ids = { dtype: 'int32', shape: [4, SEQ] } as const
+        const batch = {
+          inputIds: { ...ids, data: inputIds },
+          shiftLabels: { ...ids, data: shiftLabels },
+          factor: { ...zero, data: Float32Array.of(1) },
+        }
+        const { loss } = await evaluator.mean([batch])
         evaluator.release()
-        return { valLoss }
+        return { valLoss: loss }
       },
       save: { model, files: { 'tokenizer.json': '{}' }, averaged: emaDecay > 0 },
     })
