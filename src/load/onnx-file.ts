@@ -3,6 +3,7 @@ import { type Checkpoint, elementsToRead } from '../hub/checkpoint.ts'
 import { writeAtomically } from '../hub/file.ts'
 import { bfloatToFloat, halfToFloat } from '../hub/half.ts'
 import { Scope } from '../nn/scope.ts'
+import { leavesOf } from '../nn/trace.ts'
 import { lower } from '../runtime/lower.ts'
 import { onnxWeights } from '../runtime/onnx-weights.ts'
 import type { Tensor } from '../tensor/index.ts'
@@ -23,7 +24,7 @@ const MAX_BYTES = 2 ** 31
 export async function exportOnnx(reference: string, target: string, options: LoadOptions = {}): Promise<number> {
   const { model, weights } = await loadModel(reference, options)
   const scope = Scope.root()
-  const inputs = model.exampleInputs()
+  const inputs = leavesOf(model.inputs)
   const results = Object.entries(model.forward(scope, inputs))
   const outputs = Object.fromEntries(results.filter((entry): entry is [string, Tensor] => entry[1] !== undefined))
   const constants = new Map(

@@ -1,6 +1,6 @@
 import type { Checkpoint } from '../hub/checkpoint.ts'
-import type { Tensors } from '../nn/model.ts'
 import { Scope } from '../nn/scope.ts'
+import type { Tensors } from '../nn/trace.ts'
 import { type CompileOptions, compile } from '../runtime/compile.ts'
 import { grad, input, type Tensor, type TensorData } from '../tensor/index.ts'
 import { modelFromConfig } from './registry.ts'

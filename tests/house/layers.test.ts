@@ -87,7 +87,11 @@ describe('imports run one way (docs/architecture.md, Layers)', () => {
   })
 
   it('in the page', () => {
-    expect(imports('web/src').map(complaint).filter((what) => what !== undefined)).toEqual([])
+    expect(
+      imports('web/src')
+        .map(complaint)
+        .filter((what) => what !== undefined),
+    ).toEqual([])
   })
 
   it('every folder of src has its rule', () => {

@@ -11,6 +11,7 @@ import { type Quantization, quantizers } from '../../src/load/quantize.ts'
 import { modelFromConfig } from '../../src/load/registry.ts'
 import type { CausalLm } from '../../src/nn/model.ts'
 import { Scope } from '../../src/nn/scope.ts'
+import { leavesOf } from '../../src/nn/trace.ts'
 import { isQuantized } from '../../src/runtime/lower.ts'
 import { placeOf } from '../../src/runtime/mapped-file.ts'
 import '../../src/runtime/node.ts'
@@ -50,7 +51,7 @@ function quantizedInMemory(path: string, quantization: Quantization): Map<string
   const checkpoint = openCheckpoint(path)
   const { model } = modelFromConfig(checkpoint.config)
   const scope = Scope.root()
-  const outputs = Object.values(model.forward(scope, model.exampleInputs())).filter((tensor) => tensor !== undefined)
+  const outputs = Object.values(model.forward(scope, leavesOf(model.inputs))).filter((tensor) => tensor !== undefined)
   const parameters = [...scope.parameters.values()]
   const made = [...quantizers(quantization, { outputs, parameters })].map(([name, { quantize }]) => {
     const { shape } = parameters.find((parameter) => parameter.name === name)!

@@ -8,8 +8,9 @@ import { readTensors } from '../../src/hub/safetensors.ts'
 import { writeSafetensorsFolder } from '../../src/hub/safetensors-write.ts'
 import { forward } from '../../src/load/run.ts'
 import { readWeights } from '../../src/load/weights.ts'
-import { cifarConfig, ResNet, type ResNetConfig } from '../../src/models/resnet.ts'
+import { cifarConfig, ResNet, ResNetConfig } from '../../src/models/resnet.ts'
 import { Scope } from '../../src/nn/scope.ts'
+import { leavesOf } from '../../src/nn/trace.ts'
 import { compile } from '../../src/runtime/compile.ts'
 import '../../src/runtime/node.ts'
 import { constantSchedule } from '../../src/optim/schedule.ts'
@@ -146,7 +147,7 @@ describe('training', () => {
 it('takes pictures of any number and size through one graph', async () => {
   const model = new ResNet(TINY)
   const scope = Scope.root()
-  const example = model.exampleInputs()
+  const example = leavesOf(model.inputs)
   const { logits } = model.forward(scope, example)
   const specs = [...scope.parameters.values()]
   const inputs = [...Object.values(example), ...specs.map(({ tensor }) => tensor)]
@@ -171,7 +172,7 @@ describe('a training step', () => {
     const scope = Scope.root({ training: true })
     const pixelValues = input('pixelValues', inputs.pixel_values.shape)
     const labels = input('labels', inputs.labels.shape, 'int32')
-    const model = ResNet.fromConfig(checkpoint.config as Record<string, unknown>)
+    const model = new ResNet(ResNetConfig.read(checkpoint.config as Record<string, unknown>))
     const { logits, loss } = model.forward(scope, { pixelValues, labels })
     const specs = [...scope.parameters.values()]
     const trained = specs.filter(({ trainable }) => trainable)
@@ -216,7 +217,7 @@ describe('checkpoints', () => {
 
   it('saved and loaded compute the same', async () => {
     const source = openCheckpoint(fixture('resnet-paper'))
-    const model = ResNet.fromConfig(source.config as Record<string, unknown>)
+    const model = new ResNet(ResNetConfig.read(source.config as Record<string, unknown>))
     const scope = Scope.root()
     model.forward(scope, { pixelValues: input('pixelValues', [2, 1, 34, 30]) })
     const weights = readWeights(scope.parameters.values(), source, ResNet)
@@ -240,12 +241,12 @@ describe('checkpoints', () => {
       { downsampleInBottleneck: true, nLabels: 7 },
     ]) {
       const model = new ResNet(config)
-      expect(ResNet.fromConfig(model.toConfig()).config).toEqual(model.config)
+      expect(ResNetConfig.read(model.toConfig())).toEqual(model.config)
     }
   })
 
   it('that are none get one sentence', () => {
-    const read = (json: Record<string, unknown>) => () => ResNet.fromConfig(json)
+    const read = (json: Record<string, unknown>) => () => ResNetConfig.read(json)
     expect(read({ layer_type: 'dense' })).toThrow(/config.json is not a ResNet configuration: layer_type: /)
     expect(read({ depths: [1], hidden_sizes: [8, 8] })).toThrow(/depths: must have as many stages as hidden_sizes/)
     expect(read({ problem_type: 'regression' })).toThrow(/problem_type: /)

@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { bucketsByOffset, T5, T5_SIZES, type T5Config } from '../../src/models/t5.ts'
+import { bucketsByOffset, T5, T5_SIZES, T5Config } from '../../src/models/t5.ts'
 import { Scope } from '../../src/nn/scope.ts'
+import { leavesOf } from '../../src/nn/trace.ts'
 import { compile } from '../../src/runtime/compile.ts'
 import '../../src/runtime/node.ts'
 import { StepRandom } from '../../src/data/random.ts'
@@ -23,7 +24,7 @@ const TINY: Partial<T5Config> = { vocabSize: 23, dModel: 8, headDim: 6, dInner: 
 /** Names and shapes of what a model learns. */
 function parametersOf(model: T5): Map<string, readonly number[]> {
   const scope = Scope.root()
-  model.forward(scope, model.exampleInputs() as Parameters<T5['forward']>[1])
+  model.forward(scope, leavesOf(model.inputs) as Parameters<T5['forward']>[1])
   return new Map([...scope.parameters.values()].map(({ name, shape }) => [name, shape]))
 }
 
@@ -64,8 +65,7 @@ describe('relative positions', () => {
 })
 
 describe('config.json', () => {
-  const read = (json: Record<string, unknown>, stored?: string[]) =>
-    T5.fromConfig(json, stored && new Set(stored)).config
+  const read = (json: Record<string, unknown>, stored?: string[]) => T5Config.read(json, stored && new Set(stored))
 
   it('of transformers 4 says by tie_word_embeddings whether the head is the embeddings, and scaled', () => {
     expect(read({})).toMatchObject({ tieWordEmbeddings: true, scaleDecoderOutputs: true })
