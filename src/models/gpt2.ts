@@ -120,7 +120,7 @@ export class GPT2 extends CausalNetwork<GPT2Config> {
     let x = scope.dropout(tokens.add(positions), c.embeddingDropout)
     for (let i = 0; i < c.nLayers; i++) {
       const context = { attentionMask, cache, scale: scale / (c.scaleAttentionByLayer ? i + 1 : 1) }
-      x = gpt2Block(transformer.at('h', i), x, c, context)
+      x = scope.block(gpt2Block, transformer.at('h', i), x, c, context)
     }
     x = layerNorm(transformer.at('ln_f'), x, c.layerNormEpsilon, c)
     const head = table(c.tieWordEmbeddings ? transformer.at('wte') : scope.at('lm_head'), c.vocabSize)

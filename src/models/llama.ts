@@ -117,7 +117,7 @@ export class Llama extends CausalNetwork<LlamaConfig> {
     const context = { attentionMask, positionIds, cache: options.cache, rotary }
 
     let x = embedTokens(() => table(model.at('embed_tokens')), inputs)
-    for (let i = 0; i < c.nLayers; i++) x = llamaBlock(model.at('layers', i), x, c, context)
+    for (let i = 0; i < c.nLayers; i++) x = scope.block(llamaBlock, model.at('layers', i), x, c, context)
     x = rmsNorm(model.at('norm'), x, c.rmsNormEpsilon)
     return causalOutputs(
       x,

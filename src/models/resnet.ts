@@ -157,7 +157,8 @@ export function resnetFeatures(scope: Scope, pixelValues: Tensor, c: ResNetConfi
   c.hiddenSizes.forEach((channels, stage) => {
     for (let i = 0; i < c.depths[stage]; i++) {
       const halves = i === 0 && (stage > 0 || c.downsampleInFirstStage)
-      x = resnetLayer(scope.at('encoder', 'stages', stage, 'layers', i), x, channels, halves ? 2 : 1, c)
+      const part = scope.at('encoder', 'stages', stage, 'layers', i)
+      x = scope.block(resnetLayer, part, x, channels, halves ? 2 : 1, c)
     }
   })
   return x

@@ -228,9 +228,9 @@ export function t5CrossAttention(
   source: KeysValues,
   attentionMask?: Tensor,
 ): Tensor {
-  if (source.key.shape[0] !== 1) return attend(scope, x, source, c, { attentionMask })
-  // All sequences read one source, and order does not matter here: they are as one long sequence, and share products.
-  return attend(scope, x.reshape([1, -1, c.dModel]), source, c, { attentionMask }).reshape(x.shape)
+  // Sequences that read one source are as one long sequence, and share products: order does not matter here.
+  const bySource = x.reshape([source.key.shape[0], -1, c.dModel])
+  return attend(scope, bySource, source, c, { attentionMask }).reshape(x.shape)
 }
 
 export function t5FeedForward(scope: Scope, x: Tensor, c: T5Config): Tensor {
@@ -297,7 +297,7 @@ export class T5 extends EncoderDecoderNetwork<T5Config> {
       embedTokens(() => this.embeddings(scope.at('shared')), { inputIds }),
       c.dropout,
     )
-    for (let i = 0; i < c.nLayers; i++) x = t5EncoderBlock(encoder.at('block', i), x, c, context)
+    for (let i = 0; i < c.nLayers; i++) x = scope.block(t5EncoderBlock, encoder.at('block', i), x, c, context)
     return scope.dropout(t5Norm(encoder.at('final_layer_norm'), x, c), c.dropout)
   }
 
@@ -321,7 +321,7 @@ export class T5 extends EncoderDecoderNetwork<T5Config> {
       c.dropout,
     )
     for (let i = 0; i < c.nDecoderLayers; i++) {
-      x = t5DecoderBlock(decoder.at('block', i), x, c, context, crossKeysValues[i], crossAttentionMask)
+      x = scope.block(t5DecoderBlock, decoder.at('block', i), x, c, context, crossKeysValues[i], crossAttentionMask)
     }
     x = scope.dropout(t5Norm(decoder.at('final_layer_norm'), x, c), c.dropout)
     const head = this.embeddings(scope.at(c.tieWordEmbeddings ? 'shared' : 'lm_head'))
