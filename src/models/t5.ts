@@ -341,11 +341,10 @@ export class T5 implements EncoderDecoderLm {
   private crossAttention(scope: Scope, x: Tensor, { key, value }: KeysValues, attentionMask?: Tensor): Tensor {
     const part = scope.at('EncDecAttention')
     const normed = this.norm(scope.at('layer_norm'), x)
-    const [batch, seq, features] = x.shape
-    if (key.shape[0] !== 1) return this.residual(scope, x, this.attend(part, normed, key, value, { attentionMask }))
-    // All sequences read one source, and order does not matter here: they are as one long sequence, and share products.
-    const attended = this.attend(part, normed.reshape([1, -1, features]), key, value, { attentionMask })
-    return this.residual(scope, x, attended.reshape([batch, seq, features]))
+    // Sequences that read one source are as one long sequence, and share products: order does not matter here.
+    const bySource = normed.reshape([key.shape[0], -1, x.shape[2]])
+    const attended = this.attend(part, bySource, key, value, { attentionMask })
+    return this.residual(scope, x, attended.reshape(x.shape))
   }
 
   private attend(
