@@ -131,9 +131,7 @@ export class PrefixCache implements KvCache {
 
 /** Queries or keys of every head, turned by where they stand: [batch, seq, heads * headDim]. */
 const turned = (x: Tensor, heads: number, positionIds: Tensor, { rotary }: CachedOptions): Tensor =>
-  rotary
-    ? mergeHeads(rotate(splitHeads(x, heads), positionIds, rotary.cos, rotary.sin, rotary.interleaved))
-    : x
+  rotary ? mergeHeads(rotate(splitHeads(x, heads), positionIds, rotary.cos, rotary.sin, rotary.interleaved)) : x
 
 /** Widens every head with zeros: [batch, seq, heads * headDim] → [batch, seq, heads * width]. */
 function padHeads(x: Tensor, heads: number, width: number): Tensor {

@@ -178,7 +178,9 @@ describe('oneHot, at and takeRows', () => {
       inputs: { x: uniform([3, 4, 2], 1), positions: t.tensorData('int32', [4], [0, 11, 5, 1]) },
       fn: ({ x, positions }) => ({ y: t.takeRows(x, positions) }),
       reference: ({ x, positions }) => ({
-        y: nd([4, 2], ([row, f]) => get(x, [Math.floor(Number(positions.data[row]) / 4), Number(positions.data[row]) % 4, f])),
+        y: nd([4, 2], ([row, f]) =>
+          get(x, [Math.floor(Number(positions.data[row]) / 4), Number(positions.data[row]) % 4, f]),
+        ),
       }),
       named: { x: [2] },
     }))
