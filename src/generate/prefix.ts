@@ -37,13 +37,13 @@ export class PrefixPrograms {
     const { of, bidirectional } = prefix
     const isIds = !(of instanceof Float32Array)
     const name = isIds ? 'inputIds' : 'inputsEmbeds'
-    const key = `${name} ${bidirectional}`
-    const program = this.programs.get(key) ?? this.compile(name, bidirectional)
-    this.programs.set(key, program)
     const length = isIds ? of.length : of.length / this.dModel
     if (!Number.isInteger(length) || length === 0) {
       throw new RangeError(`a prompt of embeddings is [seq, ${this.dModel}], got ${of.length} numbers`)
     }
+    const key = `${name} ${bidirectional}`
+    const program = this.programs.get(key) ?? this.compile(name, bidirectional)
+    this.programs.set(key, program)
     const fed: TensorData = isIds
       ? { dtype: 'int32', shape: [1, length], data: Int32Array.from(of) }
       : { dtype: 'float32', shape: [1, length, this.dModel], data: of }
