@@ -21,7 +21,11 @@ export interface SinusoidOptions {
  * @param t - int32 or float32 [batch]; a time may lie between two steps
  * @returns [batch, dim]: sines, cosines, and a zero where `dim` is odd
  */
-export function sinusoids(t: Tensor, dim: number, { flipSinToCos = false, freqShift = 0 }: SinusoidOptions = {}): Tensor {
+export function sinusoids(
+  t: Tensor,
+  dim: number,
+  { flipSinToCos = false, freqShift = 0 }: SinusoidOptions = {},
+): Tensor {
   const half = Math.floor(dim / 2)
   if (!(half - freqShift > 0)) {
     throw new RangeError(`sinusoids: dim / 2 must be above freqShift, got ${dim} and ${freqShift}`)
