@@ -4,7 +4,7 @@
  * threads, calls `webBackend(provider, options)` first.
  */
 
-import { setBackends } from './runtime/compile.ts'
+import { setBackends } from './runtime/compiled.ts'
 import { webBackend } from './runtime/ort-web.ts'
 
 setBackends((provider = 'wasm') => {

@@ -12,13 +12,25 @@ export * from './models/t5.ts'
 /** Layers share names with the ops that they are made of: `nn.linear` has parameters, `linear` is given them. */
 export * as nn from './nn/index.ts'
 export { Scope } from './nn/scope.ts'
+export {
+  checkInputs,
+  float32,
+  type InputSpec,
+  type InputSpecs,
+  int32,
+  optional,
+  type Traced,
+  type TraceOptions,
+  trace,
+} from './nn/trace.ts'
 export { decayMatrices, type ParameterGroup } from './optim/flat-parameters.ts'
 export * from './optim/language-model.ts'
 export * from './optim/recipe.ts'
 export * from './optim/schedule.ts'
 export * from './optim/trainer.ts'
 export type { Backend, Binding, DeviceTensor, Provider, Session } from './runtime/backend.ts'
-export { type Compiled, type CompileOptions, compile, jit } from './runtime/compile.ts'
+export { compile, type LiveWeights, type Program, type Weights } from './runtime/compile.ts'
+export { type Compiled, type CompileOptions, compileGraph, jit } from './runtime/compiled.ts'
 export * from './tensor/index.ts'
 export { type BpeTrainingOptions, trainByteLevelBpe } from './text/bpe-trainer.ts'
 export { type Tokenizer, tokenizerFromJson } from './text/tokenizer.ts'

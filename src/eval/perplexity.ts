@@ -1,6 +1,6 @@
 import type { CausalLm } from '../nn/model.ts'
 import { Scope } from '../nn/scope.ts'
-import { type CompileOptions, compile } from '../runtime/compile.ts'
+import { type CompileOptions, compileGraph } from '../runtime/compiled.ts'
 import { crossEntropy, input, type QuantizedWeight, symbol, type TensorData } from '../tensor/index.ts'
 
 export interface PerplexityResult {
@@ -48,7 +48,7 @@ export async function perplexity(
       return [tensor, value] as const
     }),
   )
-  const compiled = await compile({ inputs: [inputIds, labels], outputs: { loss }, weights: values }, options)
+  const compiled = await compileGraph({ inputs: [inputIds, labels], outputs: { loss }, weights: values }, options)
   try {
     const tokens = ids.length - 1
     let sum = 0

@@ -2,9 +2,9 @@ import { KvCache } from '../nn/kv-cache.ts'
 import type { CausalLm } from '../nn/model.ts'
 import { Scope } from '../nn/scope.ts'
 import type { Binding, Provider } from '../runtime/backend.ts'
-import { type Compiled, compile, shapeOf } from '../runtime/compile.ts'
+import { type Compiled, compileGraph } from '../runtime/compiled.ts'
 import { isQuantized } from '../runtime/lower.ts'
-import { input, mean, type QuantizedWeight, sizeOf, type Tensor, type TensorData } from '../tensor/index.ts'
+import { input, mean, type QuantizedWeight, shapeOf, sizeOf, type Tensor, type TensorData } from '../tensor/index.ts'
 
 export type Weights = ReadonlyMap<string, TensorData | QuantizedWeight>
 
@@ -92,7 +92,7 @@ export class CachedDecoder {
     ])
     const leaves = [inputIds, logitsAt, ...cache.inputs, ...pasts, ...context]
     const asInputs = weightsAs === 'inputs'
-    const compiled = await compile(
+    const compiled = await compileGraph(
       asInputs
         ? { inputs: [...leaves, ...parameters.map(({ tensor }) => tensor)], outputs }
         : { inputs: leaves, outputs, weights: new Map(parameters.map(({ name, tensor }) => [tensor, weightOf(name)])) },

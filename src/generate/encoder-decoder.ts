@@ -1,7 +1,7 @@
 import type { EncoderDecoderLm, KeysValues, Model } from '../nn/model.ts'
 import { Scope } from '../nn/scope.ts'
-import { type Compiled, compile, shapeOf } from '../runtime/compile.ts'
-import { input, mean, type Tensor, type TensorData } from '../tensor/index.ts'
+import { type Compiled, compileGraph } from '../runtime/compiled.ts'
+import { input, mean, shapeOf, type Tensor, type TensorData } from '../tensor/index.ts'
 import { type BeamOptions, beamSearch } from './beam.ts'
 import { CachedDecoder, type Decodable, type DecoderOptions, type Weights } from './decoder.ts'
 import { type Ending, generateTokens } from './tokens.ts'
@@ -44,7 +44,7 @@ export class EncoderDecoder {
       if (!value) throw new Error(`the weights lack parameter ${name}`)
       return [tensor, value] as const
     })
-    const encoder = await compile(
+    const encoder = await compileGraph(
       {
         inputs: [inputIds],
         outputs: { ...Object.fromEntries(named), embedding: mean(states, { axis: 1 }) },

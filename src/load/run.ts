@@ -1,7 +1,7 @@
 import type { Checkpoint } from '../hub/checkpoint.ts'
-import type { Tensors } from '../nn/model.ts'
 import { Scope } from '../nn/scope.ts'
-import { type CompileOptions, compile } from '../runtime/compile.ts'
+import type { Tensors } from '../nn/trace.ts'
+import { type CompileOptions, compileGraph } from '../runtime/compiled.ts'
 import { grad, input, type Tensor, type TensorData } from '../tensor/index.ts'
 import { modelFromConfig } from './registry.ts'
 import { readWeights } from './weights.ts'
@@ -36,7 +36,7 @@ function trace(checkpoint: Checkpoint, inputs: Readonly<Record<string, TensorDat
 
 async function evaluate({ scope, leaves, feeds }: Traced, outputs: Record<string, Tensor>, options?: CompileOptions) {
   const parameters = [...scope.parameters.values()].map(({ tensor }) => tensor)
-  const compiled = await compile({ inputs: [...leaves, ...parameters], outputs }, options)
+  const compiled = await compileGraph({ inputs: [...leaves, ...parameters], outputs }, options)
   try {
     return await compiled.run(feeds)
   } finally {

@@ -1,10 +1,9 @@
 import { concat, crossEntropy, full, input, symbol, type Tensor } from '../tensor/index.ts'
 import type { KvCache } from './kv-cache.ts'
 import type { Scope } from './scope.ts'
+import type { Tensors } from './trace.ts'
 
 /** What the parts above models may rely on: a model is a function of a scope and named tensors. */
-
-export type Tensors = Readonly<Record<string, Tensor | undefined>>
 
 export interface Model {
   /** The checkpoint's own configuration, saved with the weights as config.json. */

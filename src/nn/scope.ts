@@ -1,23 +1,20 @@
-import { checkpoint, input, isStatic, showShape, type Tensor } from '../tensor/index.ts'
+import { input, isStatic, type RandomStreams, recompute, type Shape, showShape, Tensor } from '../tensor/index.ts'
 import { type Initializer, normal } from './initializers.ts'
 
 /** What the trace of a model learned about one of its parameters. */
 export interface ParameterSpec {
   /** As in the official checkpoint: `transformer.h.0.attn.c_attn.weight`. */
   readonly name: string
+  /**
+   * Of a frozen part: the name without the part's own, under which a checkpoint of that part alone has it. Else the
+   * name itself.
+   */
+  readonly plainName: string
   readonly shape: readonly number[]
   readonly init: Initializer
-  /** False for buffers such as running statistics: kept with the model, not moved by gradients. */
+  /** False for what gradients leave alone: buffers such as running statistics, and frozen parts. */
   readonly trainable: boolean
   readonly tensor: Tensor
-}
-
-/** Hands out random numbers that a run is given from outside, so that it can be repeated. */
-export interface RandomSource {
-  /** 0 with probability `rate`, 1 / (1 − rate) otherwise, in the shape of `x`. */
-  dropoutMask(x: Tensor, rate: number): Tensor
-  mark(): number
-  rewind(mark: number): void
 }
 
 /** Everything that one trace of a model declares. */
@@ -28,9 +25,26 @@ class Declarations {
 
 export interface ScopeOptions {
   /** Dropout drops and batch normalisation uses the batch's statistics. Default false. */
-  training?: boolean
-  /** Needed where dropout drops. */
-  random?: RandomSource
+  readonly training?: boolean
+  /** Compute the activations of every `block` again in the backward pass instead of keeping them. Default false. */
+  readonly recompute?: boolean
+  /** Where noise and dropout masks come from. Needed where there are any. */
+  readonly random?: RandomStreams
+}
+
+/**
+ * What stands in for a parameter: a tensor made of it, or undefined for the parameter as it is. `root` declares
+ * parameters of the replacement's own, under whatever names.
+ */
+export type Replacement = (name: string, weight: Tensor, root: Scope) => Tensor | undefined
+
+/** What a scope was told about the part of the model that it stands for. */
+interface Part {
+  /** What stands before every name. */
+  readonly prefix: string
+  /** The prefix at which the part was frozen. */
+  readonly frozenAt?: string
+  readonly replace?: (name: string, weight: Tensor) => Tensor
 }
 
 /**
@@ -45,11 +59,11 @@ export class Scope {
   private constructor(
     private readonly declarations: Declarations,
     private readonly options: ScopeOptions,
-    private readonly prefix: string,
+    private readonly part: Part,
   ) {}
 
   static root(options: ScopeOptions = {}): Scope {
-    return new Scope(new Declarations(), options, '')
+    return new Scope(new Declarations(), options, { prefix: '' })
   }
 
   get training(): boolean {
@@ -58,12 +72,39 @@ export class Scope {
 
   /** The scope of a part: `scope.at('h', 0)` is `h.0`. */
   at(...path: readonly (string | number)[]): Scope {
-    return new Scope(this.declarations, this.options, `${this.prefix}${path.join('.')}.`)
+    return this.with({ prefix: `${this.part.prefix}${path.join('.')}.` })
+  }
+
+  /**
+   * The part as it is: in evaluation mode, its weights left alone, whatever the graph around it learns. Gradients pass
+   * through it to its inputs. First values are found under the part's own names or under those of a checkpoint of the
+   * part alone: `scope.at('reference').frozen()` reads the policy's file.
+   */
+  frozen(): Scope {
+    const options = { ...this.options, training: false }
+    return new Scope(this.declarations, options, { ...this.part, frozenAt: this.part.prefix })
+  }
+
+  /** The part with other tensors in place of parameters: W + BA of LoRA, W · g/‖W‖ of weight normalisation. */
+  replacing(replacement: Replacement): Scope {
+    const root = new Scope(this.declarations, this.options, { prefix: '' })
+    const before = this.part.replace
+    const made = new Map<string, Tensor>()
+    const replace = (name: string, weight: Tensor): Tensor => {
+      const known = made.get(name)
+      if (known) return known
+      const given = before ? before(name, weight) : weight
+      const result = replacement(name, given, root) ?? given
+      made.set(name, result)
+      return result
+    }
+    return this.with({ replace })
   }
 
   /** A tensor that training moves. */
   param(name: string, shape: readonly number[], init: Initializer = normal(0.02)): Tensor {
-    return this.declare(name, shape, init, true)
+    const weight = this.declare(name, shape, init, this.part.frozenAt === undefined)
+    return this.part.replace ? this.part.replace(this.part.prefix + name, weight) : weight
   }
 
   /** A tensor that is saved with the model and that gradients leave alone. */
@@ -73,11 +114,12 @@ export class Scope {
 
   /** The buffer's value after this step. */
   updateBuffer(name: string, value: Tensor): void {
-    this.declarations.updates.set(this.prefix + name, value)
+    this.declarations.updates.set(this.part.prefix + name, value)
   }
 
   private declare(name: string, shape: readonly number[], init: Initializer, trainable: boolean): Tensor {
-    const full = this.prefix + name
+    const { prefix, frozenAt = '' } = this.part
+    const full = prefix + name
     const known = this.declarations.parameters.get(full)
     if (known) {
       if (`${known.shape}` !== `${shape}`) {
@@ -89,29 +131,61 @@ export class Scope {
     }
     if (!isStatic(shape)) throw new RangeError(`parameter ${full} needs a static shape, got ${showShape(shape)}`)
     const tensor = input(full, shape)
-    this.declarations.parameters.set(full, { name: full, shape, init, trainable, tensor })
+    const plainName = full.slice(frozenAt.length)
+    this.declarations.parameters.set(full, { name: full, plainName, shape, init, trainable, tensor })
     return tensor
+  }
+
+  private with(change: Partial<Part>): Scope {
+    return new Scope(this.declarations, this.options, { ...this.part, ...change })
   }
 
   /** Zeroes elements with probability `rate` while training, and scales up the rest (Srivastava et al., 2014). */
   dropout(x: Tensor, rate: number): Tensor {
-    if (!this.training || rate === 0) return x
-    if (!this.options.random) throw new Error('dropout needs a source of random numbers: give the scope one')
-    return x.mul(this.options.random.dropoutMask(x, rate))
+    return this.training && rate > 0 ? x.mul(this.randomFor('dropout').dropoutMask(x, rate)) : x
   }
 
-  /** Runs a block whose activations are computed again in the backward pass instead of being kept. */
-  checkpoint(block: (...inputs: Tensor[]) => Tensor, ...inputs: Tensor[]): Tensor {
+  /** Noise with mean 0 and variance 1, of a shape or in the shape of a tensor: DDPM's ε. In evaluation, too. */
+  normal(like: Tensor | Shape): Tensor {
+    return this.randomFor('noise').normal(like instanceof Tensor ? like.shape : like)
+  }
+
+  /** Noise that is even over [0, 1), of a shape or in the shape of a tensor. */
+  uniform(like: Tensor | Shape): Tensor {
+    return this.randomFor('noise').uniform(like instanceof Tensor ? like.shape : like)
+  }
+
+  private randomFor(what: string): RandomStreams {
+    const { random } = this.options
+    if (!random) throw new Error(`${what} needs a source of random numbers: trace the function, or give the scope one`)
+    return random
+  }
+
+  /**
+   * Runs a block of a model. Where training asks for it (`recompute`), the block's activations are computed again in the
+   * backward pass instead of being kept.
+   *
+   * @param block - a block's function, such as `llamaBlock`
+   * @param part - the block's scope
+   * @param x - what goes through the blocks; the rest of the arguments is handed on
+   */
+  block<Rest extends readonly unknown[]>(
+    block: (scope: Scope, x: Tensor, ...rest: Rest) => Tensor,
+    part: Scope,
+    x: Tensor,
+    ...rest: Rest
+  ): Tensor {
+    if (!this.options.recompute || !this.training) return block(part, x, ...rest)
     const { random } = this.options
     const start = random?.mark() ?? 0
-    const again = (...x: Tensor[]): Tensor => {
+    const again = (y: Tensor): Tensor => {
       const end = random?.mark() ?? 0
       random?.rewind(start)
-      const y = block(...x)
+      const z = block(part, y, ...rest)
       if (end > (random?.mark() ?? 0)) random?.rewind(end)
-      return y
+      return z
     }
-    return checkpoint(again, ...inputs)
+    return recompute(again, x)
   }
 
   /** Every parameter and buffer declared so far, in order of first use. */

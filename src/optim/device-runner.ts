@@ -1,5 +1,6 @@
 import type { Backend, DeviceTensor } from '../runtime/backend.ts'
-import { type Compiled, compile } from '../runtime/compile.ts'
+import type { Comm } from '../runtime/comm.ts'
+import { type Compiled, compileGraph } from '../runtime/compiled.ts'
 import { inputName } from '../runtime/lower.ts'
 import { input, sqrt, square, sum, type Tensor, type TensorData, tensorData, where } from '../tensor/index.ts'
 import type { FlatLayout, FlatName, TrainingState } from './flat-parameters.ts'
@@ -72,6 +73,10 @@ export class DeviceRunner implements StepRunner {
     return watched
   }
 
+  async allReduce(comm: Comm): Promise<void> {
+    throw new Error(`internal: gradients on a device are not added up over ${comm.size} processes`)
+  }
+
   gradientSquares(): number {
     return this.squares
   }
@@ -140,7 +145,7 @@ function compileBackward(backend: Backend, step: TracedStep, accumulates: boolea
   const gradients = step.gradients.map((gradient, i) =>
     accumulates ? where(add, sums[i].add(gradient), gradient) : gradient,
   )
-  return compile(
+  return compileGraph(
     {
       inputs: [...step.inputs, ...step.parameters, ...step.random.leaves, ...(accumulates ? [add, ...sums] : [])],
       outputs: {
@@ -191,7 +196,7 @@ function compileUpdate(backend: Backend, layout: FlatLayout, optimizer: Optimize
       }
     }
   }
-  return compile({ inputs, outputs }, { on: backend })
+  return compileGraph({ inputs, outputs }, { on: backend })
 }
 
 /** One run whose scalars come to the host and whose other outputs stay. */

@@ -124,33 +124,59 @@ export class TrainingState {
 
   /**
    * Gives every tensor its first values: those of `weights`, or else a pure function of the seed and of the parameter's
-   * place in the model.
+   * place in the model. A frozen part takes the weights under its own names, or those of a checkpoint of the part alone.
    *
    * @param parameters - in the model's order
-   * @throws RangeError where one of `weights` has another shape than its parameter
+   * @returns names of the parameters that `weights` lack
+   * @throws Error where weights are missing, left over or of another shape, unless that is wanted
    */
-  initialize(parameters: Iterable<ParameterSpec>, seed: number, weights?: ReadonlyMap<string, TensorData>): void {
+  initialize(parameters: Iterable<ParameterSpec>, seed: number, options: FirstValues = {}): string[] {
+    const { weights, missing = 'error', unused = 'error' } = options
     const targets = this.tensors()
+    const lacking: string[] = []
+    const used = new Set<string>()
     ;[...parameters].forEach((spec, index) => {
       const { data } = targets.get(spec.name) as HostTensor
-      const given = weights?.get(spec.name)
+      const name = weights?.has(spec.name) ? spec.name : spec.plainName
+      const given = weights?.get(name)
+      used.add(name)
       if (given && `${given.shape}` !== `${spec.shape}`) {
         throw new RangeError(
           `parameter ${spec.name} is ${showShape(spec.shape)} in the model and ${showShape(given.shape)} in the weights`,
         )
       }
-      const position = { key: [seed, 0], counter: [0, 0, index, INITIALIZATION] } as const
-      if (given) data.set(given.data as Float32Array)
-      else {
-        spec.init(data, spec.shape, {
-          normal: (array) => this.arena.philoxNormal(array, position),
-          uniform: (array) => this.arena.philoxUniform(array, position),
-        })
+      if (given) {
+        data.set(given.data as Float32Array)
+        return
       }
+      if (weights) lacking.push(spec.name)
+      const position = { key: [seed, 0], counter: [0, 0, index, INITIALIZATION] } as const
+      spec.init(data, spec.shape, {
+        normal: (array) => this.arena.philoxNormal(array, position),
+        uniform: (array) => this.arena.philoxUniform(array, position),
+      })
     })
+    if (missing === 'error' && lacking.length > 0) {
+      throw new Error(`the weights lack ${someOf(lacking)}: say missing: 'init' where they are to start afresh`)
+    }
+    const left = [...(weights?.keys() ?? [])].filter((name) => !used.has(name))
+    if (unused === 'error' && left.length > 0) {
+      throw new Error(`the objective has no ${someOf(left)}: say unused: 'ignore' where these weights are not wanted`)
+    }
     this.flat.get('ema')?.set(this.array('parameters'))
+    return lacking
   }
 }
+
+/** Where first values come from, see `TrainerOptions`. */
+export interface FirstValues {
+  readonly weights?: ReadonlyMap<string, TensorData>
+  readonly missing?: 'error' | 'init'
+  readonly unused?: 'error' | 'ignore'
+}
+
+const someOf = (names: readonly string[]): string =>
+  `parameter${names.length > 1 ? 's' : ''} ${names.slice(0, 3).join(', ')}${names.length > 3 ? ` and ${names.length - 3} more` : ''}`
 
 /** The random stream of first values, apart from those of dropout. */
 const INITIALIZATION = 0x1417

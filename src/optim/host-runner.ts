@@ -1,5 +1,6 @@
 import type { Backend, Binding } from '../runtime/backend.ts'
-import { type Compiled, compile } from '../runtime/compile.ts'
+import type { Comm } from '../runtime/comm.ts'
+import { type Compiled, compileGraph } from '../runtime/compiled.ts'
 import { inputName } from '../runtime/lower.ts'
 import { type DType, newArray, sizeOf, type TensorData } from '../tensor/index.ts'
 import type { FlatName, HostTensor, TrainingState } from './flat-parameters.ts'
@@ -38,7 +39,7 @@ export class HostRunner implements StepRunner {
     const { layout } = step
     const gradients = state.arena.alloc(layout.length)
     const summed = accumulate > 1 ? state.arena.alloc(layout.length) : gradients
-    const compiled = await compile(
+    const compiled = await compileGraph(
       {
         inputs: [...step.inputs, ...step.parameters, ...step.random.leaves],
         outputs: {
@@ -78,6 +79,10 @@ export class HostRunner implements StepRunner {
     if (add) this.state.arena.axpy(summed, gradients, 1)
     else if (summed !== gradients) summed.set(gradients)
     return Object.fromEntries([...scalars].map(([name, { data }]) => [name, Number(data[0])]))
+  }
+
+  allReduce(comm: Comm): Promise<void> {
+    return comm.allReduce(this.arrays.summed)
   }
 
   gradientSquares(): number {

@@ -1,21 +1,24 @@
-import type { SequentialWindows } from '../data/loader.ts'
+import type { LanguageModelBatch, SequentialWindows } from '../data/loader.ts'
 import type { CausalLm } from '../nn/model.ts'
-import { crossEntropy } from '../tensor/index.ts'
-import { meanLoss } from './recipe.ts'
-import type { InputSpec, Objective, Trainer } from './trainer.ts'
+import type { Scope } from '../nn/scope.ts'
+import { type InputSpec, int32 } from '../nn/trace.ts'
+import { crossEntropySum, type SumAndCount, type Tensor, type TensorData } from '../tensor/index.ts'
+import type { Trainer } from './trainer.ts'
 
 /**
  * Generative pre-training (Radford et al., 2018, §3.1, eq. 1): the mean of −log p(token | those before it). `labels` are
  * the tokens that follow, as the loaders of `data/` give them.
  */
 export const nextTokenObjective =
-  (model: CausalLm): Objective =>
-  (scope, { inputIds, labels }) => ({ loss: crossEntropy(model.forward(scope, { inputIds }).logits, labels) })
+  (model: CausalLm) =>
+  (scope: Scope, { inputIds, labels }: Record<string, Tensor>): { loss: SumAndCount } => ({
+    loss: crossEntropySum(model.forward(scope, { inputIds }).logits, labels),
+  })
 
 /** The inputs of a language model's step. */
 export const languageModelInputs = (batch: number, seq: number): Record<'inputIds' | 'labels', InputSpec> => ({
-  inputIds: { dtype: 'int32', shape: [batch, seq] },
-  labels: { dtype: 'int32', shape: [batch, seq] },
+  inputIds: int32(batch, seq),
+  labels: int32(batch, seq),
 })
 
 /**
@@ -29,8 +32,17 @@ export const heldOutLoss =
     const { batch, seq } = split.shape
     const evaluator = await trainer.evaluator(languageModelInputs(batch, seq))
     try {
-      return { valLoss: await meanLoss(evaluator, split, [batch, seq]) }
+      return { valLoss: (await evaluator.mean(feeds(split, [batch, seq]))).loss }
     } finally {
       evaluator.release()
     }
   }
+
+function* feeds(
+  batches: Iterable<LanguageModelBatch>,
+  shape: readonly number[],
+): Generator<Record<'inputIds' | 'labels', TensorData>> {
+  for (const { inputIds, labels } of batches) {
+    yield { inputIds: { dtype: 'int32', shape, data: inputIds }, labels: { dtype: 'int32', shape, data: labels } }
+  }
+}

@@ -1,5 +1,5 @@
 import type { Model } from '../nn/model.ts'
-import type { Batch, Evaluator, Trainer, TrainerOptions } from './trainer.ts'
+import type { Batch, Trainer, TrainerOptions } from './trainer.ts'
 
 /** A recipe is one file that tells a whole training run: what it reads, what it trains, how it is judged. */
 
@@ -83,23 +83,4 @@ function readSetting(pair: string, text: string, example: Setting): Setting {
   const value = Number(text)
   if (text.trim() === '' || !Number.isFinite(value)) throw new Error(`--set ${pair}: the value must be a number`)
   return value
-}
-
-/** Mean loss over a whole split: each batch counts by the labels it has. */
-export async function meanLoss(
-  evaluator: Evaluator,
-  batches: Iterable<{ inputIds: Int32Array; labels: Int32Array }>,
-  shape: readonly number[],
-): Promise<number> {
-  let [sum, count] = [0, 0]
-  for (const { inputIds, labels } of batches) {
-    const valid = labels.reduce((n, label) => n + (label >= 0 ? 1 : 0), 0)
-    const { loss } = await evaluator.run({
-      inputIds: { dtype: 'int32', shape, data: inputIds },
-      labels: { dtype: 'int32', shape, data: labels },
-    })
-    sum += loss * valid
-    count += valid
-  }
-  return sum / count
 }

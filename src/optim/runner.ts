@@ -1,4 +1,5 @@
 import type { DeviceTensor } from '../runtime/backend.ts'
+import type { Comm } from '../runtime/comm.ts'
 import type { RandomFeeds } from '../runtime/random-feeds.ts'
 import type { Tensor, TensorData, TypedArray } from '../tensor/index.ts'
 import type { FlatLayout, FlatName, TrainingState } from './flat-parameters.ts'
@@ -12,7 +13,7 @@ export interface TracedStep {
   readonly inputs: readonly Tensor[]
   readonly parameters: readonly Tensor[]
   readonly random: RandomFeeds
-  /** `loss`, and what else the objective answers with. */
+  /** `loss`, what else the objective answers with, and their counts. */
   readonly scalars: Readonly<Record<string, Tensor>>
   readonly layout: FlatLayout
   /** In the order of `layout.trained`. */
@@ -49,6 +50,8 @@ export interface StepRunner {
    * @param random - the random leaves are filled already
    */
   backward(batch: Batch, options: { add: boolean }): Promise<Record<string, number>>
+  /** Adds the gradients of all processes up. */
+  allReduce(comm: Comm): Promise<void>
   /** Σ g² over all gradients. */
   gradientSquares(): number
   update(options: UpdateOptions): Promise<void>

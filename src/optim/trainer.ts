@@ -1,8 +1,21 @@
-import { Scope } from '../nn/scope.ts'
-import type { Provider } from '../runtime/backend.ts'
-import { backendFor, compile, type NamedShape, shapeOf } from '../runtime/compile.ts'
+import type { ParameterSpec, Scope } from '../nn/scope.ts'
+import { type InputSpecs, type Traced, trace } from '../nn/trace.ts'
+import type { DeviceTensor, Provider } from '../runtime/backend.ts'
+import { ALONE, type Comm } from '../runtime/comm.ts'
+import { compile, type LiveWeights } from '../runtime/compile.ts'
+import { backendFor } from '../runtime/compiled.ts'
 import { RandomFeeds } from '../runtime/random-feeds.ts'
-import { type DType, grad, input, RandomStreams, sizeOf, type Tensor, type TensorData } from '../tensor/index.ts'
+import {
+  grad,
+  isSumAndCount,
+  type RandomStreams,
+  type SumAndCount,
+  scalar,
+  showShape,
+  sizeOf,
+  type Tensor,
+  type TensorData,
+} from '../tensor/index.ts'
 import { DeviceRunner } from './device-runner.ts'
 import { decayMatrices, FlatLayout, type HostTensor, type ParameterGroup, TrainingState } from './flat-parameters.ts'
 import { HostRunner } from './host-runner.ts'
@@ -11,18 +24,18 @@ import type { Schedule } from './schedule.ts'
 
 export type { Batch } from './runner.ts'
 
-/** What is minimised: a function of the model's inputs that answers with a scalar `loss`, and scalars to watch. */
-export type Objective = (scope: Scope, inputs: Record<string, Tensor>) => { loss: Tensor } & Record<string, Tensor>
+/**
+ * What is minimised: a function of named inputs that answers with a `loss`, and numbers to watch. Each is a sum with its
+ * count, which a step adds up over micro-batches and divides once, or a scalar that counts once.
+ */
+export type Objective = (scope: Scope, inputs: Record<string, Tensor>) => { loss: Watched } & Record<string, Watched>
 
-export interface InputSpec {
-  readonly dtype: DType
-  readonly shape: readonly number[]
-}
+export type Watched = SumAndCount | Tensor
 
 export interface TrainerOptions {
   readonly objective: Objective
-  /** What one micro-batch holds. */
-  readonly inputs: Readonly<Record<string, InputSpec>>
+  /** What one micro-batch holds: static shapes. */
+  readonly inputs: InputSpecs
   readonly learningRate: Schedule
   /** AdamW (Loshchilov and Hutter, 2017, arXiv 1711.05101). Defaults 0.9, 0.95, 1e-8. */
   readonly beta1?: number
@@ -38,17 +51,25 @@ export interface TrainerOptions {
   readonly accumulate?: number
   /** Keep an exponential moving average of the parameters with this decay. Default 0: none. */
   readonly emaDecay?: number
-  /** Of the first values and of dropout. Default 1337. */
+  /** Of the first values, of dropout and of noise. Default 1337. */
   readonly seed?: number
   /** First values from elsewhere, by name: a checkpoint to train on. */
   readonly weights?: ReadonlyMap<string, TensorData>
+  /** Parameters that `weights` lack start as a fresh model's (`init`: a value head, a classifier). Default: an error. */
+  readonly missing?: 'error' | 'init'
+  /** What `weights` hold beyond the objective's parameters is left out (`ignore`: a head not used). Default: an error. */
+  readonly unused?: 'error' | 'ignore'
+  /** Compute the activations of blocks again in the backward pass: less memory, a third more time. Default false. */
+  readonly recompute?: boolean
+  /** Processes that train together: each takes batches of its own. Default: this one alone. */
+  readonly comm?: Comm
   readonly provider?: Provider
 }
 
 export interface StepResult {
   /** Steps done, this one included. */
   readonly step: number
-  /** The mean over micro-batches. */
+  /** The mean over all that counts in the step's micro-batches. */
   readonly loss: number
   /** Before clipping. */
   readonly gradNorm: number
@@ -58,7 +79,7 @@ export interface StepResult {
 }
 
 /** One model in training: its parameters, the optimiser's state and the compiled step. */
-export class Trainer {
+export class Trainer implements LiveWeights {
   /** Steps done. */
   step = 0
   /** Ends when nobody reads the state any more. */
@@ -67,6 +88,8 @@ export class Trainer {
   private constructor(
     readonly options: TrainerOptions,
     readonly layout: FlatLayout,
+    /** Parameters that `weights` lacked, where they may. */
+    readonly initialized: readonly string[],
     private readonly state: TrainingState,
     private readonly runner: StepRunner,
     private readonly random: RandomFeeds,
@@ -74,20 +97,21 @@ export class Trainer {
 
   /** Traces and compiles the objective, and gives the parameters their first values. */
   static async create(options: TrainerOptions): Promise<Trainer> {
-    const { beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8, weightDecay = 0.1 } = options
+    const { beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8, weightDecay = 0.1, comm = ALONE } = options
     const { accumulate = 1, emaDecay = 0, seed = 1337, groups = decayMatrices(weightDecay) } = options
     if (!Number.isInteger(accumulate) || accumulate < 1) {
       throw new RangeError(`accumulate must be an integer of at least 1, got ${accumulate}`)
     }
     const backend = await backendFor(options.provider)
     const onDevice = backend.provider === 'webgpu' || backend.provider === 'cuda'
-    const { scope, step } = traceStep(options, groups)
+    if (onDevice && comm.size > 1) throw new Error(`training over ${comm.size} processes runs on the cpu`)
+    const { parameters, step } = traceStep(options, groups)
     const scratch = onDevice ? 0 : HostRunner.scratch(accumulate)
     const state = new TrainingState(step.layout, { averaged: emaDecay > 0, scratch })
-    state.initialize(scope.parameters.values(), seed, options.weights)
+    const initialized = state.initialize(parameters, seed, options)
     const optimizer = { beta1, beta2, epsilon, emaDecay }
     const runner = await (onDevice ? DeviceRunner : HostRunner).create(backend, { step, state, optimizer, accumulate })
-    return new Trainer(options, step.layout, state, runner, step.random)
+    return new Trainer(options, step.layout, initialized, state, runner, step.random)
   }
 
   /**
@@ -97,21 +121,26 @@ export class Trainer {
    * @throws Error where the loss or the gradient is no finite number; the parameters are then as before
    */
   async train(batches: Batch | Iterable<Batch>): Promise<StepResult> {
-    const { accumulate = 1, clipNorm = 1, seed = 1337 } = this.options
-    const sums: Record<string, number> = {}
-    let count = 0
+    const { accumulate = 1, clipNorm = 1, seed = 1337, comm = ALONE } = this.options
+    const watched = new Tally()
+    let taken = 0
     for (const batch of isMany(batches) ? batches : [batches]) {
-      if (count === accumulate) throw new RangeError(`train: needs ${accumulate} micro-batches, got more`)
+      if (taken === accumulate) throw new RangeError(`train: needs ${accumulate} micro-batches, got more`)
       this.check(batch)
-      this.random.fill(seed, this.step * accumulate + count)
-      const scalars = await this.runner.backward(batch, { add: count > 0 })
-      for (const [name, value] of Object.entries(scalars)) sums[name] = (sums[name] ?? 0) + value
-      count++
+      // Every process draws noise of its own.
+      this.random.fill(seed, (this.step * accumulate + taken) * comm.size + comm.rank)
+      watched.add(await this.runner.backward(batch, { add: taken > 0 }))
+      taken++
     }
-    if (count < accumulate) throw new RangeError(`train: needs ${accumulate} micro-batches, got ${count}`)
-    const means = Object.entries(sums).map(([name, sum]) => [name, sum / accumulate])
-    const { loss, ...metrics } = Object.fromEntries(means) as Record<string, number>
-    const gradNorm = Math.sqrt(this.runner.gradientSquares()) / accumulate
+    if (taken < accumulate) throw new RangeError(`train: needs ${accumulate} micro-batches, got ${taken}`)
+    if (comm.size > 1) {
+      await this.runner.allReduce(comm)
+      await watched.allReduce(comm)
+    }
+    const count = watched.countOf('loss')
+    const { loss, ...metrics } = watched.means() as { loss: number } & Record<string, number>
+    if (count === 0) throw new Error(`nothing counts in step ${this.step + 1}: all of its labels are left out`)
+    const gradNorm = Math.sqrt(this.runner.gradientSquares()) / count
     if (!Number.isFinite(loss) || !Number.isFinite(gradNorm)) {
       throw new Error(
         `the loss is ${loss} and the norm of the gradient ${gradNorm} at step ${this.step + 1}: ` +
@@ -119,7 +148,7 @@ export class Trainer {
       )
     }
     const learningRate = this.options.learningRate(this.step)
-    const gradScale = Math.min(1, clipNorm / (gradNorm + 1e-6)) / accumulate
+    const gradScale = Math.min(1, clipNorm / (gradNorm + 1e-6)) / count
     await this.readersDone()
     await this.runner.update({ step: this.step + 1, learningRate, gradScale })
     this.step++
@@ -128,11 +157,21 @@ export class Trainer {
 
   private check(batch: Batch): void {
     for (const [name, { shape }] of Object.entries(this.options.inputs)) {
-      const length = sizeOf(shape)
+      const length = sizeOf(shape as readonly number[])
       if (batch[name]?.length !== length) {
         throw new RangeError(`train: input '${name}' needs ${length} numbers, got ${batch[name]?.length ?? 'none'}`)
       }
     }
+  }
+
+  /** What `compile` reads at every call: the weights as they are in training. */
+  liveWeights(): Readonly<Record<string, TensorData | DeviceTensor>> {
+    return this.runner.values('parameters')
+  }
+
+  /** The averaged parameters, for `compile`. */
+  get averaged(): LiveWeights {
+    return { liveWeights: () => this.runner.values('ema') }
   }
 
   /**
@@ -175,29 +214,27 @@ export class Trainer {
   }
 
   /**
-   * A forward pass without dropout on the current parameters, for evaluation: compiled once.
+   * The objective without dropout on the current parameters, for evaluation: compiled once.
    *
    * @param inputs - the shapes to evaluate on, where they are not those of training
    */
-  async evaluator(
-    inputs: Readonly<Record<string, { dtype: DType; shape: NamedShape }>> = this.options.inputs,
-    { averaged = false } = {},
-  ): Promise<Evaluator> {
-    const scope = Scope.root()
-    const { leaves, results } = record(this.options.objective, scope, inputs)
-    const parameters = [...scope.parameters.values()]
-    const compiled = await compile(
-      { inputs: [...leaves, ...parameters.map(({ tensor }) => tensor)], outputs: results },
-      { on: this.options.provider },
-    )
+  async evaluator(inputs: InputSpecs = this.options.inputs, { averaged = false } = {}): Promise<Evaluator> {
+    const { objective, seed, provider } = this.options
+    const traced = traceObjective(objective, inputs, {})
+    const run = await compile(traced, averaged ? this.averaged : this, { on: provider })
     return {
-      run: async (feeds) => {
-        const values = this.runner.values(averaged ? 'ema' : 'parameters')
-        const weights = Object.fromEntries(parameters.map(({ name }) => [name, values[name]]))
-        const outputs = Object.entries(await compiled.run({ ...feeds, ...weights }))
-        return Object.fromEntries(outputs.map(([name, { data }]) => [name, Number(data[0])])) as { loss: number }
+      mean: async (batches) => {
+        const watched = new Tally()
+        let step = 0
+        for (const batch of batches) {
+          const results = await run(batch, { seed, step: step++ })
+          watched.add(
+            Object.fromEntries(Object.entries(results).map(([name, value]) => [name, Number(value?.data[0])])),
+          )
+        }
+        return watched.means()
       },
-      release: () => compiled.release(),
+      release: () => run.release(),
     }
   }
 
@@ -207,41 +244,94 @@ export class Trainer {
 }
 
 export interface Evaluator {
-  run(feeds: Readonly<Record<string, TensorData>>): Promise<{ loss: number } & Record<string, number>>
+  /** What the objective answers with, each the mean over all that counts in all batches. */
+  mean(batches: Iterable<Readonly<Record<string, TensorData>>>): Promise<Record<string, number>>
   release(): void
 }
 
 const isMany = (batches: Batch | Iterable<Batch>): batches is Iterable<Batch> => Symbol.iterator in batches
 
-/** Records the objective on leaves called like its inputs. */
-function record(
+/** The outputs of a traced objective: sums under their names, and beside them what they are divided by. */
+const COUNT = 'count of '
+
+/** Adds sums and counts up over micro-batches. */
+class Tally {
+  private readonly totals = new Map<string, number>()
+
+  add(scalars: Readonly<Record<string, number>>): void {
+    for (const [name, value] of Object.entries(scalars)) this.totals.set(name, (this.totals.get(name) ?? 0) + value)
+  }
+
+  countOf(name: string): number {
+    return this.totals.get(COUNT + name) ?? Number.NaN
+  }
+
+  means(): Record<string, number> {
+    const sums = [...this.totals].filter(([name]) => !name.startsWith(COUNT))
+    return Object.fromEntries(sums.map(([name, sum]) => [name, sum / this.countOf(name)]))
+  }
+
+  async allReduce(comm: Comm): Promise<void> {
+    const values = Float64Array.from(this.totals.values())
+    await comm.allReduce(values)
+    for (const [i, name] of [...this.totals.keys()].entries()) this.totals.set(name, values[i])
+  }
+}
+
+/** Records an objective: every answer as a sum and a count. */
+function traceObjective(
   objective: Objective,
-  scope: Scope,
-  inputs: Readonly<Record<string, { dtype: DType; shape: NamedShape }>>,
-): { leaves: Tensor[]; results: ReturnType<Objective> } {
-  const leaves = Object.entries(inputs).map(([name, { dtype, shape }]) => input(name, shapeOf(shape), dtype))
-  const named = Object.fromEntries(Object.keys(inputs).map((name, i) => [name, leaves[i]]))
-  return { leaves, results: objective(scope, named) }
+  inputs: InputSpecs,
+  options: { training?: boolean; recompute?: boolean; random?: RandomStreams },
+): Traced<Record<string, Tensor>> {
+  return trace(
+    function objectiveOf(scope, leaves) {
+      const watched = Object.entries(objective(scope, leaves)).map(([name, value]): [string, SumAndCount] => [
+        name,
+        isSumAndCount(value) ? value : { sum: value, count: scalar(1) },
+      ])
+      for (const [name, { sum, count }] of watched) {
+        const vector = [sum, count].find(({ rank }) => rank > 0)
+        if (vector) {
+          throw new RangeError(`the objective's ${name} must be a scalar, got ${showShape(vector.shape)}: sum it first`)
+        }
+      }
+      return Object.fromEntries(
+        watched.flatMap(([name, { sum, count }]) => [
+          [name, sum],
+          [COUNT + name, count],
+        ]),
+      )
+    },
+    inputs,
+    { name: 'the objective', ...options },
+  )
 }
 
 /** Records the objective as it is trained, and its gradients. */
 function traceStep(
-  { objective, inputs }: TrainerOptions,
+  { objective, inputs, recompute }: TrainerOptions,
   groups: readonly ParameterGroup[],
-): { scope: Scope; step: TracedStep } {
-  const streams = new RandomStreams()
-  const scope = Scope.root({ training: true, random: streams })
-  const { leaves, results } = record(objective, scope, inputs)
-  const layout = new FlatLayout(scope.parameters.values(), groups)
+): { parameters: Iterable<ParameterSpec>; step: TracedStep } {
+  const dynamic = Object.entries(inputs).find(([, { shape }]) => shape.some((dim) => typeof dim === 'string'))
+  if (dynamic) throw new RangeError(`training needs static shapes, input '${dynamic[0]}' is [${dynamic[1].shape}]`)
+  const traced = traceObjective(objective, inputs, { training: true, recompute })
+  const layout = new FlatLayout(traced.parameters.values(), groups)
   const gradients = grad(
-    results.loss,
+    traced.outputs.loss,
     layout.trained.map(({ tensor }) => tensor),
   )
-  // After `grad`: a checkpointed block may draw once more while it is traced again.
-  const random = new RandomFeeds(streams.draws)
-  const parameters = [...scope.parameters.values()].map(({ tensor }) => tensor)
   return {
-    scope,
-    step: { inputs: leaves, parameters, random, scalars: results, layout, gradients, updates: scope.updates },
+    parameters: traced.parameters.values(),
+    step: {
+      inputs: Object.values(traced.inputs),
+      parameters: [...traced.parameters.values()].map(({ tensor }) => tensor),
+      // After `grad`: a block that is computed again may draw once more.
+      random: new RandomFeeds(traced.draws),
+      scalars: traced.outputs,
+      layout,
+      gradients,
+      updates: traced.updates,
+    },
   }
 }

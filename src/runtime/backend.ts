@@ -64,6 +64,11 @@ export interface SessionOptions {
   copyInitializers?: boolean
   /** Copy constant weights into the layout that the kernels like best. Default true. */
   prepack?: boolean
+  /**
+   * Plan where tensors lie from the first run on, and allocate all of it at once: up to a twentieth faster, and up to
+   * twice the memory. Default true. Node only.
+   */
+  memoryPattern?: boolean
 }
 
 export interface Backend {

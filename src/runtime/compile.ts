@@ -1,114 +1,125 @@
 import type { TensorData } from '../tensor/data.ts'
-import { type Dim, type Shape, symbol } from '../tensor/dim.ts'
-import { input, type Tensor } from '../tensor/graph.ts'
-import type { Backend, Binding, DeviceTensor, Feeds, Provider, RunOptions, Session } from './backend.ts'
-import { channelBlock } from './channel-block.ts'
-import { type Graph, inputName, lower } from './lower.ts'
+import type { QuantizedWeight } from '../tensor/emitter.ts'
+import type { Tensor } from '../tensor/graph.ts'
+import type { RandomDraw } from '../tensor/ops/random.ts'
+import type { Binding, DeviceTensor, Feeds, RunOptions } from './backend.ts'
+import { type CompileOptions, compileGraph } from './compiled.ts'
+import { NoiseFeeds } from './random-feeds.ts'
 
-/** Opens the backend of a provider; the entry points for Node and for browsers each set theirs. */
-type OpenBackend = (provider?: Provider) => Promise<Backend>
+/** The door from a recorded function and its weights to something that runs. `trace` of `nn/` records. */
 
-let openBackend: OpenBackend | undefined
+/** Values of parameters by name, compiled in as constants: packed once for the kernels. */
+export type Weights = ReadonlyMap<string, TensorData | QuantizedWeight>
 
-/** Says where compiled graphs run by default in this process or page. */
-export function setBackends(open: OpenBackend): void {
-  openBackend = open
+/** Weights that change, read where they lie at every call: a trainer's. */
+export interface LiveWeights {
+  /** Current parameters and buffers by name: host arrays, or tensors that stay on the device. */
+  liveWeights(): Readonly<Record<string, TensorData | DeviceTensor>>
 }
 
-/** The backend of a provider; this host's default where none is named. */
-export function backendFor(provider?: Provider): Promise<Backend> {
-  if (!openBackend) throw new Error('no backend is set: import jackdaw, or call setBackends first')
-  return openBackend(provider)
+/** A function that was recorded (`trace` of `nn/`), as far as running it goes. */
+export interface Runnable<Outputs extends Readonly<Record<string, Tensor | undefined>>> {
+  /** Begins the sentences about wrong inputs. */
+  readonly name: string
+  readonly inputs: Readonly<Record<string, Tensor>>
+  readonly outputs: Outputs
+  readonly parameters: ReadonlyMap<
+    string,
+    { readonly name: string; readonly plainName: string; readonly tensor: Tensor }
+  >
+  readonly draws: readonly RandomDraw[]
 }
 
-export interface CompileOptions {
-  /** A backend, or the name of its provider. */
-  on?: Backend | Provider
-  /** Copy constant weights into the layout that kernels like best: faster runs, more memory. Default true. */
-  prepack?: boolean
-  /** Copy constant weights into the session, so that their arrays can be dropped. Default false: they stay in use. */
-  copyWeights?: boolean
+export interface CallOptions extends RunOptions {
+  /** Of the noise that the function draws. Default 1337. */
+  seed?: number
+  /** Noise is a pure function of seed and step. Default: how many calls there were before. */
+  step?: number
 }
 
-/** A graph that runs. */
-export class Compiled {
-  constructor(
-    readonly session: Session,
-    /** Undefined where its weights were copied into the session: they can then be dropped. */
-    private readonly graph?: Graph,
-  ) {}
-
-  /** Feeds named inputs, answers with every output as a host array. */
-  async run(feeds: Feeds, options?: RunOptions): Promise<Record<string, TensorData>> {
-    return (await this.session.run(feeds, options)) as Record<string, TensorData>
-  }
-
-  /** The same, with the named outputs left on the device. */
-  runOnDevice(feeds: Feeds, onDevice: readonly string[]): Promise<Record<string, TensorData | DeviceTensor>> {
-    return this.session.run(feeds, { onDevice })
-  }
-
-  /** A call whose arrays are fixed, for many runs in place. */
-  bind(inputs: Readonly<Record<string, TensorData>>, outputs: Readonly<Record<string, TensorData>>): Binding {
-    return this.session.bind(inputs, outputs)
-  }
-
-  /**
-   * The model as a file that ONNX Runtime and Netron open, weights inside. At most 2 GB.
-   *
-   * @throws Error where the weights were not kept (`copyWeights`)
-   */
-  toOnnx(): Uint8Array {
-    if (!this.graph) throw new Error('toOnnx: the weights are no longer here; compile without copyWeights')
-    return lower(this.graph, { inlineWeights: true }).model
-  }
-
-  release(): void {
-    this.session.release()
-  }
+/** Every output's numbers, by name. */
+export type Results<Outputs> = {
+  [Name in keyof Outputs as undefined extends Outputs[Name] ? never : Name]: TensorData
+} & {
+  [Name in keyof Outputs as undefined extends Outputs[Name] ? Name : never]?: TensorData
 }
 
-/** Lowers a recorded graph to ONNX and opens a session on it. */
-export async function compile(graph: Graph, { on, prepack, copyWeights }: CompileOptions = {}): Promise<Compiled> {
-  const backend = typeof on === 'object' ? on : await backendFor(on)
-  const { model, initializers } = lower(graph, { channelBlock: await channelBlock(backend) })
-  const session = await backend.createSession(model, { initializers, prepack, copyInitializers: copyWeights })
-  return new Compiled(session, copyWeights ? undefined : graph)
+/** A recorded function on its weights: arrays in, arrays out. */
+export interface Program<Outputs = Record<string, unknown>> {
+  (feeds: Feeds, options?: CallOptions): Promise<Results<Outputs>>
+  /** The same call with arrays that are fixed, for many runs in place; weights and noise are not to be named. */
+  bind(inputs: Readonly<Record<string, TensorData>>, outputs: Readonly<Record<string, TensorData>>): Binding
+  /** The model as an ONNX file, weights inside; see `Compiled`. */
+  toOnnx(): Uint8Array
+  release(): void
 }
-
-/** A dimension in a signature: a size, or the name of one that is known only when the graph runs. */
-export type NamedShape = readonly (number | string)[]
-
-export const shapeOf = (named: NamedShape): Shape =>
-  named.map((dim): Dim => (typeof dim === 'string' ? symbol(dim) : dim))
-
-type Tensors = Record<string, Tensor>
 
 /**
- * Makes a function over tensors run on arrays. It is traced and compiled once for every signature (names, dtypes and
- * shapes); dimensions named in `shapes` may differ from call to call.
+ * Makes a recorded function run: the second half of the door.
  *
- * ```ts
- * const hypotenuse = jit(({ a, b }) => ({ c: a.mul(a).add(b.mul(b)).sqrt() }))
- * const { c } = await hypotenuse({ a: tensorData('float32', [1], [3]), b: tensorData('float32', [1], [4]) })
- * c.data // Float32Array [ 5 ]
- * ```
+ * @param weights - constants by name, or what holds them in training: those are read in place at every call
+ * @throws Error with one sentence where the weights lack parameters
  */
-export function jit(
-  fn: (inputs: Tensors) => Tensors,
-  { shapes = {}, ...options }: CompileOptions & { shapes?: Readonly<Record<string, NamedShape>> } = {},
-): (feeds: Readonly<Record<string, TensorData>>) => Promise<Record<string, TensorData>> {
-  const cache = new Map<string, Promise<Compiled>>()
-  return async (feeds) => {
-    const entries = Object.entries(feeds).sort(([a], [b]) => (a < b ? -1 : 1))
-    const signature = entries.map(([name, { dtype, shape }]) => `${name}:${dtype}[${shapes[name] ?? shape}]`).join()
-    let compiled = cache.get(signature)
-    if (!compiled) {
-      const leaves = entries.map(([name, { dtype, shape }]) => input(name, shapeOf(shapes[name] ?? shape), dtype))
-      const outputs = fn(Object.fromEntries(leaves.map((leaf) => [inputName(leaf), leaf])))
-      compiled = compile({ inputs: leaves, outputs }, options)
-      cache.set(signature, compiled)
-    }
-    return (await compiled).run(feeds)
+export async function compile<Outputs extends Readonly<Record<string, Tensor | undefined>>>(
+  traced: Runnable<Outputs>,
+  weights: Weights | LiveWeights = new Map(),
+  options: CompileOptions = {},
+): Promise<Program<Outputs>> {
+  const { name, draws } = traced
+  const parameters = [...traced.parameters.values()]
+  const leaves = Object.values(traced.inputs)
+  const outputs = Object.fromEntries(
+    Object.entries(traced.outputs).filter((entry): entry is [string, Tensor] => entry[1] !== undefined),
+  )
+  const isLive = 'liveWeights' in weights
+  const values = isLive ? weights.liveWeights() : Object.fromEntries(weights)
+  const weightOf = ({ name, plainName }: { name: string; plainName: string }) => values[name] ?? values[plainName]
+  const lacking = parameters.filter((parameter) => !weightOf(parameter)).map((parameter) => parameter.name)
+  if (lacking.length > 0) throw new Error(lacks(name, lacking))
+  const inputs = [...leaves, ...draws.map(({ leaf }) => leaf)]
+  const compiled = await compileGraph(
+    isLive
+      ? { inputs: [...inputs, ...parameters.map(({ tensor }) => tensor)], outputs }
+      : {
+          inputs,
+          outputs,
+          weights: new Map(parameters.map((spec) => [spec.tensor, weightOf(spec) as TensorData | QuantizedWeight])),
+        },
+    options,
+  )
+  const live = (): Record<string, TensorData | DeviceTensor> => {
+    if (!isLive) return {}
+    const current = weights.liveWeights()
+    return Object.fromEntries(parameters.map((spec) => [spec.name, current[spec.name] ?? current[spec.plainName]]))
   }
+  const noise = new NoiseFeeds(leaves, draws)
+  let calls = 0
+  const run = async (feeds: Feeds, { seed = 1337, step = calls, signal }: CallOptions = {}) => {
+    checkFed(name, Object.keys(traced.inputs), feeds)
+    calls++
+    return compiled.run({ ...feeds, ...noise.fill(feeds, seed, step), ...live() }, { signal })
+  }
+  return Object.assign(run as Program<Outputs>, {
+    bind: (feeds: Record<string, TensorData>, results: Record<string, TensorData>) =>
+      compiled.bind({ ...feeds, ...(live() as Record<string, TensorData>) }, results),
+    toOnnx: () => compiled.toOnnx(),
+    release: () => compiled.release(),
+  })
 }
+
+const MOST_NAMES = 3
+
+const lacks = (name: string, lacking: readonly string[]): string =>
+  lacking.length === 1
+    ? `the weights lack parameter ${lacking[0]}, which ${name} needs`
+    : `the weights lack ${lacking.length} parameters that ${name} needs: ${lacking.slice(0, MOST_NAMES).join(', ')}${lacking.length > MOST_NAMES ? ', …' : ''}`
+
+/** @throws Error with one sentence where an input is missing, or a feed is none of the inputs */
+function checkFed(name: string, inputs: readonly string[], feeds: Feeds): void {
+  const given = Object.keys(feeds)
+  const fits = inputs.every((input) => feeds[input]) && given.every((input) => inputs.includes(input))
+  if (!fits) throw new Error(`${name} needs ${listed(inputs)}, got ${listed(given)}`)
+}
+
+const listed = (names: readonly string[]): string =>
+  names.length < 2 ? (names[0] ?? 'nothing') : `${names.slice(0, -1).join(', ')} and ${names[names.length - 1]}`

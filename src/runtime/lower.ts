@@ -22,6 +22,8 @@ export interface LoweredGraph {
   readonly model: Uint8Array
   /** By name, for `SessionOptions.initializers`. */
   readonly initializers: ReadonlyMap<string, TensorData>
+  /** Outputs that are called like an input, and what they are called in the model. */
+  readonly renamed: ReadonlyMap<string, string>
 }
 
 /** ai.onnx opset 20 is the newest that every provider of ONNX Runtime 1.30 knows in full. */
@@ -115,6 +117,8 @@ class GraphEmitter implements Emitter {
   private readonly weightValues = new Map<string, TensorData>()
   private readonly quantizedWeights = new Map<Tensor, QuantizedNames>()
   private readonly defined = new Map<string, string>()
+  /** In an ONNX model all names differ: an output that is called like an input goes by another there. */
+  private readonly renamed = new Map<string, string>()
   /** Names of the caller's, which values of the emitter's own must not take. */
   private readonly taken: ReadonlySet<string>
   private nextName = 0
@@ -125,9 +129,15 @@ class GraphEmitter implements Emitter {
     private readonly channelBlock: number,
   ) {
     const leaves = [...graph.inputs, ...(graph.weights?.keys() ?? [])].map(inputName)
-    const seen = new Set(Object.keys(graph.outputs))
+    const seen = new Set<string>()
     const clash = leaves.find((name) => seen.size === seen.add(name).size)
-    if (clash !== undefined) throw new Error(`'${clash}' names two inputs, weights or outputs: each needs its own name`)
+    if (clash !== undefined) throw new Error(`'${clash}' names two inputs or weights: each needs its own name`)
+    for (const name of Object.keys(graph.outputs)) {
+      let free = name
+      while (seen.has(free) || (free !== name && free in graph.outputs)) free = `out_${free}`
+      if (free !== name) this.renamed.set(name, free)
+      seen.add(free)
+    }
     this.taken = seen
   }
 
@@ -292,7 +302,8 @@ class GraphEmitter implements Emitter {
     this.nodes = fuse(this.nodes, weights, this.residuals)
     const produced = new Set(this.nodes.flatMap((node) => node.output))
     const renamed = new Map<string, string>()
-    for (const [name, value] of outputs) {
+    const named = outputs.map(([name, value, tensor]) => [this.renamed.get(name) ?? name, value, tensor] as const)
+    for (const [name, value] of named) {
       // A value that is an input, a constant or two outputs at once needs a node of its own to carry the name.
       if (!produced.has(value) || renamed.has(value)) {
         this.nodes.push({ opType: 'Identity', domain: '', input: [value], output: [name], attribute: [] })
@@ -316,10 +327,10 @@ class GraphEmitter implements Emitter {
         node: this.nodes.map((node) => ({ ...node, input: node.input.map(rename), output: node.output.map(rename) })),
         initializer,
         input: this.graph.inputs.map((leaf) => valueInfo(inputName(leaf), leaf.shape, leaf.dtype)),
-        output: outputs.map(([name, , tensor]) => valueInfo(name, tensor.shape, tensor.dtype)),
+        output: named.map(([name, , tensor]) => valueInfo(name, tensor.shape, tensor.dtype)),
       },
     } as onnxProto.onnx.IModelProto).finish()
-    return { model, initializers: externals }
+    return { model, initializers: externals, renamed: this.renamed }
   }
 }
 

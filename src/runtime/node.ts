@@ -1,4 +1,4 @@
-import { setBackends } from './compile.ts'
+import { setBackends } from './compiled.ts'
 import { adviseHugePages } from './huge-pages.ts'
 import { openCrew } from './kernel-crew.ts'
 import { setKernelHost } from './kernels.ts'

@@ -116,13 +116,14 @@ class NodeBackend implements Backend {
     return new NodeSession(this.provider, this.#environment, { pointer: out[0], keep })
   }
 
-  #configure(settings: Pointer, { prepack = true }: SessionOptions): void {
+  #configure(settings: Pointer, { prepack = true, memoryPattern = true }: SessionOptions): void {
     const { api } = this.#environment
     api.disablePerSessionThreads(settings)
     api.setSessionGraphOptimizationLevel(settings, OPTIMISE_ALL)
     api.setSessionLogSeverityLevel(settings, LOG_FATAL)
     // A trace of every node that runs, written to PREFIX_<time>.json when the session is released.
     if (process.env.JACKDAW_PROFILE) api.enableProfiling(settings, process.env.JACKDAW_PROFILE)
+    if (!memoryPattern) api.disableMemPattern(settings)
     if (!prepack) api.addSessionConfigEntry(settings, 'session.disable_prepacking', '1')
     if (this.provider === 'webgpu') api.appendExecutionProvider(settings, 'WebGPU', null, null, 0)
     if (this.provider === 'cuda') {

@@ -44,6 +44,12 @@ export function symbol(name: string): Dim {
   return new SymbolicDim([{ coefficient: 1, factors: [name] }], new Map())
 }
 
+/** A dimension in a signature: a size, or the name of one that is known only when the graph runs. */
+export type NamedShape = readonly (number | string)[]
+
+export const shapeOf = (named: NamedShape): Shape =>
+  named.map((dim): Dim => (typeof dim === 'string' ? symbol(dim) : dim))
+
 const termsOf = (dim: Dim): readonly Term[] =>
   typeof dim === 'number' ? [{ coefficient: dim, factors: [] }] : dim.terms
 

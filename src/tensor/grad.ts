@@ -1,6 +1,6 @@
 import { sameShape, showShape } from './dim.ts'
 import { constantValue, type OpNode, scalar, type Tensor } from './graph.ts'
-import { recompute } from './ops/custom.ts'
+import { rerunOf } from './ops/custom.ts'
 import { addGradients } from './ops/index.ts'
 import { broadcastTo, zerosLike } from './ops/shape.ts'
 
@@ -50,7 +50,7 @@ export function grad(output: Tensor, wrt: readonly Tensor[], seed?: Tensor): Ten
     }
     if (!reaches(node)) continue
     const first = outputGrads.find((gradient) => gradient !== undefined)
-    const again = first && recompute(node, first)
+    const again = first && rerunOf(node, first)
     if (again) {
       // The new nodes are younger than everything pending, so they are walked next, back to the block's inputs.
       again.forEach((tensor, i) => {

@@ -2,7 +2,7 @@ import { format } from 'node:util'
 import onnxProto from 'onnx-proto'
 import { linear } from '../../src/nn/layers.ts'
 import { Scope } from '../../src/nn/scope.ts'
-import { compile } from '../../src/runtime/compile.ts'
+import { compileGraph } from '../../src/runtime/compiled.ts'
 import { lower } from '../../src/runtime/lower.ts'
 import '../../src/runtime/node.ts'
 import { grad, input, mean, relu, symbol, type Tensor, tensorData } from '../../src/tensor/index.ts'
@@ -27,7 +27,7 @@ export async function workedExample(): Promise<Record<string, string>> {
   // #endregion
 
   // #region run
-  const compiled = await compile(graph)
+  const compiled = await compileGraph(graph)
   const results = await compiled.run({
     x: tensorData('float32', [1, 3], [1, 2, 3]),
     'fc.weight': tensorData('float32', [2, 3], [1, 0, 0, 0, 1, 0]),

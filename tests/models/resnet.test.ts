@@ -10,7 +10,7 @@ import { forward } from '../../src/load/run.ts'
 import { readWeights } from '../../src/load/weights.ts'
 import { cifarConfig, ResNet, type ResNetConfig } from '../../src/models/resnet.ts'
 import { Scope } from '../../src/nn/scope.ts'
-import { compile } from '../../src/runtime/compile.ts'
+import { compileGraph } from '../../src/runtime/compiled.ts'
 import '../../src/runtime/node.ts'
 import { constantSchedule } from '../../src/optim/schedule.ts'
 import { Trainer } from '../../src/optim/trainer.ts'
@@ -67,7 +67,7 @@ describe('gradients', () => {
       trained.map(({ tensor }) => tensor),
     )
     const outputs = Object.fromEntries(trained.map(({ name }, i) => [`grad.${name}`, gradients[i]]))
-    const compiled = await compile({
+    const compiled = await compileGraph({
       inputs: [pixelValues, labels, ...specs.map(({ tensor }) => tensor)],
       outputs: { loss: loss as Tensor, ...outputs },
     })
@@ -150,7 +150,7 @@ it('takes pictures of any number and size through one graph', async () => {
   const { logits } = model.forward(scope, example)
   const specs = [...scope.parameters.values()]
   const inputs = [...Object.values(example), ...specs.map(({ tensor }) => tensor)]
-  const compiled = await compile({ inputs, outputs: { logits } })
+  const compiled = await compileGraph({ inputs, outputs: { logits } })
   const weights = Object.fromEntries(specs.map(({ name, shape }, i) => [name, uniform(shape, i, 0.1, 0.9)]))
   for (const [batch, height, width] of [
     [1, 32, 32],
@@ -179,7 +179,7 @@ describe('a training step', () => {
       loss as Tensor,
       trained.map(({ tensor }) => tensor),
     )
-    const compiled = await compile({
+    const compiled = await compileGraph({
       inputs: [pixelValues, labels, ...specs.map(({ tensor }) => tensor)],
       outputs: {
         logits,

@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { bucketsByOffset, T5, T5_SIZES, type T5Config } from '../../src/models/t5.ts'
 import { Scope } from '../../src/nn/scope.ts'
-import { compile } from '../../src/runtime/compile.ts'
+import { compileGraph } from '../../src/runtime/compiled.ts'
 import '../../src/runtime/node.ts'
 import { StepRandom } from '../../src/data/random.ts'
 import { grad, input, sizeOf, type TensorData } from '../../src/tensor/index.ts'
@@ -183,7 +183,7 @@ it('learns one batch by heart', async () => {
     loss as NonNullable<typeof loss>,
     parameters.map(({ tensor }) => tensor),
   )
-  const compiled = await compile({
+  const compiled = await compileGraph({
     inputs: [...leaves, ...parameters.map(({ tensor }) => tensor)],
     outputs: { loss: loss as NonNullable<typeof loss>, ...Object.fromEntries(gradients.map((g, i) => [`g${i}`, g])) },
   })

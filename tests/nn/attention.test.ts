@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { type AttentionOptions, attention } from '../../src/nn/attention.ts'
 import { KvCache } from '../../src/nn/kv-cache.ts'
 import { rotaryTables } from '../../src/nn/positions.ts'
-import { compile } from '../../src/runtime/compile.ts'
+import { compileGraph } from '../../src/runtime/compiled.ts'
 import * as t from '../../src/tensor/index.ts'
 import { checkGradient, checkSecondGradient, expectClose, property, seeds, uniform } from '../tensor/check.ts'
 import { get, type Nd, nd } from '../tensor/reference.ts'
@@ -115,7 +115,7 @@ describe('attention', () => {
         return { y, dq, dk, dv }
       })
       const [blocks, whole] = await Promise.all(
-        results.map(async (outputs) => (await compile({ inputs: leaves, outputs })).run(feeds)),
+        results.map(async (outputs) => (await compileGraph({ inputs: leaves, outputs })).run(feeds)),
       )
       for (const name of ['y', 'dq', 'dk', 'dv']) {
         const want = nd(whole[name].shape, () => 0)
@@ -175,14 +175,14 @@ describe('attention with a cache', () => {
     const leaves = (seq: t.Dim) =>
       Object.entries(value).map(([name, { shape }]) => t.input(name, [batch, seq, shape[2]]))
     const [q, k, v] = leaves(length)
-    const whole = await compile({ inputs: [q, k, v], outputs: { y: attention(q, k, v, options) } })
+    const whole = await compileGraph({ inputs: [q, k, v], outputs: { y: attention(q, k, v, options) } })
     const want = (await whole.run(value)).y
 
     const cache = new KvCache(batch, t.symbol('seq'))
     const [newQ, newK, newV] = leaves(t.symbol('seq'))
     const y = attention(newQ, newK, newV, { ...options, cache })
     const [{ pastKey, pastValue, presentKey, presentValue }] = cache.entries
-    const step = await compile({
+    const step = await compileGraph({
       inputs: [newQ, newK, newV, ...cache.inputs, pastKey, pastValue],
       outputs: { y, presentKey, presentValue },
     })
@@ -231,7 +231,7 @@ describe('attention with a cache', () => {
     const slopes = uniform([1, nHeads, length, length], 4)
     const [q, k, v] = Object.entries(value).map(([name, { shape }]) => t.input(name, shape))
     const bias = t.input('bias', slopes.shape)
-    const whole = await compile({
+    const whole = await compileGraph({
       inputs: [q, k, v, bias],
       outputs: { y: attention(q, k, v, { nHeads, causal: true, bias }) },
     })
@@ -242,7 +242,7 @@ describe('attention with a cache', () => {
     const row = t.input('bias', [2, nHeads, 1, t.symbol('total')])
     const y = attention(newQ, newK, newV, { nHeads, causal: true, bias: row, cache })
     const [{ pastKey, pastValue, presentKey, presentValue }] = cache.entries
-    const step = await compile({
+    const step = await compileGraph({
       inputs: [newQ, newK, newV, row, ...cache.inputs, pastKey, pastValue],
       outputs: { y, presentKey, presentValue },
     })

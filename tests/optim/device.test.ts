@@ -8,7 +8,7 @@ import type { Batch } from '../../src/optim/runner.ts'
 import { constantSchedule } from '../../src/optim/schedule.ts'
 import { Trainer, type TrainerOptions } from '../../src/optim/trainer.ts'
 import type { Provider } from '../../src/runtime/backend.ts'
-import { Compiled } from '../../src/runtime/compile.ts'
+import { Compiled } from '../../src/runtime/compiled.ts'
 import { identityModel } from '../../src/runtime/identity-model.ts'
 import { nodeBackend } from '../../src/runtime/ort-node.ts'
 import { mean, relu, square } from '../../src/tensor/index.ts'
@@ -137,10 +137,10 @@ describe('training on WebGPU', { timeout: 120_000 }, () => {
       inputIds: { dtype: 'int32', shape: [4, SEQ], data: inputIds },
       labels: { dtype: 'int32', shape: [4, SEQ], data: labels },
     } as const
-    const evaluated = await evaluator.run(feeds)
+    const evaluated = await evaluator.mean([feeds])
     const fourth = await trainer.train(countingBatch(3))
     expect(Math.abs(fourth.loss - evaluated.loss)).toBeLessThan(1e-5)
-    expect((await evaluator.run(feeds)).loss).toBeLessThan(evaluated.loss)
+    expect((await evaluator.mean([feeds])).loss).toBeLessThan(evaluated.loss)
     // The same views, read again.
     await trainer.weights()
     expect([...(weights.get('transformer.wte.weight')?.data ?? [])]).not.toEqual(before)

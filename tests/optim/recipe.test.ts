@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { applySettings, meanLoss } from '../../src/optim/recipe.ts'
+import { applySettings } from '../../src/optim/recipe.ts'
 
 const DEFAULTS = {
   data: '',
@@ -55,17 +55,5 @@ describe('settings', () => {
         },
       ),
     )
-  })
-})
-
-describe('the mean loss of a split', () => {
-  it('counts each batch by the labels it has', async () => {
-    const losses = [1, 4]
-    const evaluator = { run: async () => ({ loss: losses.shift() as number }), release() {} }
-    const batches = [
-      { inputIds: new Int32Array(4), labels: Int32Array.of(1, 2, 3, 0) },
-      { inputIds: new Int32Array(4), labels: Int32Array.of(1, -100, -100, -100) },
-    ]
-    expect(await meanLoss(evaluator, batches, [1, 4])).toBe((4 * 1 + 1 * 4) / 5)
   })
 })

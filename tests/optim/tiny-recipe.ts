@@ -1,4 +1,5 @@
-import { defineRecipe, meanLoss } from '../../src/optim/recipe.ts'
+import { nextTokenObjective } from '../../src/optim/language-model.ts'
+import { defineRecipe } from '../../src/optim/recipe.ts'
 import { cosineSchedule } from '../../src/optim/schedule.ts'
 import { countingBatch, SEQ, tinyOptions } from './tiny.ts'
 
@@ -21,14 +22,14 @@ export default defineRecipe({
   },
   async prepare(settings) {
     const { accumulate, emaDecay, dropout } = settings
-    const { model, objective, inputs } = tinyOptions({ dropout })
+    const { model, inputs } = tinyOptions({ dropout })
     const zero = { dtype: 'float32', shape: [] } as const
     return {
       model,
       trainer: {
         objective: (scope, { factor, ...rest }) => {
-          const { loss } = objective(scope, rest)
-          return { loss: loss.mul(factor), scaledBy: factor.mul(1) }
+          const { loss } = nextTokenObjective(model)(scope, rest)
+          return { loss: { sum: loss.sum.mul(factor), count: loss.count }, scaledBy: factor.mul(1) }
         },
         inputs: { ...inputs, factor: zero },
         learningRate: cosineSchedule(settings.learningRate, { steps: settings.steps, warmupSteps: 5 }),
@@ -42,13 +43,16 @@ export default defineRecipe({
       tokensPerStep: accumulate * 4 * SEQ,
       async evaluate(trainer) {
         const evaluator = await trainer.evaluator()
-        const factor = { ...zero, data: Float32Array.of(1) }
-        const scored = { ...evaluator, run: (feeds: object) => evaluator.run({ ...feeds, factor }) }
         const { inputIds, labels } = countingBatch(1_000_000)
-        const batch = { inputIds: inputIds as Int32Array, labels: labels as Int32Array }
-        const valLoss = await meanLoss(scored, [batch], [4, SEQ])
+        const ids = { dtype: 'int32', shape: [4, SEQ] } as const
+        const batch = {
+          inputIds: { ...ids, data: inputIds },
+          labels: { ...ids, data: labels },
+          factor: { ...zero, data: Float32Array.of(1) },
+        }
+        const { loss } = await evaluator.mean([batch])
         evaluator.release()
-        return { valLoss }
+        return { valLoss: loss }
       },
       files: { 'tokenizer.json': '{}' },
       saveAveraged: emaDecay > 0,

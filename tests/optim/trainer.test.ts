@@ -159,7 +159,14 @@ describe('a trainer', () => {
 
   it('decays matrices and neither gains nor biases', () => {
     const [first, second] = decayMatrices(0.1)
-    const spec = (shape: number[]) => ({ name: 'p', shape, init: zeros, trainable: true, tensor: {} as Tensor })
+    const spec = (shape: number[]) => ({
+      name: 'p',
+      plainName: 'p',
+      shape,
+      init: zeros,
+      trainable: true,
+      tensor: {} as Tensor,
+    })
     expect([[2, 3], [2], [2, 3, 1, 1], []].map((shape) => first.takes(spec(shape)))).toEqual([true, false, true, false])
     expect([first.weightDecay, second.weightDecay]).toEqual([0.1, undefined])
   })
@@ -181,7 +188,7 @@ describe('a trainer', () => {
       Object.entries(batch).map(([name, data]) => [name, { dtype: 'int32' as const, shape: [4, SEQ], data }]),
     )
     const evaluators = [await trainer.evaluator(), await trainer.evaluator(undefined, { averaged: true })]
-    const [current, averaged] = await Promise.all(evaluators.map((evaluator) => evaluator.run(feeds)))
+    const [current, averaged] = await Promise.all(evaluators.map((evaluator) => evaluator.mean([feeds])))
     expect(Math.abs(current.loss - averaged.loss)).toBeGreaterThan(1e-3)
     trainer.release()
   })
@@ -193,19 +200,17 @@ describe('a trainer', () => {
     expect(other.losses).not.toEqual(once.losses)
   })
 
-  it('a checkpointed block trains exactly as if it were not', async () => {
-    const block = (scope: Scope) => (x: Tensor) => scope.dropout(tanh(linear(scope.at('inner'), x, 8)), 0.3)
-    const options = (checkpointed: boolean): TrainerOptions => ({
+  it('a recomputed block trains exactly as if it were not', async () => {
+    const block = (scope: Scope, x: Tensor) => scope.dropout(tanh(linear(scope.at('inner'), x, 8)), 0.3)
+    const options = (recompute: boolean): TrainerOptions => ({
       objective: (scope, { x, y }) => {
         let hidden = linear(scope.at('first'), x, 8)
-        for (let i = 0; i < 2; i++) {
-          const part = block(scope.at(`block.${i}`))
-          hidden = checkpointed ? scope.checkpoint(part, hidden) : part(hidden)
-        }
+        for (let i = 0; i < 2; i++) hidden = scope.block(block, scope.at('block', i), hidden)
         return { loss: mean(square(linear(scope.at('last'), hidden, 1).sub(y))) }
       },
       inputs: { x: { dtype: 'float32', shape: [5, 4] }, y: { dtype: 'float32', shape: [5, 1] } },
       learningRate: constantSchedule(1e-2),
+      recompute,
     })
     const batch = (step: number): Batch => ({
       x: Float32Array.from({ length: 20 }, (_, i) => Math.sin(i + step)),

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { compile } from '../../src/runtime/compile.ts'
+import { compileGraph } from '../../src/runtime/compiled.ts'
 import * as t from '../../src/tensor/index.ts'
 import { checkGradient, checkOp, expectClose, integers, property, seeds, uniform } from './check.ts'
 import { get, nd } from './reference.ts'
@@ -70,7 +70,7 @@ describe('masks and counts', () => {
     const numbers = t.countTo(limit, 'many')
     const table = t.broadcastTo(t.expandDims(numbers, 1), [numbers.shape[0], 2])
     const flat = table.reshape([t.mulDims(numbers.shape[0], 2)])
-    const compiled = await compile({ inputs: [limit], outputs: { numbers, flat } })
+    const compiled = await compileGraph({ inputs: [limit], outputs: { numbers, flat } })
     for (const many of [1, 5]) {
       const got = await compiled.run({ limit: t.tensorData('int32', [1], [many]) })
       expectClose(

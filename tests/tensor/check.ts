@@ -5,8 +5,9 @@
 
 import fc from 'fast-check'
 import { expect } from 'vitest'
-import { type Compiled, compile, type NamedShape, setBackends, shapeOf } from '../../src/runtime/compile.ts'
+import { type Compiled, compileGraph, setBackends } from '../../src/runtime/compiled.ts'
 import { nodeBackend } from '../../src/runtime/ort-node.ts'
+import { type NamedShape, shapeOf } from '../../src/tensor/dim.ts'
 import { grad, input, sizeOf, type Tensor, type TensorData, tensorData } from '../../src/tensor/index.ts'
 import type { Nd } from './reference.ts'
 
@@ -112,7 +113,7 @@ function compileCase(
       })
     }
   }
-  return compile({ inputs: [...Object.values(leaves), ...extra], outputs })
+  return compileGraph({ inputs: [...Object.values(leaves), ...extra], outputs })
 }
 
 function expectations(

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import onnxProto from 'onnx-proto'
 import { describe, expect, it } from 'vitest'
-import { compile, jit } from '../../src/runtime/compile.ts'
+import { compileGraph, jit } from '../../src/runtime/compiled.ts'
 import * as t from '../../src/tensor/index.ts'
 import { checkGradient, checkSecondGradient, expectClose, property, seeds, uniform } from './check.ts'
 import { map, type Nd, nd, product, total, zip } from './reference.ts'
@@ -17,7 +17,7 @@ const exactly = (value: t.TensorData): Nd => ({
 
 /** How many nodes of each operator a graph is lowered to. */
 async function countNodes(inputs: t.Tensor[], outputs: Tensors): Promise<Record<string, number>> {
-  const compiled = await compile({ inputs, outputs })
+  const compiled = await compileGraph({ inputs, outputs })
   const { graph } = onnxProto.onnx.ModelProto.decode(compiled.toOnnx())
   compiled.release()
   const counts: Record<string, number> = {}
@@ -245,12 +245,12 @@ describe('checkpoint', () => {
           const twice = (block: (x: t.Tensor) => t.Tensor) => block(block(x)).tanh().sum()
           const variants = {
             plain: twice((y) => mlp(y, w, v)),
-            captured: twice((y) => t.checkpoint((z) => mlp(z, w, v), y)),
-            passed: twice((y) => t.checkpoint(mlp, y, w, v)),
-            nested: t.checkpoint(
+            captured: twice((y) => t.recompute((z) => mlp(z, w, v), y)),
+            passed: twice((y) => t.recompute(mlp, y, w, v)),
+            nested: t.recompute(
               (y) =>
                 t
-                  .checkpoint(mlp, t.checkpoint(mlp, y, w, v), w, v)
+                  .recompute(mlp, t.recompute(mlp, y, w, v), w, v)
                   .tanh()
                   .sum(),
               x,
@@ -280,7 +280,7 @@ describe('checkpoint', () => {
     }
     const plain = await count((y) => mlp(y, w, v))
     // Each block's first product is needed again for GELU's slope; the second is not, for nothing depends on its value.
-    expect(await count((y) => t.checkpoint((z) => mlp(z, w, v), y))).toBe(plain + 2)
+    expect(await count((y) => t.recompute((z) => mlp(z, w, v), y))).toBe(plain + 2)
   })
 
   it('needs a fraction of the memory: the runtime does not fold the second computation into the first', async () => {
@@ -291,7 +291,7 @@ describe('checkpoint', () => {
       let y = x
       for (let i = 0; i < blocks; i++) y = wrap(block, y)
       const loss = y.mul(y).sum()
-      const compiled = await compile({ inputs: [x], outputs: { dx: t.grad(loss, [x])[0] } })
+      const compiled = await compileGraph({ inputs: [x], outputs: { dx: t.grad(loss, [x])[0] } })
       const feeds = { x: uniform([elements], 1) }
       const before = process.resourceUsage().maxRSS
       await compiled.run(feeds)
@@ -300,7 +300,7 @@ describe('checkpoint', () => {
       return grown
     }
     const megabyte = (4 * elements) / 2 ** 20
-    const kept = await peak((block, x) => t.checkpoint(block, x))
+    const kept = await peak((block, x) => t.recompute(block, x))
     const all = await peak((block, x) => block(x))
     // The order matters: peak memory of a process only grows, so the smaller one is measured first.
     expect(kept).toBeLessThan(0.5 * blocks * depth * megabyte)
@@ -361,7 +361,9 @@ describe('lowering', () => {
 
   it('refuses two things of one name', async () => {
     const x = t.input('x', SHAPE)
-    await expect(compile({ inputs: [x], outputs: { x: x.mul(2) } })).rejects.toThrow("'x' names two inputs")
+    await expect(compileGraph({ inputs: [x, t.input('x', SHAPE)], outputs: { y: x.mul(2) } })).rejects.toThrow(
+      "'x' names two inputs",
+    )
   })
 
   it('serves any length with one compiled graph', async () => {

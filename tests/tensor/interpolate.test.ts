@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { jit } from '../../src/runtime/compile.ts'
+import { jit } from '../../src/runtime/compiled.ts'
 import { type InterpolationMode, input, interpolate, symbol, tensorData } from '../../src/tensor/index.ts'
 import { checkSecondGradient, expectClose, property, seeds, uniform } from './check.ts'
 import { get, type Nd, nd } from './reference.ts'

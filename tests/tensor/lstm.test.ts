@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { jit } from '../../src/runtime/compile.ts'
+import { jit } from '../../src/runtime/compiled.ts'
 import * as t from '../../src/tensor/index.ts'
 import { checkGradient, expectClose, property, seeds, uniform } from './check.ts'
 import { get, type Nd, nd } from './reference.ts'

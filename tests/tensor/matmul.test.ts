@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { compile, shapeOf } from '../../src/runtime/compile.ts'
+import { compileGraph } from '../../src/runtime/compiled.ts'
+import { shapeOf } from '../../src/tensor/dim.ts'
 import type { QuantizedWeight } from '../../src/tensor/emitter.ts'
 import * as t from '../../src/tensor/index.ts'
 import {
@@ -62,7 +63,7 @@ describe('matmul', () => {
         const [a, b] = [uniform([k, m], seed), uniform([k, n], seed + 1)]
         const leaves = [t.input('a', a.shape), t.input('b', b.shape)]
         const y = t.matmul(leaves[0], leaves[1], { transposeA: true })
-        const compiled = await compile({ inputs: leaves, outputs: { y } })
+        const compiled = await compileGraph({ inputs: leaves, outputs: { y } })
         const [left, right] = [a, b].map(({ shape, data }) =>
           nd(shape, ([row, column]) => (data as Float32Array)[row * shape[1] + column]),
         )
@@ -226,7 +227,7 @@ describe('weights compiled in as blocks of integers', () => {
         const [w, bias] = [t.input('w', [out, inFeatures]), t.input('bias', [out])]
         const value = uniform([...lead, inFeatures], 3)
         const shift = uniform([out], 4)
-        const compiled = await compile({
+        const compiled = await compileGraph({
           inputs: [x, bias],
           outputs: { y: t.linear(x, w, bias), plain: t.linear(x, w) },
           weights: new Map([[w, weight]]),
@@ -258,7 +259,7 @@ describe('weights compiled in as blocks of integers', () => {
       for (const shape of [[], [4], [2, 3], [2, 2, 2]]) {
         const ids = integers(shape, 5, 0, rows - 1)
         const [table, positions] = [t.input('table', [rows, columns]), t.input('ids', shape, 'int32')]
-        const compiled = await compile({
+        const compiled = await compileGraph({
           inputs: [positions],
           outputs: { y: t.embedding(table, positions) },
           weights: new Map([[table, weight]]),
@@ -279,18 +280,22 @@ describe('weights compiled in as blocks of integers', () => {
     const { weight } = quantized(4, 32, 4, 32, 1)
     const graph = { inputs: [], outputs: { y: w.mul(2) }, weights: new Map([[w, weight]]) }
     const columns = { ...graph, outputs: { y: t.gather(w, t.arange(4), 1) } }
-    await expect(compile(columns)).rejects.toThrow('gather: only rows of a quantised weight can be read, not axis 1')
+    await expect(compileGraph(columns)).rejects.toThrow(
+      'gather: only rows of a quantised weight can be read, not axis 1',
+    )
     const turned = { ...graph, outputs: { y: t.linear(t.full([1, 4], 1), w, undefined, { inFirst: true }) } }
-    await expect(compile(turned)).rejects.toThrow('linear: a quantised weight must be [out, in]')
+    await expect(compileGraph(turned)).rejects.toThrow('linear: a quantised weight must be [out, in]')
     const odd = { ...graph, weights: new Map([[w, { ...weight, blockSize: 24 }]]) }
-    await expect(compile(odd)).rejects.toThrow(
+    await expect(compileGraph(odd)).rejects.toThrow(
       "weight 'w': blocks must have a power of two of values, 16 or more, got 24",
     )
     const padded = { ...graph, outputs: { y: t.embedding(w, t.arange(4)) } }
     const { weight: wide } = quantized(4, 32, 4, 64, 1)
-    await expect(compile({ ...padded, weights: new Map([[w, wide]]) })).rejects.toThrow(
+    await expect(compileGraph({ ...padded, weights: new Map([[w, wide]]) })).rejects.toThrow(
       "gather: rows of 32 in 'w' do not cut into whole blocks of 64",
     )
-    await expect(compile(graph)).rejects.toThrow("weight 'w' is quantised, which mul cannot read: give it as floats")
+    await expect(compileGraph(graph)).rejects.toThrow(
+      "weight 'w' is quantised, which mul cannot read: give it as floats",
+    )
   })
 })

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { jit } from '../../src/runtime/compile.ts'
+import { jit } from '../../src/runtime/compiled.ts'
 import * as t from '../../src/tensor/index.ts'
 import { checkGradient, checkSecondGradient, property, seeds, shapes, uniform } from './check.ts'
 import { fold, get, line, type Nd, nd, total } from './reference.ts'

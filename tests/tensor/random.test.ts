@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { compile } from '../../src/runtime/compile.ts'
+import { compileGraph } from '../../src/runtime/compiled.ts'
 import { RandomFeeds } from '../../src/runtime/random-feeds.ts'
 import * as t from '../../src/tensor/index.ts'
 import './check.ts'
@@ -93,7 +93,7 @@ describe('dropout', () => {
     const y = t.dropout(x, 0.25, random)
     const [dx] = t.grad(y.sum(), [x])
     const feeds = new RandomFeeds(random.draws)
-    const compiled = await compile({ inputs: [x, ...feeds.leaves], outputs: { y, dx } })
+    const compiled = await compileGraph({ inputs: [x, ...feeds.leaves], outputs: { y, dx } })
     feeds.fill(3, 4)
     const ones = t.tensorData('float32', [LENGTH], new Float32Array(LENGTH).fill(1))
     const got = await compiled.run({ x: ones, ...feeds.feeds })
@@ -121,10 +121,10 @@ describe('dropout', () => {
       return t.dropout(y.mul(y), 0.5, random).tanh()
     }
     const plain = t.grad(block(x).sum(), [x])[0]
-    const again = t.grad(t.checkpoint(block, x).sum(), [x])[0]
+    const again = t.grad(t.recompute(block, x).sum(), [x])[0]
     const feeds = new RandomFeeds(random.draws)
     expect(feeds.leaves.length).toBe(1)
-    const compiled = await compile({ inputs: [x, ...feeds.leaves], outputs: { plain, again } })
+    const compiled = await compileGraph({ inputs: [x, ...feeds.leaves], outputs: { plain, again } })
     feeds.fill(1, 1)
     const value = t.tensorData(
       'float32',

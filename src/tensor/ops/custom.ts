@@ -26,13 +26,13 @@ export const customGradient = (
 /** The value, with no gradient through it. */
 export const stopGradient = (x: Tensor): Tensor => customGradient(x, [], () => [])
 
-interface CheckpointAttributes {
+interface RecomputeAttributes {
   readonly rerun: (inputs: readonly Tensor[]) => readonly Tensor[]
   readonly outputs: number
 }
 
-const checkpointOp: Op<CheckpointAttributes> = {
-  name: 'checkpoint',
+const recomputeOp: Op<RecomputeAttributes> = {
+  name: 'recompute',
   infer: (tensors, { outputs }) => tensors.slice(0, outputs).map(({ shape, dtype }) => ({ shape, dtype })),
   lower: (_e, names, { attributes }) => names.slice(0, attributes.outputs),
 }
@@ -41,18 +41,18 @@ const checkpointOp: Op<CheckpointAttributes> = {
  * Gradient checkpointing (Chen et al., 2016, arXiv 1604.06174): the block's activations are not kept for the backward
  * pass but computed again there, from its inputs.
  */
-export function checkpoint(block: (...inputs: Tensor[]) => Tensor, ...inputs: Tensor[]): Tensor {
+export function recompute(block: (...inputs: Tensor[]) => Tensor, ...inputs: Tensor[]): Tensor {
   const outputs = [block(...inputs)]
-  return applyMany(checkpointOp, [...outputs, ...inputs], { rerun: (again) => [block(...again)], outputs: 1 })[0]
+  return applyMany(recomputeOp, [...outputs, ...inputs], { rerun: (again) => [block(...again)], outputs: 1 })[0]
 }
 
 /**
- * The outputs of a checkpointed block computed once more, where `node` is one. The inputs are made to depend on the
+ * The outputs of a recomputed block computed once more, where `node` is one. The inputs are made to depend on the
  * incoming gradient: otherwise ONNX Runtime would merge the second computation with the first and keep everything.
  */
-export function recompute(node: OpNode, dy: Tensor): readonly Tensor[] | undefined {
-  if (node.op !== (checkpointOp as Op<unknown>)) return undefined
-  const { rerun, outputs } = node.attributes as CheckpointAttributes
+export function rerunOf(node: OpNode, dy: Tensor): readonly Tensor[] | undefined {
+  if (node.op !== (recomputeOp as Op<unknown>)) return undefined
+  const { rerun, outputs } = node.attributes as RecomputeAttributes
   return rerun(node.inputs.slice(outputs).map((x) => (x.dtype === 'float32' ? apply(tieOp, [x, dy], null) : x)))
 }
 
