@@ -44,7 +44,7 @@ import { zeros } from '../nn/initializers.ts'
 import { embedding } from '../nn/layers.ts'
 import type { Scope } from '../nn/scope.ts'
 import { sinusoids, timeEmbedding } from '../nn/time-embedding.ts'
-import { conv3x3, downsample, pixelAttention, residualBlock, upsample } from '../nn/unet.ts'
+import { conv3x3, downsample, pixelAttention, type ResidualBlockOptions, residualBlock, upsample } from '../nn/unet.ts'
 import { broadcastTo, concat, input, showShape, silu, square, symbol, type Tensor } from '../tensor/index.ts'
 
 const sampler = oneOf('conv', 'resnet')
@@ -134,14 +134,23 @@ export const DDPM_SIZES = {
   },
 } as const satisfies Record<string, Partial<UNet2DConfig>>
 
-/** How residual blocks are in this configuration. */
-const residual = (c: UNet2DConfig) => ({
-  groups: c.normGroups,
-  epsilon: c.normEpsilon,
-  activation: c.activation,
-  timeScaleShift: c.timeScaleShift,
-  dropout: c.dropout,
-})
+/** A residual block as all of them are in a network. */
+const residual = (
+  scope: Scope,
+  x: Tensor,
+  channels: number,
+  time: Tensor,
+  c: UNet2DConfig,
+  options: Partial<ResidualBlockOptions> = {},
+): Tensor =>
+  scope.block(residualBlock, scope, x, channels, time, {
+    groups: c.normGroups,
+    epsilon: c.normEpsilon,
+    activation: c.activation,
+    timeScaleShift: c.timeScaleShift,
+    dropout: c.dropout,
+    ...options,
+  })
 
 /** Pixels attend to each other, in heads of `headDim` channels. */
 const selfAttention = (scope: Scope, x: Tensor, c: UNet2DConfig, options: { groups?: number; outputScale?: number }) =>
@@ -160,7 +169,7 @@ export function downBlock(scope: Scope, x: Tensor, time: Tensor, c: UNet2DConfig
   const [type, channels] = [c.downBlocks[level], c.channels[level]]
   const maps: Tensor[] = []
   for (let layer = 0; layer < c.layersPerBlock; layer++) {
-    x = residualBlock(scope.at('resnets', layer), x, channels, time, residual(c))
+    x = residual(scope.at('resnets', layer), x, channels, time, c)
     if (type === 'AttnDownBlock2D') x = selfAttention(scope.at('attentions', layer), x, c, { groups: c.normGroups })
     maps.push(x)
   }
@@ -168,7 +177,7 @@ export function downBlock(scope: Scope, x: Tensor, time: Tensor, c: UNet2DConfig
   const sampler = scope.at('downsamplers', 0)
   const byBlock = type === 'ResnetDownsampleBlock2D' || (type === 'AttnDownBlock2D' && c.downsampler === 'resnet')
   x = byBlock
-    ? residualBlock(sampler, x, channels, time, { ...residual(c), resample: 'down' })
+    ? residual(sampler, x, channels, time, c, { resample: 'down' })
     : downsample(sampler, x, { padding: c.downsamplePadding })
   return [...maps, x]
 }
@@ -176,12 +185,12 @@ export function downBlock(scope: Scope, x: Tensor, time: Tensor, c: UNet2DConfig
 /** The smallest size: a residual block, attention, a residual block. */
 export function midBlock(scope: Scope, x: Tensor, time: Tensor, c: UNet2DConfig): Tensor {
   const channels = x.shape[1] as number
-  const options = { ...residual(c), outputScale: c.midScale }
+  const outputScale = c.midScale
   // Checkpoints with scaled and shifted norms leave the attention's out.
   const groups = c.midAttentionGroups ?? (c.timeScaleShift === 'default' ? c.normGroups : undefined)
-  x = residualBlock(scope.at('resnets', 0), x, channels, time, options)
-  if (c.midAttention) x = selfAttention(scope.at('attentions', 0), x, c, { groups, outputScale: c.midScale })
-  return residualBlock(scope.at('resnets', 1), x, channels, time, options)
+  x = residual(scope.at('resnets', 0), x, channels, time, c, { outputScale })
+  if (c.midAttention) x = selfAttention(scope.at('attentions', 0), x, c, { groups, outputScale })
+  return residual(scope.at('resnets', 1), x, channels, time, c, { outputScale })
 }
 
 /** One size on the way up: each residual block sees a map of the way down beside its input. Then twice the size. */
@@ -195,13 +204,13 @@ export function upBlock(
 ): Tensor {
   const [type, channels] = [c.upBlocks[level], c.channels[c.channels.length - 1 - level]]
   maps.toReversed().forEach((map, layer) => {
-    x = residualBlock(scope.at('resnets', layer), concat([x, map], 1), channels, time, residual(c))
+    x = residual(scope.at('resnets', layer), concat([x, map], 1), channels, time, c)
     if (type === 'AttnUpBlock2D') x = selfAttention(scope.at('attentions', layer), x, c, { groups: c.normGroups })
   })
   if (level === c.channels.length - 1) return x
   const sampler = scope.at('upsamplers', 0)
   const byBlock = type === 'ResnetUpsampleBlock2D' || (type === 'AttnUpBlock2D' && c.upsampler === 'resnet')
-  return byBlock ? residualBlock(sampler, x, channels, time, { ...residual(c), resample: 'up' }) : upsample(sampler, x)
+  return byBlock ? residual(sampler, x, channels, time, c, { resample: 'up' }) : upsample(sampler, x)
 }
 
 export class UNet2D {

@@ -10,10 +10,10 @@ export interface NoiseScheduleOptions {
   /** β_T. Default 0.02. */
   betaEnd?: number
   /**
-   * `linear` from β_1 to β_T; `scaled_linear`, so that the roots of β are linear (latent diffusion);
+   * The betas themselves, or how they follow: `linear` from β_1 to β_T; `scaled_linear`, so that the roots of β are linear (latent diffusion);
    * `squaredcos_cap_v2`, so that ᾱ is a squared cosine (Nichol and Dhariwal, 2021, arXiv 2102.09672, eq. 17).
    */
-  kind?: 'linear' | 'scaled_linear' | 'squaredcos_cap_v2'
+  kind?: readonly number[] | 'linear' | 'scaled_linear' | 'squaredcos_cap_v2'
   /** Nothing of the picture is left at the last step (Lin et al., 2023, arXiv 2305.08891, alg. 1). Default false. */
   zeroTerminalSnr?: boolean
 }
@@ -30,12 +30,12 @@ export interface NoiseSchedule {
 
 export function noiseSchedule(options: NoiseScheduleOptions = {}): NoiseSchedule {
   const { steps = 1000, betaStart = 1e-4, betaEnd = 0.02, kind = 'linear', zeroTerminalSnr = false } = options
-  const betas = betasOf(kind, steps, betaStart, betaEnd)
+  const betas = typeof kind === 'string' ? betasOf(kind, steps, betaStart, betaEnd) : Float32Array.from(kind)
   if (zeroTerminalSnr) betas.set(withoutSignalAtEnd(betas))
-  return { steps, betas, alphaBar: products(betas) }
+  return { steps: betas.length, betas, alphaBar: products(betas) }
 }
 
-function betasOf(kind: NoiseScheduleOptions['kind'], steps: number, start: number, end: number): Float32Array {
+function betasOf(kind: string, steps: number, start: number, end: number): Float32Array {
   const between = (from: number, to: number) => (_: unknown, i: number) => from + ((to - from) * i) / (steps - 1 || 1)
   const length = steps
   switch (kind) {
