@@ -21,6 +21,8 @@ export type Type<T> = z.ZodType<T>
 export const size: Type<number> = z.int().positive()
 /** 0, 1, 2, … */
 export const count: Type<number> = z.int().nonnegative()
+/** A whole number within limits. */
+export const between = (least: number, most: number): Type<number> => z.int().min(least).max(most)
 /** A place in a vocabulary. */
 export const tokenId: Type<number> = count
 /** A probability or a share: from 0 to 1. */
@@ -29,12 +31,14 @@ export const positive: Type<number> = z.number().positive()
 export const number: Type<number> = z.number()
 export const flag: Type<boolean> = z.boolean()
 export const text: Type<string> = z.string()
+/** @param must - what is wrong with a text of another form: `must be …` */
+export const textLike = (pattern: RegExp, must: string): Type<string> => z.string().regex(pattern, must)
 /** One of a few words. */
 export const oneOf = <const T extends string>(...words: readonly T[]): Type<T> => z.enum(words)
 /** At least one value. */
 export const listOf = <T>(type: Type<T>): Type<readonly T[]> => z.array(type).min(1)
 /** A setting that may be missing. */
-export const optional = <T>(type: Type<T>): Type<T | undefined> => type.optional()
+export const maybe = <T>(type: Type<T>): Type<T | undefined> => type.optional()
 /** Of one type or another. */
 export const either = <A, B>(a: Type<A>, b: Type<B>): Type<A | B> => z.union([a, b])
 
@@ -161,6 +165,7 @@ export const classes = (headless: string, initial: number): FieldCodec<number, o
   type: count,
   default: initial,
   read(json) {
+    readField(json, 'problem_type', oneOf('single_label_classification'))
     const names = readField(json, 'architectures', z.array(z.string()))
     if (names?.includes(headless)) return 0
     const labels = readField(json, 'id2label', z.record(z.string(), z.string()))
@@ -273,12 +278,3 @@ const parts = <T, C>(field: Field<T, C>) =>
   isNamed(field)
     ? { name: field[0], type: field[1], initial: field[2] }
     : { name: undefined, type: field.type, initial: field.default }
-
-/** What the older models' files still use. */
-export function parseConfig<T>(model: string, schema: z.ZodType<T>, json: Record<string, unknown>): T {
-  const result = schema.safeParse(json)
-  if (result.success) return result.data
-  const [issue] = result.error.issues
-  const field = issue.path.join('.') || 'the file'
-  throw new Error(`config.json is not a ${model} configuration: ${field}: ${issue.message}`)
-}

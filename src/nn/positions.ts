@@ -1,11 +1,6 @@
-import type { Dim } from '../tensor/index.ts'
-import { arange, broadcastTo, constant, expandDims, type Tensor } from '../tensor/index.ts'
+import { constant, type Tensor } from '../tensor/index.ts'
 
-/** Where tokens stand: position ids, and the tables that encode them. */
-
-/** 0, 1, …, seq − 1 for every sequence: int32 [batch, seq]. */
-export const defaultPositionIds = (batch: Dim, seq: Dim): Tensor =>
-  broadcastTo(expandDims(arange(seq), 0), [batch, seq])
+/** The tables that encode where tokens stand. */
 
 export interface RotaryConfig {
   /** Features that turn, at most headDim. */
