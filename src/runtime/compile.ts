@@ -73,7 +73,9 @@ export async function compile<Outputs extends Readonly<Record<string, Tensor | u
   )
   const isLive = 'liveWeights' in weights
   const values = isLive ? weights.liveWeights() : Object.fromEntries(weights)
-  const weightOf = ({ name, plainName }: { name: string; plainName: string }) => values[name] ?? values[plainName]
+  // Where weights change, a frozen part must not follow those that are called like its own without the part's name.
+  const weightOf = ({ name, plainName }: { name: string; plainName: string }) =>
+    values[name] ?? (isLive ? undefined : values[plainName])
   const lacking = parameters.filter((parameter) => !weightOf(parameter)).map((parameter) => parameter.name)
   if (lacking.length > 0) throw new Error(lacks(name, lacking))
   const inputs = [...leaves, ...draws.map(({ leaf }) => leaf)]
@@ -90,7 +92,7 @@ export async function compile<Outputs extends Readonly<Record<string, Tensor | u
   const live = (): Record<string, TensorData | DeviceTensor> => {
     if (!isLive) return {}
     const current = weights.liveWeights()
-    return Object.fromEntries(parameters.map((spec) => [spec.name, current[spec.name] ?? current[spec.plainName]]))
+    return Object.fromEntries(parameters.map(({ name }) => [name, current[name]]))
   }
   const noise = new NoiseFeeds(leaves, draws)
   let calls = 0
