@@ -30,10 +30,10 @@ import {
   either,
   flag,
   listOf,
+  maybe,
   nullMeans,
   number,
   oneOf,
-  optional,
   positive,
   rate,
   size,
@@ -42,10 +42,12 @@ import {
 import { groupNorm } from '../nn/conv.ts'
 import { zeros } from '../nn/initializers.ts'
 import { embedding } from '../nn/layers.ts'
+import { Network } from '../nn/model.ts'
 import type { Scope } from '../nn/scope.ts'
 import { sinusoids, timeEmbedding } from '../nn/time-embedding.ts'
+import { float32, type InputSpecs, int32, optional } from '../nn/trace.ts'
 import { conv3x3, downsample, pixelAttention, type ResidualBlockOptions, residualBlock, upsample } from '../nn/unet.ts'
-import { broadcastTo, concat, input, showShape, silu, square, symbol, type Tensor } from '../tensor/index.ts'
+import { broadcastTo, concat, showShape, silu, square, type Tensor } from '../tensor/index.ts'
 
 const sampler = oneOf('conv', 'resnet')
 
@@ -53,7 +55,7 @@ export const UNet2DConfig = diffusersConfig(
   'UNet2DModel',
   {
     /** Height and width of the pictures, or both at once. */
-    sampleSize: ['sample_size', optional(either(size, listOf(size))), undefined],
+    sampleSize: ['sample_size', maybe(either(size, listOf(size))), undefined],
     inChannels: ['in_channels', size, 3],
     outChannels: ['out_channels', size, 3],
     /** Pictures come in [0, 1] and are brought to [−1, 1]. */
@@ -83,7 +85,7 @@ export const UNet2DConfig = diffusersConfig(
     midAttention: ['add_attention', flag, true],
     midScale: ['mid_block_scale_factor', positive, 1],
     normGroups: ['norm_num_groups', size, 32],
-    midAttentionGroups: ['attn_norm_num_groups', optional(size), undefined],
+    midAttentionGroups: ['attn_norm_num_groups', maybe(size), undefined],
     normEpsilon: ['norm_eps', positive, 1e-5],
     activation: ['act_fn', text, 'silu'],
     dropout: ['dropout', rate, 0],
@@ -93,7 +95,9 @@ export const UNet2DConfig = diffusersConfig(
     flipSinToCos: ['flip_sin_to_cos', flag, true],
     timeScaleShift: ['resnet_time_scale_shift', oneOf('default', 'scale_shift'), 'default'],
     /** Classes to condition on. */
-    nClasses: ['num_class_embeds', optional(size), undefined],
+    nClasses: ['num_class_embeds', maybe(size), undefined],
+    /** What class labels are in place of places in a table: times, or vectors that are added as they are. */
+    classLabels: ['class_embed_type', maybe(oneOf('timestep', 'identity')), undefined],
   },
   {
     title: 'UNet2D',
@@ -213,41 +217,28 @@ export function upBlock(
   return byBlock ? residual(sampler, x, channels, time, c, { resample: 'up' }) : upsample(sampler, x)
 }
 
-export class UNet2D {
+export class UNet2D extends Network<UNet2DConfig> {
   static readonly table = UNet2DConfig
-  static readonly architectures = UNet2DConfig.architectures
-  static readonly baseModelPrefix = ''
 
   readonly kind = 'diffusion'
-  readonly config: UNet2DConfig
 
-  constructor(config: Partial<UNet2DConfig> = {}) {
-    this.config = UNet2DConfig.complete(config)
-  }
-
-  static fromConfig(json: Record<string, unknown>): UNet2D {
-    return new UNet2D(UNet2DConfig.read(json))
-  }
-
-  toConfig(): Record<string, unknown> {
-    return UNet2DConfig.write(this.config)
-  }
-
-  exampleInputs(): UNet2DInputs {
-    const { sampleSize = 32, inChannels, nClasses } = this.config
-    const [height, width = height] = [sampleSize].flat()
-    const batch = symbol('batch')
+  get inputs(): InputSpecs {
+    const { sampleSize, inChannels, outChannels, timeDim, classLabels } = this.config
+    const [height, width = height] = [sampleSize ?? 32].flat()
     return {
-      sample: input('sample', [batch, inChannels, height, width]),
-      timestep: input('timestep', [batch], 'int32'),
-      ...(nClasses ? { classLabels: input('classLabels', [batch], 'int32') } : {}),
+      sample: float32('batch', inChannels, height, width),
+      timestep: int32('batch'),
+      ...(this.hasClasses
+        ? { classLabels: classLabels === 'identity' ? float32('batch', timeDim) : int32('batch') }
+        : {}),
+      target: optional(float32('batch', outChannels, height, width)),
     }
   }
 
   /**
    * @param inputs.sample - [batch, inChannels, height, width]: x_t
    * @param inputs.timestep - [batch], [1] or a scalar: the noise level, from 0 (little); fractions lie between levels
-   * @param inputs.classLabels - int32 [batch], where the network has classes
+   * @param inputs.classLabels - int32 [batch], or [batch, timeDim], where the network has classes
    * @param inputs.target - [batch, outChannels, height, width]: what the output should be, for a loss
    * @returns sample [batch, outChannels, height, width]: ε_θ(x_t, t), and the mean square of its difference to `target`
    */
@@ -273,18 +264,27 @@ export class UNet2D {
 
   /** What every residual block hears: the noise level, and the class where there are classes. [batch, timeDim] */
   private condition(scope: Scope, sample: Tensor, timestep: Tensor, classLabels: Tensor | undefined): Tensor {
-    const { channels, timeDim, flipSinToCos, freqShift, nClasses } = this.config
+    const { timeDim, classLabels: kind, nClasses } = this.config
+    const waves = (t: Tensor): Tensor => sinusoids(t, this.config.channels[0], this.config)
     const t = broadcastTo(timestep.rank === 0 ? timestep.reshape([1]) : timestep, [sample.shape[0]])
-    const waves = sinusoids(t, channels[0], { flipSinToCos, freqShift })
-    const time = timeEmbedding(scope.at('time_embedding'), waves, timeDim)
-    if ((nClasses === undefined) !== (classLabels === undefined)) {
+    const time = timeEmbedding(scope.at('time_embedding'), waves(t), timeDim)
+    if (this.hasClasses !== (classLabels !== undefined)) {
       throw new Error(
-        `UNet2D: ${nClasses ? 'classLabels are missing' : 'classLabels are given, but it knows no classes'}`,
+        `UNet2D: ${this.hasClasses ? 'classLabels are missing' : 'classLabels are given, but it knows no classes'}`,
       )
     }
-    return classLabels && nClasses
-      ? time.add(embedding(scope.at('class_embedding'), classLabels, nClasses, timeDim))
-      : time
+    if (!classLabels) return time
+    if (kind === 'identity') return time.add(classLabels)
+    const part = scope.at('class_embedding')
+    return time.add(
+      kind === 'timestep'
+        ? timeEmbedding(part, waves(classLabels), timeDim)
+        : embedding(part, classLabels, nClasses as number, timeDim),
+    )
+  }
+
+  private get hasClasses(): boolean {
+    return this.config.nClasses !== undefined || this.config.classLabels !== undefined
   }
 
   private check({ rank, shape }: Tensor): void {
@@ -293,7 +293,7 @@ export class UNet2D {
       throw new RangeError(`UNet2D: sample must be [batch, ${inChannels}, height, width], got ${showShape(shape)}`)
     }
     const multiple = 2 ** (channels.length - 1)
-    if (shape.slice(2).some((side) => typeof side === 'number' && side % multiple !== 0)) {
+    if (shape.slice(2).some((side) => typeof side !== 'number' || side % multiple !== 0)) {
       throw new RangeError(`UNet2D: height and width must be multiples of ${multiple}, got ${showShape(shape)}`)
     }
   }

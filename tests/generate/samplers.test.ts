@@ -12,7 +12,6 @@ import {
 } from '../../src/generate/samplers.ts'
 import { UNet2D } from '../../src/models/ddpm.ts'
 import { noiseSchedule, predictedX0, qSample } from '../../src/nn/noise-schedule.ts'
-import { Scope } from '../../src/nn/scope.ts'
 import { float32, int32, trace } from '../../src/nn/trace.ts'
 import { compile } from '../../src/runtime/compile.ts'
 import '../../src/runtime/node.ts'
@@ -212,12 +211,11 @@ describe('guidance', () => {
     upBlocks: ['AttnUpBlock2D', 'UpBlock2D'],
   })
   const shape = [2, 1, 8, 8]
-  const specs = () => {
-    const scope = Scope.root()
-    model.forward(scope, model.exampleInputs())
-    return [...scope.parameters.values()]
-  }
-  const weights = new Map(specs().map(({ name, shape }, i) => [name, uniform(shape, i, -0.2, 0.2)]))
+  const { parameters } = trace(
+    (scope, { sample, timestep }) => model.forward(scope, { sample, timestep }),
+    model.inputs,
+  )
+  const weights = new Map([...parameters.values()].map(({ name, shape }, i) => [name, uniform(shape, i, -0.2, 0.2)]))
   const topLeft = (pictures: Tensor): Tensor => pictures.slice({ axis: 2, end: 4 }).slice({ axis: 3, end: 4 })
   const brightness = (pictures: Tensor): Tensor => topLeft(pictures).mean({ axis: [1, 2, 3] })
 

@@ -25,16 +25,18 @@ CASES = {
         upsample_type='resnet', num_class_embeds=5, add_attention=False, mid_block_scale_factor=1.5, act_fn='mish',
         norm_eps=1e-3,
     ),
-    # An odd number of sinusoids and more blocks at a size; groups of their own for the attention in the middle.
+    # An odd number of sinusoids and more blocks at a size; groups of their own for the attention in the middle; classes
+    # that are times.
     'unet-middle-groups': dict(
         block_out_channels=(5, 10), layers_per_block=2, norm_num_groups=5, attn_norm_num_groups=2, attention_head_dim=4,
         down_block_types=('DownBlock2D', 'AttnDownBlock2D'), up_block_types=('UpBlock2D', 'AttnUpBlock2D'),
-        downsample_padding=0, act_fn='relu', mid_block_scale_factor=2 ** 0.5,
+        downsample_padding=0, act_fn='relu', class_embed_type='timestep', mid_block_scale_factor=2 ** 0.5,
     ),
-    # Nothing between the way down and the way up; one size only.
+    # Nothing between the way down and the way up; one size only; classes that are vectors.
     'unet-no-middle': dict(
         block_out_channels=(8,), layers_per_block=2, norm_num_groups=4, mid_block_type=None,
         down_block_types=('AttnDownBlock2D',), up_block_types=('AttnUpBlock2D',), attention_head_dim=2,
+        class_embed_type='identity',
     ),
 }
 
@@ -44,13 +46,16 @@ for name, settings in CASES.items():
     with torch.no_grad():
         for key, value in model.named_parameters():
             spread = 0.8 / value[0].numel() ** 0.5 if value.dim() > 1 else 0.2
-            value.copy_(torch.randn(value.shape, generator=generator) * spread + (value.dim() == 1 and 'norm' in key and key.endswith('weight')))
+            mean = float(value.dim() == 1 and key.endswith('weight'))
+            value.copy_(mean + spread * torch.randn(value.shape, generator=generator))
     channels, batch = model.config.in_channels, 2
     inputs = {
         'sample': torch.randn((batch, channels, 8, 12), generator=generator),
         'timestep': torch.tensor(123.5) if name == 'unet-scale-shift' else torch.tensor([3, 999]),
     }
-    if model.config.num_class_embeds:
+    if model.config.class_embed_type == 'identity':
+        inputs['class_labels'] = torch.randn((batch, 4 * settings['block_out_channels'][0]), generator=generator)
+    elif model.class_embedding is not None:
         inputs['class_labels'] = torch.tensor([4, 0])
     target = torch.randn((batch, model.config.out_channels, 8, 12), generator=generator)
     sample = model(**inputs).sample
