@@ -35,8 +35,8 @@ export async function loadPipeline(reference: string, options: LoadOptions = {})
   return {
     ...index,
     name: reference.startsWith('hf:') ? reference.slice(3) : basename(path),
-    network: (part) => loadModel(find('network', part).path, options),
+    network: async (part) => loadModel(find('network', part).path, options),
     scheduler: (part = 'scheduler') => readJsonObject(join(find('scheduler', part).path, 'scheduler_config.json')),
-    tokenizer: (part = 'tokenizer') => loadTokenizer(find('tokenizer', part).path),
+    tokenizer: async (part = 'tokenizer') => loadTokenizer(find('tokenizer', part).path),
   }
 }
