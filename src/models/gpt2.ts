@@ -32,30 +32,25 @@ import type { Scope } from '../nn/scope.ts'
 import { activation, arange, embedding, type Tensor } from '../tensor/index.ts'
 
 /** What is left out is as in the released small model. */
-export const GPT2Config = config(
-  'gpt2',
-  ['GPT2LMHeadModel'],
-  {
-    vocabSize: ['vocab_size', size, 50257],
-    maxPositions: ['n_positions', size, 1024],
-    dModel: ['n_embd', size, 768],
-    nLayers: ['n_layer', size, 12],
-    nHeads: ['n_head', size, 12],
-    dInner: ['n_inner', size, (c) => 4 * c.dModel],
-    activation: ['activation_function', text, 'gelu_new'],
-    layerNormEpsilon: ['layer_norm_epsilon', positive, 1e-5],
-    tieWordEmbeddings: ['tie_word_embeddings', flag, true],
-    scaleAttention: ['scale_attn_weights', flag, true],
-    scaleAttentionByLayer: ['scale_attn_by_inverse_layer_idx', flag, false],
-    initializerRange: ['initializer_range', positive, 0.02],
-    embeddingDropout: ['embd_pdrop', rate, 0.1],
-    attentionDropout: ['attn_pdrop', rate, 0.1],
-    residualDropout: ['resid_pdrop', rate, 0.1],
-    /** Biases in projections and normalisations; the released models have them. */
-    bias: ownSetting('bias', flag, true),
-  },
-  { title: 'GPT-2' },
-)
+export const GPT2Config = config('GPT-2', ['GPT2LMHeadModel'], {
+  vocabSize: ['vocab_size', size, 50257],
+  maxPositions: ['n_positions', size, 1024],
+  dModel: ['n_embd', size, 768],
+  nLayers: ['n_layer', size, 12],
+  nHeads: ['n_head', size, 12],
+  dInner: ['n_inner', size, (c) => 4 * c.dModel],
+  activation: ['activation_function', text, 'gelu_new'],
+  layerNormEpsilon: ['layer_norm_epsilon', positive, 1e-5],
+  tieWordEmbeddings: ['tie_word_embeddings', flag, true],
+  scaleAttention: ['scale_attn_weights', flag, true],
+  scaleAttentionByLayer: ['scale_attn_by_inverse_layer_idx', flag, false],
+  initializerRange: ['initializer_range', positive, 0.02],
+  embeddingDropout: ['embd_pdrop', rate, 0.1],
+  attentionDropout: ['attn_pdrop', rate, 0.1],
+  residualDropout: ['resid_pdrop', rate, 0.1],
+  /** Biases in projections and normalisations; the released models have them. */
+  bias: ownSetting('bias', flag, true),
+})
 export type GPT2Config = ConfigOf<typeof GPT2Config>
 
 /** Sizes released with the paper (table 2). */

@@ -29,8 +29,7 @@ import {
   causalOutputs,
   embedTokens,
 } from '../nn/model.ts'
-import { rotaryTables } from '../nn/positions.ts'
-import { ropeFields } from '../nn/rope-config.ts'
+import { ropeFields, ropeTables } from '../nn/rope-config.ts'
 import type { Scope } from '../nn/scope.ts'
 import { activation, type Tensor } from '../tensor/index.ts'
 
@@ -38,28 +37,23 @@ import { activation, type Tensor } from '../tensor/index.ts'
 export const swigluWidth = (dModel: number): number => 256 * Math.ceil(Math.floor((8 * dModel) / 3) / 256)
 
 /** What is left out is as in the paper's 7B. */
-export const LlamaConfig = config(
-  'llama',
-  ['LlamaForCausalLM'],
-  {
-    vocabSize: ['vocab_size', size, 32000],
-    maxPositions: ['max_position_embeddings', size, 2048],
-    dModel: ['hidden_size', size, 4096],
-    nLayers: ['num_hidden_layers', size, 32],
-    nHeads: ['num_attention_heads', size, 32],
-    nKvHeads: ['num_key_value_heads', size, (c) => c.nHeads],
-    headDim: ['head_dim', size, (c) => c.dModel / c.nHeads],
-    dInner: ['intermediate_size', size, (c) => swigluWidth(c.dModel)],
-    activation: ['hidden_act', text, 'silu'],
-    rmsNormEpsilon: ['rms_norm_eps', positive, 1e-6],
-    ...ropeFields(),
-    tieWordEmbeddings: ['tie_word_embeddings', flag, false],
-    attentionBias: ['attention_bias', flag, false],
-    mlpBias: ['mlp_bias', flag, false],
-    initializerRange: ['initializer_range', positive, 0.02],
-  },
-  { title: 'LLaMA' },
-)
+export const LlamaConfig = config('LLaMA', ['LlamaForCausalLM'], {
+  vocabSize: ['vocab_size', size, 32000],
+  maxPositions: ['max_position_embeddings', size, 2048],
+  dModel: ['hidden_size', size, 4096],
+  nLayers: ['num_hidden_layers', size, 32],
+  nHeads: ['num_attention_heads', size, 32],
+  nKvHeads: ['num_key_value_heads', size, (c) => c.nHeads],
+  headDim: ['head_dim', size, (c) => c.dModel / c.nHeads],
+  dInner: ['intermediate_size', size, (c) => swigluWidth(c.dModel)],
+  activation: ['hidden_act', text, 'silu'],
+  rmsNormEpsilon: ['rms_norm_eps', positive, 1e-6],
+  ...ropeFields(),
+  tieWordEmbeddings: ['tie_word_embeddings', flag, false],
+  attentionBias: ['attention_bias', flag, false],
+  mlpBias: ['mlp_bias', flag, false],
+  initializerRange: ['initializer_range', positive, 0.02],
+})
 export type LlamaConfig = ConfigOf<typeof LlamaConfig>
 
 /** Sizes of the paper (table 2). */
@@ -108,22 +102,12 @@ export class Llama extends CausalNetwork<LlamaConfig> {
     const { attentionMask, positionIds } = inputs
     const model = scope.at('model')
     const table = (part: Scope) => part.param('weight', [c.vocabSize, c.dModel], normal(c.initializerRange))
-    const rotary = rotaryTables({
-      rotaryDim: c.headDim,
-      theta: c.ropeTheta,
-      maxPositions: c.maxPositions,
-      scaling: c.ropeScaling,
-    })
-    const context = { attentionMask, positionIds, cache: options.cache, rotary }
+    const context = { attentionMask, positionIds, cache: options.cache, rotary: ropeTables(c) }
 
     let x = embedTokens(() => table(model.at('embed_tokens')), inputs)
     for (let i = 0; i < c.nLayers; i++) x = scope.block(llamaBlock, model.at('layers', i), x, c, context)
     x = rmsNorm(model.at('norm'), x, c.rmsNormEpsilon)
-    return causalOutputs(
-      x,
-      table(c.tieWordEmbeddings ? model.at('embed_tokens') : scope.at('lm_head')),
-      inputs,
-      options,
-    )
+    const head = table(c.tieWordEmbeddings ? model.at('embed_tokens') : scope.at('lm_head'))
+    return causalOutputs(x, head, inputs, options)
   }
 }

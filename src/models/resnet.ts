@@ -44,7 +44,7 @@ const REDUCTION = 4
 
 /** What is left out is as in the 50-layer network. */
 export const ResNetConfig = config(
-  'resnet',
+  'ResNet',
   ['ResNetForImageClassification', 'ResNetModel'],
   {
     /** Of the pictures. */
@@ -67,7 +67,6 @@ export const ResNetConfig = config(
     nLabels: classes('ResNetModel', 1000),
   },
   {
-    title: 'ResNet',
     architecture: (c) => (c.nLabels === 0 ? 'ResNetModel' : 'ResNetForImageClassification'),
     check(c) {
       if (c.depths.length !== c.hiddenSizes.length) return 'depths: must have as many stages as hidden_sizes'

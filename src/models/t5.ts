@@ -70,7 +70,7 @@ const feedForwardKind = (json: Readonly<Record<string, unknown>>): string =>
 
 /** What is left out is as in the paper's small model. */
 export const T5Config = config(
-  't5',
+  'T5',
   ['T5ForConditionalGeneration'],
   {
     vocabSize: ['vocab_size', size, 32128],
@@ -123,7 +123,7 @@ export const T5Config = config(
     decoderStartTokenId: ['decoder_start_token_id', tokenId, (c) => c.padTokenId],
     endTokenIds: tokenIds('eos_token_id', [1]),
   },
-  { title: 'T5', constants: { is_encoder_decoder: true } },
+  { constants: { is_encoder_decoder: true } },
 )
 export type T5Config = ConfigOf<typeof T5Config>
 

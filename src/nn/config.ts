@@ -5,7 +5,7 @@ import { z } from 'zod'
  * default. The TypeScript type, the defaults, the checks, and reading and writing config.json all come from it.
  *
  * ```ts
- * export const LlamaConfig = config('llama', ['LlamaForCausalLM'], {
+ * export const LlamaConfig = config('LLaMA', ['LlamaForCausalLM'], {
  *   dModel: ['hidden_size', size, 4096],
  *   nHeads: ['num_attention_heads', size, 32],
  *   headDim: ['head_dim', size, (c) => c.dModel / c.nHeads],
@@ -67,8 +67,8 @@ export interface FieldCodec<T, C> {
 type Field<T, C> = NamedField<T, C> | FieldCodec<T, C>
 
 export interface ConfigOptions<C> {
-  /** The architecture as messages call it. Default: the table's name. */
-  title?: string
+  /** `model_type` in config.json. Default: the name in small letters and digits, `gpt2` of GPT-2. */
+  modelType?: string
   /** What the file says besides, whatever the settings. */
   constants?: Json
   /** The name among `architectures` of a model with these settings. Default: the first. */
@@ -78,7 +78,8 @@ export interface ConfigOptions<C> {
 }
 
 export interface ConfigTable<C> {
-  readonly title: string
+  /** As messages call the model. */
+  readonly name: string
   /** Values of `architectures`, or of `_class_name`, in the config.json of such models. */
   readonly architectures: readonly string[]
   /**
@@ -104,7 +105,7 @@ export type ConfigOf<T> = T extends ConfigTable<infer C> ? C : never
 /**
  * The table of a model in the layout of transformers.
  *
- * @param name - `model_type` in config.json
+ * @param name - as messages call the model
  * @param architectures - values of `architectures` that mean this model
  */
 export const config = <C extends object>(
@@ -113,17 +114,17 @@ export const config = <C extends object>(
   fields: { readonly [K in keyof C]: Field<C[K], C> },
   options: ConfigOptions<C> = {},
 ): ConfigTable<C> => {
-  const { architecture = () => architectures[0] } = options
-  const header = (c: C) => ({ architectures: [architecture(c)], model_type: name })
-  return table(options.title ?? name, architectures, fields, options, header)
+  const { architecture = () => architectures[0], modelType = name.toLowerCase().replace(/[^a-z0-9]/g, '') } = options
+  const header = (c: C) => ({ architectures: [architecture(c)], model_type: modelType })
+  return table(name, architectures, fields, options, header)
 }
 
 /** The table of a model in the layout of diffusers, whose config.json has `_class_name`. */
 export const diffusersConfig = <C extends object>(
   className: string,
   fields: { readonly [K in keyof C]: Field<C[K], C> },
-  options: ConfigOptions<C> = {},
-): ConfigTable<C> => table(options.title ?? className, [className], fields, options, () => ({ _class_name: className }))
+  options: Pick<ConfigOptions<C>, 'constants' | 'check'> = {},
+): ConfigTable<C> => table(className, [className], fields, options, () => ({ _class_name: className }))
 
 /** A setting that the reference implementation does not know: written only where it is not the default. */
 export const ownSetting = <T>(name: string, type: Type<T>, initial: NoInfer<T>): FieldCodec<T, object> => ({
@@ -201,7 +202,7 @@ function fitting<T>(name: string, type: Type<T>, value: unknown): T {
 }
 
 function table<C extends object>(
-  title: string,
+  name: string,
   architectures: readonly string[],
   fields: { readonly [K in keyof C]: Field<C[K], C> },
   { constants, check }: ConfigOptions<C>,
@@ -214,7 +215,7 @@ function table<C extends object>(
     const c = {} as C
     const pending = new Set<string>()
     const find = (key: keyof C & string): unknown => {
-      if (pending.has(key)) throw new Error(`internal: ${title}: the default of ${key} depends on itself`)
+      if (pending.has(key)) throw new Error(`internal: ${name}: the default of ${key} depends on itself`)
       pending.add(key)
       const field = fields[key]
       const { type, initial } = parts(field)
@@ -236,14 +237,14 @@ function table<C extends object>(
   }
 
   return {
-    title,
+    name,
     architectures,
     complete: (partial = {}) => {
       try {
         const ourName = (key: string) => key
         return resolve((key) => partial[key], ourName)
       } catch (error) {
-        throw error instanceof Misfit ? new RangeError(`${title}: ${error.message}`) : error
+        throw error instanceof Misfit ? new RangeError(`${name}: ${error.message}`) : error
       }
     },
     read: (json, stored) => {
@@ -256,7 +257,7 @@ function table<C extends object>(
         return resolve(given, nameOf)
       } catch (error) {
         if (!(error instanceof Misfit)) throw error
-        throw new Error(`config.json is not a ${title} configuration: ${error.message}`)
+        throw new Error(`config.json is not a ${name} configuration: ${error.message}`)
       }
     },
     write: (c) => {

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { type FieldCodec, positive, readField } from './config.ts'
-import type { RopeScaling } from './positions.ts'
+import { type RopeScaling, rotaryTables } from './positions.ts'
 
 /** How checkpoints write rotary positions down: `rope_parameters` today, `rope_theta` and `rope_scaling` before. */
 
@@ -40,6 +40,10 @@ export const ropeFields = (theta = 10000) => ({
     write: (scaling, c) => ({ rope_parameters: { ...writeScaling(scaling), rope_theta: c.ropeTheta } }),
   } as FieldCodec<RopeScaling | undefined, Settings>,
 })
+
+/** The tables of cosines and sines for these settings. */
+export const ropeTables = (c: Settings & { headDim: number; ropeScaling?: RopeScaling }) =>
+  rotaryTables({ rotaryDim: c.headDim, theta: c.ropeTheta, maxPositions: c.maxPositions, scaling: c.ropeScaling })
 
 function readScaling(scaling: z.infer<typeof SCALING>, maxPositions: number): RopeScaling | undefined {
   const type = scaling.rope_type ?? scaling.type ?? 'default'

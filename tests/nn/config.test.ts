@@ -19,7 +19,7 @@ import {
 } from '../../src/nn/config.ts'
 
 const BirdConfig = config(
-  'bird',
+  'Bird',
   ['BirdForSinging', 'BirdModel'],
   {
     // Before what it depends on: the order of the table does not matter.
@@ -40,7 +40,6 @@ const BirdConfig = config(
     nLabels: classes('BirdModel', 7),
   },
   {
-    title: 'Bird',
     constants: { is_bird: true },
     architecture: (c) => (c.nLabels === 0 ? 'BirdModel' : 'BirdForSinging'),
     check: (c) => (c.sizes.length > 3 ? 'sizes: at most 3' : undefined),
