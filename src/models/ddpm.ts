@@ -100,7 +100,6 @@ export const UNet2DConfig = diffusersConfig(
     classLabels: ['class_embed_type', maybe(oneOf('timestep', 'identity')), undefined],
   },
   {
-    title: 'UNet2D',
     check: ({ channels, downBlocks, upBlocks }) =>
       downBlocks.length !== channels.length
         ? 'down_block_types: there must be as many as block_out_channels'

@@ -107,11 +107,11 @@ describe('the configuration', () => {
 
   it('refuses with one sentence what is not built', () => {
     const read = (json: object) => () => UNet2DConfig.read(json as Record<string, unknown>)
-    expect(read({ time_embedding_type: 'fourier' })).toThrow(/UNet2D configuration: time_embedding_type: [^\n]+$/)
+    expect(read({ time_embedding_type: 'fourier' })).toThrow(/UNet2DModel configuration: time_embedding_type: [^\n]+$/)
     expect(read({ down_block_types: ['SkipDownBlock2D'] })).toThrow(
-      /UNet2D configuration: down_block_types\.0: [^\n]+$/,
+      /UNet2DModel configuration: down_block_types\.0: [^\n]+$/,
     )
-    expect(read({ class_embed_type: 'projection' })).toThrow(/UNet2D configuration: class_embed_type: [^\n]+$/)
+    expect(read({ class_embed_type: 'projection' })).toThrow(/UNet2DModel configuration: class_embed_type: [^\n]+$/)
     expect(read({ block_out_channels: [8] })).toThrow('down_block_types: there must be as many as block_out_channels')
   })
 
