@@ -79,12 +79,12 @@ export type CausalInputs = {
 export type CausalOptions = {
   /** Decode over cached keys and values. */
   readonly cache?: KvCache
-  /** int32 [batch]: compute logits only at these positions of the step, for [batch, vocabSize]. */
+  /** int32 [rows]: compute logits only at these positions, counted through all sequences of the step. */
   readonly logitsAt?: Tensor
 }
 
 export type CausalOutputs = {
-  /** [batch, seq, vocabSize], or [batch, vocabSize] with `logitsAt` */
+  /** [batch, seq, vocabSize], or [rows, vocabSize] with `logitsAt` */
   readonly logits: Tensor
   /** [batch, seq, dModel], after the last normalisation */
   readonly lastHiddenState: Tensor
@@ -186,9 +186,9 @@ export type EncoderDecoderOutputs = {
 export type DecodeInputs = Pick<CausalInputs, 'inputIds' | 'inputsEmbeds'> & {
   /** [batch, seq]; not over a cache. */
   readonly attentionMask?: Tensor
-  /** Of every decoder layer. A batch of 1 serves all sequences. */
+  /** Of every decoder layer: a batch of sources, each for the same number of sequences. */
   readonly crossKeysValues: readonly KeysValues[]
-  /** [batch or 1, sourceSeq] */
+  /** [sources, sourceSeq] */
   readonly crossAttentionMask?: Tensor
 }
 

@@ -1,5 +1,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
-import { openGenerator } from '../../src/generate/generator.ts'
+import { beamSearch } from '../../src/generate/beam.ts'
+import { CachedDecoder, writerOf } from '../../src/generate/decoder.ts'
+import { Engine } from '../../src/generate/engine.ts'
 import { openCheckpoint } from '../../src/hub/open.ts'
 import { readTensors } from '../../src/hub/safetensors.ts'
 import { loadModel } from '../../src/load/load.ts'
@@ -142,19 +144,23 @@ export const expectedAnswers = (folder: string): number[][] =>
 export async function answers(folder: string): Promise<number[][]> {
   const { input_ids: promptIds, runs } = readGeneration(folder)
   const { model, weights } = await loadModel(folder)
-  const generator = await openGenerator(model, weights, { slots: 5 })
+  const decoder = await CachedDecoder.create(writerOf(model), weights, { slots: 5 })
+  const engine = new Engine(decoder)
+  const prompt = decoder.promptOf(promptIds)
   const all: number[][] = []
   for (const run of runs) {
     const stopping = { maxNewTokens: run.max_new_tokens, stopTokenIds: [run.eos_token_id].flat() }
-    const ids: number[] = [...generator.prefixOf(promptIds)]
+    const ids: number[] = [...decoder.restOf(prompt)]
     if (run.num_beams === 1) {
-      for await (const id of generator.generate(promptIds, { ...stopping, temperature: 0 })) ids.push(id)
+      for await (const event of engine.generate({ ...prompt, ...stopping, temperature: 0 })) {
+        if (event.type === 'token') ids.push(event.id)
+      }
     } else {
       const { num_beams: nBeams, length_penalty: lengthPenalty, early_stopping: earlyStopping } = run
-      ids.push(...(await generator.beamSearch(promptIds, { ...stopping, nBeams, lengthPenalty, earlyStopping })))
+      ids.push(...(await beamSearch(decoder, prompt, { ...stopping, nBeams, lengthPenalty, earlyStopping })))
     }
     all.push(ids)
   }
-  generator.release()
+  decoder.release()
   return all
 }
