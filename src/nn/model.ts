@@ -2,7 +2,7 @@ import { concat, crossEntropy, embedding, full, linear, type Tensor, takeRows, w
 import type { ConfigTable } from './config.ts'
 import type { KvCache } from './kv-cache.ts'
 import type { Scope } from './scope.ts'
-import { float32, type InputSpecs, int32, optional, type Tensors } from './trace.ts'
+import { float32, type InputSpecs, int32, optional, type Tensors, type Traced, trace } from './trace.ts'
 
 /** What the parts above models may rely on: a model is a function of a scope and named tensors. */
 
@@ -21,6 +21,10 @@ export interface Model {
    */
   forward(scope: Scope, inputs: Tensors): Tensors
 }
+
+/** Records a model's plainest run, on inputs of any size: what loading, saving and exporting it start from. */
+export const traceModel = (model: Model): Traced =>
+  trace((scope, inputs) => model.forward(scope, inputs), model.inputs, { name: model.constructor.name })
 
 /** A class of models: `new Llama(LlamaConfig.read(json))` is made from a checkpoint's config.json. */
 export interface ModelClass<C extends object = object> {
@@ -79,12 +83,12 @@ export type CausalInputs = {
 export type CausalOptions = {
   /** Decode over cached keys and values. */
   readonly cache?: KvCache
-  /** int32 [batch]: compute logits only at these positions of the step, for [batch, vocabSize]. */
+  /** int32 [rows]: compute logits only at these positions, counted through all sequences of the step. */
   readonly logitsAt?: Tensor
 }
 
 export type CausalOutputs = {
-  /** [batch, seq, vocabSize], or [batch, vocabSize] with `logitsAt` */
+  /** [batch, seq, vocabSize], or [rows, vocabSize] with `logitsAt` */
   readonly logits: Tensor
   /** [batch, seq, dModel], after the last normalisation */
   readonly lastHiddenState: Tensor
@@ -186,9 +190,9 @@ export type EncoderDecoderOutputs = {
 export type DecodeInputs = Pick<CausalInputs, 'inputIds' | 'inputsEmbeds'> & {
   /** [batch, seq]; not over a cache. */
   readonly attentionMask?: Tensor
-  /** Of every decoder layer. A batch of 1 serves all sequences. */
+  /** Of every decoder layer: a batch of sources, each for the same number of sequences. */
   readonly crossKeysValues: readonly KeysValues[]
-  /** [batch or 1, sourceSeq] */
+  /** [sources, sourceSeq] */
   readonly crossAttentionMask?: Tensor
 }
 
