@@ -247,10 +247,14 @@ export function papersMarkdown(papers: readonly PaperStatus[]): string {
   ].join('\n')
 }
 
+/** The title without the name that stands before it. */
+const titleBeside = (name: string, { title }: PaperHeader): string =>
+  title.replace(` — ${name}`, '').replace(`${name}: `, '')
+
 function cells({ number, name, header, within, files, same, learns, usable, lacking, state }: PaperStatus): string[] {
   const told = within === undefined ? '' : `, told in the file of ${within}`
   const about = header
-    ? `: ${header.title}. ${header.authors}, ${header.year}${header.arXiv ? `, [${header.arXiv}](https://arxiv.org/abs/${header.arXiv})` : ''}`
+    ? `: ${titleBeside(name, header)}. ${header.authors}, ${header.year}${header.arXiv ? `, [${header.arXiv}](https://arxiv.org/abs/${header.arXiv})` : ''}`
     : told
   const compared = [
     ...(same.fixtures.length > 0
