@@ -193,10 +193,7 @@ export class CachedDecoder {
     { sourceIds, promptIds, promptEmbeds, bidirectional = false, initialCache }: Prompt,
     signal?: AbortSignal,
   ): Promise<{ length: number; logits?: Float32Array }> {
-    if (sourceIds) {
-      const known = this.sources.find((source) => source && isSame(source.ids, sourceIds))
-      this.sources[slot] = known ?? (await this.reader?.read(sourceIds, signal))
-    }
+    if (sourceIds) this.sources[slot] = await this.reader?.read(sourceIds, signal)
     const length = initialCache ? this.setCache(slot, initialCache) : 0
     const of = promptEmbeds ?? (bidirectional ? promptIds : undefined)
     if (!of) return { length }
