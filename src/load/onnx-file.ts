@@ -2,7 +2,7 @@ import { readFileSync, statSync } from 'node:fs'
 import { type Checkpoint, elementsToRead } from '../hub/checkpoint.ts'
 import { writeAtomically } from '../hub/file.ts'
 import { bfloatToFloat, halfToFloat } from '../hub/half.ts'
-import { Scope } from '../nn/scope.ts'
+import { trace } from '../nn/trace.ts'
 import { lower } from '../runtime/lower.ts'
 import { onnxWeights } from '../runtime/onnx-weights.ts'
 import type { Tensor } from '../tensor/index.ts'
@@ -22,12 +22,12 @@ const MAX_BYTES = 2 ** 31
  */
 export async function exportOnnx(reference: string, target: string, options: LoadOptions = {}): Promise<number> {
   const { model, weights } = await loadModel(reference, options)
-  const scope = Scope.root()
-  const inputs = model.exampleInputs()
-  const results = Object.entries(model.forward(scope, inputs))
-  const outputs = Object.fromEntries(results.filter((entry): entry is [string, Tensor] => entry[1] !== undefined))
+  const traced = trace((scope, inputs) => model.forward(scope, inputs), model.inputs)
+  const outputs = Object.fromEntries(
+    Object.entries(traced.outputs).filter((entry): entry is [string, Tensor] => entry[1] !== undefined),
+  )
   const constants = new Map(
-    [...scope.parameters.values()].map(({ name, tensor }) => {
+    [...traced.parameters.values()].map(({ name, tensor }) => {
       const value = weights.get(name)
       if (!value) throw new Error(`internal: no value for parameter ${name}`)
       return [tensor, value] as const
@@ -42,7 +42,10 @@ export async function exportOnnx(reference: string, target: string, options: Loa
     throw new Error(
       `${target}: ${(bytes / 1e9).toFixed(1)} GB of weights do not fit an ONNX file, which ends at 2 GB; add --quantize q4`,
     )
-  const { model: file } = lower({ inputs: Object.values(inputs), outputs, weights: constants }, { inlineWeights: true })
+  const { model: file } = lower(
+    { inputs: Object.values(traced.inputs), outputs, weights: constants },
+    { inlineWeights: true },
+  )
   await writeAtomically(target, (write) => write(file))
   return weights.size
 }

@@ -86,7 +86,10 @@ export class Compiled {
 export async function compileGraph(graph: Graph, options: CompileOptions = {}): Promise<Compiled> {
   const { on, prepack, copyWeights, memoryPattern } = options
   const backend = typeof on === 'object' ? on : await backendFor(on)
-  const { model, initializers, renamed } = lower(graph, { channelBlock: await channelBlock(backend) })
+  const { model, initializers, renamed } = lower(graph, {
+    channelBlock: await channelBlock(backend),
+    scattersInOrder: backend.provider === 'cpu' || backend.provider === 'wasm',
+  })
   const session = await backend.createSession(model, {
     initializers,
     prepack,

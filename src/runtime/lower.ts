@@ -59,11 +59,16 @@ export interface LowerOptions {
   inlineWeights?: boolean
   /** Channels that the blocked convolution of the backend takes at a time; 0 (the default) for a model that runs anywhere. */
   channelBlock?: number
+  /** Whether the backend adds scattered updates one after the other. Default true: a CPU. */
+  scattersInOrder?: boolean
 }
 
 /** Turns a recorded graph into an ONNX model. Equal nodes are written once, unused outputs not at all. */
-export function lower(graph: Graph, { inlineWeights = false, channelBlock = 0 }: LowerOptions = {}): LoweredGraph {
-  const emitter = new GraphEmitter(graph, inlineWeights, channelBlock)
+export function lower(
+  graph: Graph,
+  { inlineWeights = false, channelBlock = 0, scattersInOrder = true }: LowerOptions = {},
+): LoweredGraph {
+  const emitter = new GraphEmitter(graph, inlineWeights, channelBlock, scattersInOrder)
   const names = new Map<Tensor, string>()
   for (const leaf of graph.inputs) names.set(leaf, inputName(leaf))
   for (const [leaf, value] of graph.weights ?? []) names.set(leaf, emitter.weight(leaf, value))
@@ -127,6 +132,7 @@ class GraphEmitter implements Emitter {
     private readonly graph: Graph,
     private readonly inlineWeights: boolean,
     private readonly channelBlock: number,
+    readonly scattersInOrder: boolean,
   ) {
     const leaves = [...graph.inputs, ...(graph.weights?.keys() ?? [])].map(inputName)
     const seen = new Set<string>()

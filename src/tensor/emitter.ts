@@ -78,6 +78,8 @@ export interface Emitter {
    * run to run; 0 otherwise. A constant weight is arranged by the backend.
    */
   convolutionBlock(weight: Tensor): number
+  /** Whether the backend adds scattered updates one after the other. GPUs add them as they come, so sums vary. */
+  readonly scattersInOrder: boolean
 }
 
 export const MICROSOFT = 'com.microsoft'

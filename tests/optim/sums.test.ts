@@ -11,16 +11,16 @@ import { countingBatch, SEQ, tinyOptions } from './tiny.ts'
 
 /** Labels of which a different share counts in every row. */
 function masked(step: number, batch: number): Batch {
-  const { inputIds, labels } = countingBatch(step, batch)
+  const { inputIds, shiftLabels } = countingBatch(step, batch)
   return {
     inputIds,
-    labels: (labels as Int32Array).map((label, i) => ((i * 7) % 13 < 2 + (i >> 4) * 3 ? label : -100)),
+    shiftLabels: (shiftLabels as Int32Array).map((label, i) => ((i * 7) % 13 < 2 + (i >> 4) * 3 ? label : -100)),
   }
 }
 
-const rows = ({ inputIds, labels }: Batch, from: number, to: number): Batch => ({
+const rows = ({ inputIds, shiftLabels }: Batch, from: number, to: number): Batch => ({
   inputIds: inputIds.subarray(from * SEQ, to * SEQ),
-  labels: labels.subarray(from * SEQ, to * SEQ),
+  shiftLabels: shiftLabels.subarray(from * SEQ, to * SEQ),
 })
 
 async function stepped(options: TrainerOptions, batches: (step: number) => Batch | Iterable<Batch>) {
@@ -69,9 +69,9 @@ describe('a step divides once', () => {
       const shape = [batch, SEQ]
       const evaluator = await trainer.evaluator(tinyOptions({ batch }).inputs)
       const means = await evaluator.mean(
-        batches.map(({ inputIds, labels }) => ({
+        batches.map(({ inputIds, shiftLabels }) => ({
           inputIds: { dtype: 'int32' as const, shape, data: inputIds },
-          labels: { dtype: 'int32' as const, shape, data: labels },
+          shiftLabels: { dtype: 'int32' as const, shape, data: shiftLabels },
         })),
       )
       evaluator.release()
@@ -85,8 +85,8 @@ describe('a step divides once', () => {
 
   it('says so where nothing counts', async () => {
     const trainer = await Trainer.create(tinyOptions())
-    const { inputIds, labels } = countingBatch(0)
-    await expect(trainer.train({ inputIds, labels: (labels as Int32Array).map(() => -100) })).rejects.toThrow(
+    const { inputIds, shiftLabels } = countingBatch(0)
+    await expect(trainer.train({ inputIds, shiftLabels: (shiftLabels as Int32Array).map(() => -100) })).rejects.toThrow(
       'nothing counts in step 1',
     )
     trainer.release()

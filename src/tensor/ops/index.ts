@@ -1,7 +1,8 @@
-import { type Dim, mulDims, normalizeAxis, type Shape, sameDim, sameShape, showShape } from '../dim.ts'
+import { type Dim, mulDims, normalizeAxis, type Shape, sameDim, sameShape, showShape, sizeOfShape } from '../dim.ts'
 import { MICROSOFT } from '../emitter.ts'
-import { apply, applyMany, type Op, type Tensor } from '../graph.ts'
+import { apply, applyMany, type Op, type OpNode, type Tensor } from '../graph.ts'
 import { add, indicator } from './elementwise.ts'
+import { scatterAxisInOneOrder, scatterRowsInOneOrder } from './repeats.ts'
 import { arange, cast, expandDims, fillValue, full, reshape, slice, transpose, zerosLike } from './shape.ts'
 
 /** Ops that pick elements by position. Positions are int32. */
@@ -93,10 +94,19 @@ const scatterRowsOp: Op<null> = {
     }
     return [{ shape: x.shape, dtype: x.dtype }]
   },
-  lower: (e, [x, indices, updates], { inputs }) => {
-    const wide = inputs[1].dtype === 'int64' ? indices : e.one('Cast', [indices], { to: 7 })
-    const positions = e.one('Unsqueeze', [wide, e.ints([-1])])
-    return [e.one('ScatterND', [x, positions, updates], { reduction: 'add' })]
+  lower: (e, inputs, node) => {
+    if (!e.scattersInOrder) return [scatterRowsInOneOrder(e, inputs, node as OpNode)]
+    const [x, indices, updates] = inputs
+    const [table, positions] = node.inputs
+    const rest = table.shape.slice(1)
+    // Not ScatterND: on several threads its sums lose updates of a row that is named twice. ScatterElements adds one
+    // after the other, and wants a position for every element.
+    const count = sizeOfShape(positions.shape)
+    const shape = e.shape([count, ...rest])
+    const column = e.one('Reshape', [indices, e.shape([count, ...rest.map(() => 1)])], { allowzero: 1 })
+    const values = positions.rank === 1 ? updates : e.one('Reshape', [updates, shape], { allowzero: 1 })
+    const each = rest.length === 0 ? column : e.one('Expand', [column, shape])
+    return [e.one('ScatterElements', [x, each, values], { axis: 0, reduction: 'add' })]
   },
   grad: ({ inputs: [, indices] }, [dy]) => [dy, undefined, dy && gather(dy, indices, 0)],
 }
@@ -155,7 +165,14 @@ const takeOp: Op<{ axis: number }> = {
 export const takeAlongAxis = (x: Tensor, indices: Tensor, axis = -1): Tensor =>
   apply(takeOp, [x, indices], { axis: normalizeAxis('takeAlongAxis', axis, x.rank) })
 
-const scatterAddOp: Op<{ axis: number; reduction: 'add' | 'none' }> = {
+interface ScatterAttributes {
+  readonly axis: number
+  readonly reduction: 'add' | 'none'
+  /** No position is named twice. */
+  readonly distinct: boolean
+}
+
+const scatterAddOp: Op<ScatterAttributes> = {
   name: 'scatterAlongAxis',
   infer: ([x, indices, updates]) => {
     requireIndices('scatterAlongAxis', indices)
@@ -166,7 +183,12 @@ const scatterAddOp: Op<{ axis: number; reduction: 'add' | 'none' }> = {
     }
     return [{ shape: x.shape, dtype: x.dtype }]
   },
-  lower: (e, inputs, { attributes: { axis, reduction } }) => [e.one('ScatterElements', inputs, { axis, reduction })],
+  lower: (e, inputs, node) => {
+    const { axis, reduction, distinct } = node.attributes
+    const repeats = !distinct && node.inputs[1].shape[axis] !== 1
+    if (repeats && !e.scattersInOrder) return [scatterAxisInOneOrder(e, inputs, node as OpNode, axis)]
+    return [e.one('ScatterElements', inputs, { axis, reduction })]
+  },
   grad: ({ inputs: [, indices, updates], attributes }, [dy]) => {
     if (!dy) return [undefined, undefined, undefined]
     const { axis, reduction } = attributes
@@ -175,11 +197,22 @@ const scatterAddOp: Op<{ axis: number; reduction: 'add' | 'none' }> = {
   },
 }
 
-/** x with updates[i][j] added at [i][indices[i][j]] for axis 1, and likewise for others. */
-export const scatterAddAlongAxis = (x: Tensor, indices: Tensor, updates: Tensor, axis = -1): Tensor =>
+/**
+ * x with updates[i][j] added at [i][indices[i][j]] for axis 1, and likewise for others.
+ *
+ * @param options.distinct - promises that no position is named twice, which spares a GPU the search for those that are
+ */
+export const scatterAddAlongAxis = (
+  x: Tensor,
+  indices: Tensor,
+  updates: Tensor,
+  axis = -1,
+  { distinct = false } = {},
+): Tensor =>
   apply(scatterAddOp, [x, indices, updates], {
     axis: normalizeAxis('scatterAlongAxis', axis, x.rank),
     reduction: 'add',
+    distinct,
   })
 
 /** x with elements replaced by updates; no position may be named twice. */
@@ -187,6 +220,7 @@ export const scatterAlongAxis = (x: Tensor, indices: Tensor, updates: Tensor, ax
   apply(scatterAddOp, [x, indices, updates], {
     axis: normalizeAxis('scatterAlongAxis', axis, x.rank),
     reduction: 'none',
+    distinct: true,
   })
 
 interface TopKAttributes {
@@ -213,7 +247,7 @@ const topKOp: Op<TopKAttributes> = {
     return [values, e.one('Cast', [indices], { to: 6 })]
   },
   grad: ({ inputs: [x], outputs: [, indices], attributes: { axis } }, [dy]) => [
-    dy && scatterAddAlongAxis(zerosLike(x), indices, dy, axis),
+    dy && scatterAlongAxis(zerosLike(x), indices, dy, axis),
   ],
 }
 

@@ -1,7 +1,7 @@
 import { addDims, type Dim, floorDivDim, mulDims, sameDim, showShape, sizeOfShape } from '../dim.ts'
 import { apply, applyMany, constant, type Op, type Tensor } from '../graph.ts'
 import { conv2d, convTranspose2d, type Padding, type Pair, padsOf, pairOf } from './conv/conv.ts'
-import { scatterAddAlongAxis } from './index.ts'
+import { takeAlongAxis } from './index.ts'
 import { repeatPixels, resampleAxis } from './interpolate.ts'
 import { mean } from './reduce.ts'
 import { full, reshape } from './shape.ts'
@@ -65,11 +65,37 @@ const maxPoolOp: Op<PoolAttributes> = {
   },
   lower: (e, [x], { attributes }) => e.many('MaxPool', [x], onnxAttributes(attributes), { outputs: 2 }),
   // The second output counts through the whole of x; of equal maxima it names the first.
-  grad: ({ inputs: [x], outputs: [, indices] }, [dy]) => {
-    if (!dy) return [undefined]
-    const dx = scatterAddAlongAxis(full([sizeOfShape(x.shape)], 0), reshape(indices, [-1]), reshape(dy, [-1]), 0)
-    return [reshape(dx, x.shape)]
+  grad: ({ inputs: [x], outputs: [, indices], attributes }, [dy]) => [
+    dy && reshape(apply(toMaximaOp, [full([sizeOfShape(x.shape)], 0), indices, dy], attributes), x.shape),
+  ],
+}
+
+/** Adds to zeros, one for every element of a picture, what came to the windows whose maximum it was. */
+const toMaximaOp: Op<PoolAttributes> = {
+  name: 'toMaxima',
+  infer: ([zeros]) => [{ shape: zeros.shape, dtype: zeros.dtype }],
+  lower: (e, [zeros, ...inputs], { attributes: { kernel, strides } }) => {
+    // Windows that overlap may name one element twice, those that lie a kernel apart cannot: where sums have no order,
+    // as many scatters as windows lie within one kernel, each of distinct elements, give them one.
+    const apart = kernel.map((size, d) => (e.scattersInOrder ? 1 : Math.ceil(size / strides[d])))
+    let sum = zeros
+    for (let top = 0; top < apart[0]; top++) {
+      for (let left = 0; left < apart[1]; left++) {
+        const [positions, updates] = inputs.map((all) => {
+          const range = [e.ints([top, left]), e.ints([2 ** 31, 2 ** 31]), e.ints([2, 3]), e.ints(apart)]
+          const some = apart[0] * apart[1] === 1 ? all : e.one('Slice', [all, ...range])
+          return e.one('Reshape', [some, e.ints([-1])])
+        })
+        sum = e.one('ScatterElements', [sum, positions, updates], { axis: 0, reduction: 'add' })
+      }
+    }
+    return [sum]
   },
+  grad: ({ inputs: [, indices, dy] }, [ddx]) => [
+    undefined,
+    undefined,
+    ddx && reshape(takeAlongAxis(ddx, reshape(indices, [-1]), 0), dy.shape),
+  ],
 }
 
 /** The largest element of every window; padding counts as −∞. */
