@@ -19,19 +19,16 @@ export interface DecoderOptions {
 }
 
 /** As much of a causal model as decoding needs. */
-export type Decodable = Pick<CausalLm, 'vocabSize' | 'maxPositions' | 'forward'>
+export type Decodable = Pick<CausalLm, 'kind' | 'vocabSize' | 'maxPositions' | 'forward'>
 
 /** A model that writes. */
-export type Writer = Decodable | EncoderDecoderLm
+export type Writer = CausalLm | EncoderDecoderLm
 
-export const isCausal = (model: Model): model is CausalLm => 'vocabSize' in model && 'maxPositions' in model
-
-export const isEncoderDecoder = (model: Model | Writer): model is EncoderDecoderLm =>
-  'crossKeysValues' in model && 'decoderStartTokenId' in model
+export const isWriter = (model: Model): model is Writer => model.kind === 'causal' || model.kind === 'encoder-decoder'
 
 /** @throws Error for a model that does not write */
-export function writerOf(model: Model): CausalLm | EncoderDecoderLm {
-  if (isEncoderDecoder(model) || isCausal(model)) return model
+export function writerOf(model: Model): Writer {
+  if (isWriter(model)) return model
   throw new Error(`${model.constructor.name} is no model that generates text`)
 }
 
@@ -112,16 +109,16 @@ export class CachedDecoder {
 
   /** @param weights - constants, compiled in and packed: fastest; or a trainer, whose current weights every step reads */
   static async create(
-    model: Writer,
+    model: Decodable | EncoderDecoderLm,
     weights: Weights | LiveWeights,
     options: DecoderOptions = {},
   ): Promise<CachedDecoder> {
     const { slots = 1, copyWeights, provider } = options
     const compiling = { on: provider, copyWeights }
-    const answers = isEncoderDecoder(model)
-    const longest = answers ? (options.capacity ?? DEFAULT_ANSWER_LENGTH) : model.maxPositions
+    const isCausal = model.kind === 'causal'
+    const longest = isCausal ? model.maxPositions : (options.capacity ?? DEFAULT_ANSWER_LENGTH)
     const capacity = Math.min(options.capacity ?? longest, longest)
-    const reader = answers ? await SourceReader.create(model, weights, compiling) : undefined
+    const reader = isCausal ? undefined : await SourceReader.create(model, weights, compiling)
     // Each source is answered by as many sequences as any other.
     const tokens: InputSpecs = reader
       ? { inputIds: int32('sources', 'answers', 'seq'), ...reader.inputs }
@@ -132,9 +129,9 @@ export class CachedDecoder {
         const inputIds = ids.reshape([ids.shape.slice(0, -1).reduce(mulDims), ids.shape[ids.rank - 1]])
         cache = new GrowingCache(inputIds.shape[0], inputIds.shape[1])
         const decoding = { cache, logitsAt }
-        const { logits, lastHiddenState } = answers
-          ? model.decode(scope, { inputIds, ...SourceReader.decodeInputs(leaves) }, decoding)
-          : model.forward(scope, { inputIds }, decoding)
+        const { logits, lastHiddenState } = isCausal
+          ? model.forward(scope, { inputIds }, decoding)
+          : model.decode(scope, { inputIds, ...SourceReader.decodeInputs(leaves) }, decoding)
         const presents = cache.entries.flatMap(({ presentKey, presentValue }, i): [string, Tensor][] => [
           [`present.${i}.key`, presentKey],
           [`present.${i}.value`, presentValue],
@@ -160,10 +157,10 @@ export class CachedDecoder {
     const dModel = traced.outputs.embedding.shape[1] as number
     // These read the weights where they lie, as they are: a second packed copy would cost as much memory as the first.
     const prefixes =
-      answers || copyWeights
-        ? undefined
-        : new PrefixPrograms(model as CausalLm, weights, dModel, { on: provider, prepack: false })
-    const start = answers ? model.decoderStartTokenId : undefined
+      isCausal && !copyWeights
+        ? new PrefixPrograms(model, weights, dModel, { on: provider, prepack: false })
+        : undefined
+    const start = isCausal ? undefined : model.decoderStartTokenId
     return new CachedDecoder(program, stores, reader, prefixes, model.vocabSize, dModel, slots, capacity, start)
   }
 

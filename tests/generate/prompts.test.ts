@@ -186,6 +186,7 @@ it('scores a prompt in the engine as a full pass does', async () => {
 
 /** Every layer has another shape: heads, their width, how they turn, how far they see. */
 const uneven: Decodable = {
+  kind: 'causal',
   vocabSize: 50,
   maxPositions: 32,
   forward(scope, { inputIds }, { cache, logitsAt } = {}) {
