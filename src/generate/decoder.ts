@@ -4,8 +4,9 @@ import { type InputSpecs, int32, trace } from '../nn/trace.ts'
 import type { Binding, Provider } from '../runtime/backend.ts'
 import { compile, type LiveWeights, type Program, type Weights } from '../runtime/compile.ts'
 import { inputName } from '../runtime/lower.ts'
-import { mean, mulDims, sizeOf, type Tensor, type TensorData } from '../tensor/index.ts'
-import { type CacheLayer, PrefixPrograms } from './prefix.ts'
+import { mean, mulDims, type Tensor, type TensorData } from '../tensor/index.ts'
+import { type CacheLayer, CacheSlots } from './cache-slots.ts'
+import { PrefixPrograms } from './prefix.ts'
 import { packSources, type Source, SourceReader } from './source.ts'
 
 export interface DecoderOptions {
@@ -61,14 +62,6 @@ const SHORT_STEP_MS = 6
  */
 export const PROMPT_PIECE = 128
 
-/** One layer's keys, or values, of all slots: [slots, nKvHeads, capacity, headDim]. */
-interface Store {
-  readonly name: string
-  readonly heads: number
-  readonly headDim: number
-  readonly data: Float32Array
-}
-
 interface DecodeCall {
   readonly binding: Binding
   readonly inputIds: Int32Array
@@ -93,18 +86,25 @@ export class CachedDecoder {
 
   private constructor(
     private readonly program: Program<Record<string, Tensor>>,
-    /** Keys and values of layer 0, of layer 1, … */
-    private readonly stores: readonly Store[],
+    private readonly cache: CacheSlots,
     private readonly reader: SourceReader | undefined,
     private readonly prefixes: PrefixPrograms | undefined,
     readonly vocabSize: number,
     readonly dModel: number,
-    readonly slots: number,
-    readonly capacity: number,
     /** What answers start from, where the model has an encoder. */
     readonly startTokenId: number | undefined,
   ) {
-    this.sources = new Array(slots)
+    this.sources = new Array(cache.slots)
+  }
+
+  /** Sequences that can be in the cache at once. */
+  get slots(): number {
+    return this.cache.slots
+  }
+
+  /** Tokens a sequence may have. */
+  get capacity(): number {
+    return this.cache.capacity
   }
 
   /** @param weights - constants, compiled in and packed: fastest; or a trainer, whose current weights every step reads */
@@ -149,10 +149,9 @@ export class CachedDecoder {
       weights,
       compiling,
     )
-    const stores = pasts.map((past): Store => {
+    const layers = pasts.map((past) => {
       const [, heads, , headDim] = past.shape as [unknown, number, unknown, number]
-      // Zero pages are given by the system when they are first written, so room for long contexts costs nothing unused.
-      return { name: inputName(past), heads, headDim, data: new Float32Array(slots * heads * capacity * headDim) }
+      return { name: inputName(past), heads, headDim }
     })
     const dModel = traced.outputs.embedding.shape[1] as number
     // These read the weights where they lie, as they are: a second packed copy would cost as much memory as the first.
@@ -161,7 +160,8 @@ export class CachedDecoder {
         ? new PrefixPrograms(model, weights, dModel, { on: provider, prepack: false })
         : undefined
     const start = isCausal ? undefined : model.decoderStartTokenId
-    return new CachedDecoder(program, stores, reader, prefixes, model.vocabSize, dModel, slots, capacity, start)
+    const cacheSlots = new CacheSlots(layers, slots, capacity)
+    return new CachedDecoder(program, cacheSlots, reader, prefixes, model.vocabSize, dModel, start)
   }
 
   /** A text as this kind of model takes it: as the source of an answer where it has an encoder, else as its beginning. */
@@ -202,6 +202,10 @@ export class CachedDecoder {
           : 'the decoder no longer has its weights for another kind of prompt: create it without copyWeights',
       )
     }
+    const positions = promptEmbeds ? promptEmbeds.length / this.dModel : of.length
+    if (positions > this.capacity) {
+      throw new RangeError(`the prompt has ${positions} positions; the model takes ${this.capacity}`)
+    }
     const { logits, layers } = await this.prefixes.run({ of, bidirectional }, signal)
     return { length: this.setCache(slot, layers), logits }
   }
@@ -212,37 +216,12 @@ export class CachedDecoder {
    * @returns how many positions they take
    */
   setCache(slot: number, layers: readonly CacheLayer[]): number {
-    const given = layers.flatMap(({ key, value }) => [key, value])
-    if (given.length !== this.stores.length) {
-      throw new RangeError(`the cache has ${this.stores.length / 2} layers, got ${layers.length}`)
-    }
-    const length = given[0].shape[given[0].shape.length - 2]
-    for (const [i, { heads, headDim, data }] of this.stores.entries()) {
-      const [width, positions, theirHeads] = [...given[i].shape].reverse()
-      if (theirHeads !== heads || positions !== length || width > headDim || length > this.capacity) {
-        throw new RangeError(
-          `the cache holds [${heads}, up to ${this.capacity}, ${headDim}] in layer ${i >> 1}, got [${given[i].shape}]`,
-        )
-      }
-      for (let row = 0; row < heads * length; row++) {
-        const to = ((slot * heads + Math.floor(row / length)) * this.capacity + (row % length)) * headDim
-        data.set((given[i].data as Float32Array).subarray(row * width, (row + 1) * width), to)
-      }
-    }
-    return length
+    return this.cache.write(slot, layers)
   }
 
-  /** A copy of the first `length` positions of a slot: keys and values, as wide as the cache keeps them. */
+  /** A copy of the first `length` positions of a slot. */
   getCache(slot: number, length: number): CacheLayer[] {
-    const copies = this.stores.map(({ heads, headDim, data }): TensorData => {
-      const copy = new Float32Array(heads * length * headDim)
-      for (let h = 0; h < heads; h++) {
-        const from = (slot * heads + h) * this.capacity * headDim
-        copy.set(data.subarray(from, from + length * headDim), h * length * headDim)
-      }
-      return { dtype: 'float32', shape: [heads, length, headDim], data: copy }
-    })
-    return Array.from({ length: copies.length / 2 }, (_, i) => ({ key: copies[2 * i], value: copies[2 * i + 1] }))
+    return this.cache.read(slot, length)
   }
 
   /**
@@ -355,13 +334,16 @@ export class CachedDecoder {
     if (ids.length === 0 || ids.length > this.capacity) {
       throw new RangeError(`embed: needs 1 to ${this.capacity} tokens, got ${ids.length}`)
     }
-    const caches = this.stores.map(({ heads, headDim }): TensorData => {
-      const shape = [1, heads, ids.length, headDim]
-      return { dtype: 'float32', shape, data: new Float32Array(sizeOf(shape)) }
-    })
     const embedding = new Float32Array(this.dModel)
     const results = { embedding: { dtype: 'float32', shape: [1, this.dModel], data: embedding } } as const
-    const { binding, inputIds, totalLength } = this.call(1, ids.length, Int32Array.of(0), caches, {}, results)
+    const { binding, inputIds, totalLength } = this.call(
+      1,
+      ids.length,
+      Int32Array.of(0),
+      this.cache.alike(ids.length).inputs(),
+      {},
+      results,
+    )
     try {
       inputIds.set(ids)
       totalLength[0] = ids.length
@@ -376,67 +358,39 @@ export class CachedDecoder {
   copySlot(from: number, to: number, length: number): void {
     if (from === to) return
     this.sources[to] = this.sources[from]
-    for (const { heads, headDim, data } of this.stores) {
-      const head = this.capacity * headDim
-      for (let h = 0; h < heads; h++) {
-        const source = (from * heads + h) * head
-        data.copyWithin((to * heads + h) * head, source, source + length * headDim)
-      }
-    }
+    this.cache.copy(from, to, length)
   }
 
   /** Exchanges two slots, of which the first `length` tokens matter. */
   swapSlots(a: number, b: number, length: number): void {
     if (a === b) return
     ;[this.sources[a], this.sources[b]] = [this.sources[b], this.sources[a]]
-    for (const { heads, headDim, data } of this.stores) {
-      const head = this.capacity * headDim
-      for (let h = 0; h < heads; h++) {
-        const [startA, startB] = [(a * heads + h) * head, (b * heads + h) * head]
-        const held = data.slice(startA, startA + length * headDim)
-        data.copyWithin(startA, startB, startB + length * headDim)
-        data.set(held, startB)
-      }
-    }
+    this.cache.swap(a, b, length)
   }
 
   /** Puts sequences in a new order: slot i continues what slot `order[i]` held. */
   reorderSlots(order: readonly number[], length: number): void {
     if (order.every((from, to) => from === to)) return
     for (const [to, source] of order.map((from) => this.sources[from]).entries()) this.sources[to] = source
-    for (const { heads, headDim, data } of this.stores) {
-      const head = this.capacity * headDim
-      for (let h = 0; h < heads; h++) {
-        const rows = order.map((from) => {
-          const start = (from * heads + h) * head
-          return data.slice(start, start + length * headDim)
-        })
-        for (const [to, row] of rows.entries()) data.set(row, (to * heads + h) * head)
-      }
-    }
+    this.cache.reorder(order, length)
   }
 
   /** A call on `batch` sequences from `firstSlot` on. */
   private bind(firstSlot: number, batch: number, seq: number, logitsAt: Int32Array): DecodeCall {
     const rows = logitsAt.length
     const logits = new Float32Array(rows * this.vocabSize)
-    const caches = this.stores.map(({ heads, headDim, data }): TensorData => {
-      const shape = [batch, heads, this.capacity, headDim]
-      const start = firstSlot * heads * this.capacity * headDim
-      return { dtype: 'float32', shape, data: data.subarray(start, start + sizeOf(shape)) }
-    })
     const sources = this.reader ? this.sources.slice(firstSlot, firstSlot + batch) : []
     if (sources.includes(undefined)) throw new Error('the model answers a text: give its slots a source first')
     const packed = this.reader ? packSources(sources as Source[]) : {}
     const results = { logits: { dtype: 'float32', shape: [rows, this.vocabSize], data: logits } } as const
-    return { ...this.call(batch, seq, logitsAt, caches, packed, results), logits, sources }
+    return { ...this.call(batch, seq, logitsAt, this.cache.inputs(firstSlot, batch), packed, results), logits, sources }
   }
 
   private call(
     batch: number,
     seq: number,
     logitsAt: Int32Array,
-    caches: readonly TensorData[],
+    pasts: Readonly<Record<string, TensorData>>,
     sources: Readonly<Record<string, TensorData>>,
     results: Readonly<Record<string, TensorData>>,
   ): Omit<DecodeCall, 'logits' | 'sources'> {
@@ -451,12 +405,12 @@ export class CachedDecoder {
         logitsAt: int32([logitsAt.length], logitsAt),
         pastLengths: int32([batch], pastLengths),
         totalLength: int32([1], totalLength),
-        ...Object.fromEntries(this.stores.map(({ name }, i) => [name, caches[i]])),
+        ...pasts,
         ...sources,
       },
       {
         ...results,
-        ...Object.fromEntries(this.stores.map(({ name }, i) => [name.replace('past', 'present'), caches[i]])),
+        ...Object.fromEntries(Object.entries(pasts).map(([name, past]) => [name.replace('past', 'present'), past])),
       },
     )
     return { binding, inputIds, pastLengths, totalLength }

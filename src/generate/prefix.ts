@@ -4,12 +4,7 @@ import { float32, int32, trace } from '../nn/trace.ts'
 import { compile, type LiveWeights, type Program, type Weights } from '../runtime/compile.ts'
 import type { CompileOptions } from '../runtime/compiled.ts'
 import { dimTensor, type Tensor, type TensorData } from '../tensor/index.ts'
-
-/** Keys and values of one attention layer for one sequence: [nKvHeads, length, headDim], keys turned by their positions. */
-export interface CacheLayer {
-  readonly key: TensorData
-  readonly value: TensorData
-}
+import type { CacheLayer } from './cache-slots.ts'
 
 /** A prompt that goes through the model at once: ids, or embeddings [seq, dModel]. */
 export interface Prefix {
