@@ -134,6 +134,18 @@ export const ownSetting = <T>(name: string, type: Type<T>, initial: NoInfer<T>):
   write: (value) => (value === initial ? {} : { [name]: value }),
 })
 
+/** A setting whose null does not mean left out, but `word`: `"attention_head_dim": null`. */
+export const nullMeans = <const W extends string, T>(
+  word: W,
+  name: string,
+  type: Type<T>,
+  initial: NoInfer<T>,
+): FieldCodec<T | W, object> => ({
+  default: initial,
+  read: (json) => (json[name] === null ? word : readField(json, name, type)),
+  write: (value) => ({ [name]: value === word ? null : value }),
+})
+
 /** Token ids of which a file with one has the bare number: `eos_token_id`. */
 export const tokenIds = (name: string, initial: readonly number[]): FieldCodec<readonly number[], object> => ({
   type: listOf(tokenId),
