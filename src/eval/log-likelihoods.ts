@@ -39,7 +39,8 @@ interface Reading {
 
 /**
  * The log-likelihoods of continuations. Sequences that begin alike are computed one after another in one slot, from
- * where they part; short ones with little in common side by side, as many as the decoder has slots.
+ * where they part; short ones with little in common side by side, as many as the decoder has slots. What was in the slots
+ * is overwritten.
  */
 export async function logLikelihoods(
   decoder: CachedDecoder,

@@ -66,7 +66,8 @@ async function serve(reference: string, loaded: LoadedModel, options: ServedOpti
   const capacity = answers ? undefined : contextLength
   const decoder = await CachedDecoder.create(model, weights, { slots, capacity, provider, copyWeights: true })
   const sourceLength = answers ? (contextLength ?? DEFAULT_SOURCE_LENGTH) : undefined
-  return new ServedWriter({ ...loaded, tokenizer, description, decoder, sourceLength })
+  const { name, path, stopTokenIds } = loaded // and not the weights, which the decoder has copied
+  return new ServedWriter({ name, path, stopTokenIds, tokenizer, description, decoder, sourceLength })
 }
 
 /** `Llama, 135M parameters, fp32` */
