@@ -40,11 +40,7 @@ export const PAPERS: readonly Paper[] = [
     checks: {
       same: {
         what: 'outputs and all gradients within 1e-4 of transformers; cached decoding and beams token for token',
-        by: [
-          'tests/parity/language-models.test.ts',
-          'tests/generate/generate.test.ts',
-          'tests/generate/cached.test.ts',
-        ],
+        by: ['tests/parity/parity.test.ts', 'tests/generate/cached.test.ts'],
         result: HELD,
       },
       learns: {
@@ -75,7 +71,7 @@ export const PAPERS: readonly Paper[] = [
     checks: {
       same: {
         what: 'the gated feed-forward network and the untied head of T5 1.1, outputs and gradients within 1e-4',
-        by: ['tests/parity/language-models.test.ts', 'tests/models/t5.test.ts'],
+        by: ['tests/parity/parity.test.ts', 'tests/models/t5.test.ts'],
         result: HELD,
       },
       usable: {
@@ -92,7 +88,7 @@ export const PAPERS: readonly Paper[] = [
     checks: {
       same: {
         what: 'outputs and gradients within 1e-4, every rope scaling; SmolLM2-135M’s tokens under greedy decoding',
-        by: ['tests/parity/language-models.test.ts', 'tests/generate/smollm2.test.ts'],
+        by: ['tests/parity/parity.test.ts', 'tests/generate/smollm2.test.ts'],
         result: HELD,
       },
       learns: {
@@ -118,7 +114,7 @@ export const PAPERS: readonly Paper[] = [
     checks: {
       same: {
         what: 'outputs and gradients within 1e-4 of transformers; buckets of distances one by one; beams token for token',
-        by: ['tests/parity/language-models.test.ts', 'tests/models/t5.test.ts', 'tests/generate/generate.test.ts'],
+        by: ['tests/parity/parity.test.ts', 'tests/models/t5.test.ts'],
         result: HELD,
       },
       usable: {

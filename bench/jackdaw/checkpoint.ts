@@ -28,7 +28,7 @@ await compete(async () => {
     let steps = 0
     const together = await secondsOf(async () => {
       let isWritten = false
-      const { written } = await startSnapshot(folder, trainer)
+      const { written } = await startSnapshot(folder, { training: trainer }, { step: trainer.step })
       void written.then(() => {
         isWritten = true
       })

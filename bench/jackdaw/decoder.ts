@@ -1,10 +1,11 @@
-import { CachedDecoder, type Weights } from '../../src/generate/decoder.ts'
+import { CachedDecoder } from '../../src/generate/decoder.ts'
 import { openCheckpoint, resolveModelRef } from '../../src/hub/open.ts'
 import { type Quantization, quantizers } from '../../src/load/quantize.ts'
 import { modelFromConfig } from '../../src/load/registry.ts'
 import { mapWeights } from '../../src/load/weights.ts'
 import type { CausalLm } from '../../src/nn/model.ts'
 import { Scope } from '../../src/nn/scope.ts'
+import type { Weights } from '../../src/runtime/compile.ts'
 import { input } from '../../src/tensor/index.ts'
 import '../../src/runtime/node.ts'
 

@@ -1,8 +1,9 @@
 /** Resident memory of a process that has loaded a model in 4 bits, in times its weights: `memory.ts MODEL`. */
 
-import { CachedDecoder, type Weights } from '../../src/generate/decoder.ts'
+import { CachedDecoder } from '../../src/generate/decoder.ts'
 import { loadModel } from '../../src/load/load.ts'
 import type { CausalLm } from '../../src/nn/model.ts'
+import type { Weights } from '../../src/runtime/compile.ts'
 import { isQuantized } from '../../src/runtime/lower.ts'
 import { giveBackMemory } from '../../src/runtime/memory.ts'
 import '../../src/runtime/node.ts'

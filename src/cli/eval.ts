@@ -35,7 +35,7 @@ async function evaluate(tasks: readonly string[], flags: EvalFlags): Promise<voi
   await import('../runtime/node.ts')
   const [{ loadModel }, { isCausal }, { perplexity }] = await Promise.all([
     import('../load/load.ts'),
-    import('../generate/generator.ts'),
+    import('../generate/decoder.ts'),
     import('../eval/perplexity.ts'),
   ])
   const { model, weights, tokenizer, releaseFiles } = await withDownloadBar((onProgress) =>

@@ -1,6 +1,5 @@
 import { Command, InvalidArgumentError } from 'commander'
-import type { Generator } from '../generate/generator.ts'
-import type { SamplingOptions } from '../generate/types.ts'
+import type { CachedDecoder } from '../generate/decoder.ts'
 import type { LoadedModel } from '../load/load.ts'
 import type { Tokenizer } from '../text/tokenizer.ts'
 import { withDownloadBar } from './download-bar.ts'
@@ -69,10 +68,10 @@ export const generateCommand = (): Command =>
 async function run(reference: string, prompt: string | undefined, options: GenerateOptions): Promise<void> {
   refuseContradictions(prompt, options)
   const text = options.inputIds ? undefined : (prompt ?? (await readPrompt()))
-  const [{ nodeBackend }, { loadModel }, { openGenerator }] = await Promise.all([
+  const [{ nodeBackend }, { loadModel }, { CachedDecoder, writerOf }] = await Promise.all([
     import('../runtime/ort-node.ts'),
     import('../load/load.ts'),
-    import('../generate/generator.ts'),
+    import('../generate/decoder.ts'),
     import('../runtime/node.ts'),
   ])
   await nodeBackend(options.provider, { threads: options.threads })
@@ -83,22 +82,22 @@ async function run(reference: string, prompt: string | undefined, options: Gener
   if (promptIds.length === 0) throw new Error('the prompt is empty: there is nothing to continue')
   refuseUnknownIds([...promptIds, ...(options.eosTokenId ?? [])], loaded)
   if (options.stop) needTokenizer(loaded, 'leave --stop out')
-  const generator = await openGenerator(loaded.model, loaded.weights, {
+  const decoder = await CachedDecoder.create(writerOf(loaded.model), loaded.weights, {
     slots: options.numBeams,
     capacity: promptIds.length + options.maxNewTokens,
     provider: options.provider,
     copyWeights: true,
   }).finally(loaded.releaseFiles)
   try {
-    await answer(generator, promptIds, loaded, options, text !== undefined)
+    await answer(decoder, promptIds, loaded, options, text !== undefined)
   } finally {
-    generator.release()
+    decoder.release()
   }
 }
 
 /** Tells the answer, as it comes where it is text. */
 async function answer(
-  generator: Generator,
+  decoder: CachedDecoder,
   promptIds: readonly number[],
   { tokenizer, stopTokenIds }: LoadedModel,
   options: GenerateOptions,
@@ -114,31 +113,39 @@ async function answer(
     text += piece
     if (!options.json) process.stdout.write(piece)
   }
-  for await (const id of newTokens(generator, promptIds, { ...options, stopTokenIds: ends })) {
+  for await (const id of newTokens(decoder, promptIds, { ...options, stopTokenIds: ends })) {
     ids.push(id)
     if (detokenizer && !ends.includes(id)) say(stopText.push(detokenizer.push(id)))
     if (stopText.stopped) break
   }
   if (detokenizer) say(stopText.push(detokenizer.flush()) + stopText.flush())
-  const outputIds = [...generator.prefixOf(promptIds), ...ids]
+  const outputIds = [...decoder.restOf(decoder.promptOf(promptIds)), ...ids]
   if (options.json) process.stdout.write(`${JSON.stringify({ outputIds, ...(promptIsText ? { text } : {}) })}\n`)
   else process.stdout.write(tokenizer ? '\n' : `${outputIds.join(' ')}\n`)
 }
 
 async function* newTokens(
-  generator: Generator,
+  decoder: CachedDecoder,
   promptIds: readonly number[],
   options: GenerateOptions & { stopTokenIds: readonly number[] },
 ): AsyncGenerator<number> {
   const { numBeams, lengthPenalty, earlyStopping, maxNewTokens, stopTokenIds } = options
+  const prompt = decoder.promptOf(promptIds)
   if (numBeams > 1) {
+    const { beamSearch } = await import('../generate/beam.ts')
     const beams = { nBeams: numBeams, lengthPenalty, earlyStopping, maxNewTokens, stopTokenIds }
-    yield* await generator.beamSearch(promptIds, beams)
+    yield* await beamSearch(decoder, prompt, beams)
     return
   }
+  const { Engine } = await import('../generate/engine.ts')
+  const { temperature, topK, topP, minP, seed, repetitionPenalty, presencePenalty, frequencyPenalty } = options
   const draws = SAMPLING.some((name) => options[name] !== undefined)
-  const sampling: SamplingOptions = { ...options, stop: undefined, temperature: options.temperature ?? (draws ? 1 : 0) }
-  yield* generator.generate(promptIds, sampling)
+  const events = new Engine(decoder).generate({
+    ...prompt,
+    ...{ maxNewTokens, stopTokenIds, topK, topP, minP, seed, repetitionPenalty, presencePenalty, frequencyPenalty },
+    temperature: temperature ?? (draws ? 1 : 0),
+  })
+  for await (const event of events) if (event.type === 'token') yield event.id
 }
 
 function refuseContradictions(prompt: string | undefined, options: GenerateOptions): void {

@@ -2,8 +2,9 @@
  * Batches for language modelling. Three ways through a token stream: random windows (training on one text), sequential
  * windows (scoring a whole split), packed documents (training on many texts).
  *
- * `labels[b, t]` is the token that follows `inputIds[b, t]`: the shift is made here, as in nanoGPT, so a window of `seq`
- * positions gives `seq` predictions. −100 marks a position that has no label.
+ * `shiftLabels[b, t]` is the token that follows `inputIds[b, t]`: the shift is made here, as in nanoGPT, so a window of `seq`
+ * positions gives `seq` predictions. −100 marks a position that has no label. (`labels`, which models take too, are not
+ * shifted yet.)
  */
 
 import { StepRandom } from './random.ts'
@@ -15,7 +16,7 @@ export const IGNORED_LABEL = -100
 /** Both arrays are [batch, seq] in row-major order. A loader fills the same two arrays again at its next batch. */
 export interface LanguageModelBatch {
   readonly inputIds: Int32Array
-  readonly labels: Int32Array
+  readonly shiftLabels: Int32Array
 }
 
 export interface BatchShape {
@@ -158,7 +159,7 @@ export class PackedDocuments extends TrainingLoader {
         const token = this.#tokens[source + position]
         const t = position - start
         if (t < seq) into.inputIds[at + t] = token
-        if (t > 0) into.labels[at + t - 1] = token
+        if (t > 0) into.shiftLabels[at + t - 1] = token
       }
       place++
     }
@@ -200,7 +201,7 @@ export class SequentialWindows implements Iterable<LanguageModelBatch> {
     const buffers = newBatch(this.shape)
     for (let step = 0; step < this.batchCount; step++) {
       buffers.inputIds.fill(0)
-      buffers.labels.fill(IGNORED_LABEL)
+      buffers.shiftLabels.fill(IGNORED_LABEL)
       const first = step * batch * seq
       const count = Math.min(batch * seq, this.labelCount - first)
       copyWindow(this.#data.tokens, first, count, 0, buffers)
@@ -210,7 +211,7 @@ export class SequentialWindows implements Iterable<LanguageModelBatch> {
 }
 
 function newBatch({ batch, seq }: BatchShape): LanguageModelBatch {
-  return { inputIds: new Int32Array(batch * seq), labels: new Int32Array(batch * seq) }
+  return { inputIds: new Int32Array(batch * seq), shiftLabels: new Int32Array(batch * seq) }
 }
 
 function copyWindow(
@@ -222,7 +223,7 @@ function copyWindow(
 ): void {
   for (let t = 0; t < length; t++) {
     into.inputIds[at + t] = tokens[start + t]
-    into.labels[at + t] = tokens[start + t + 1]
+    into.shiftLabels[at + t] = tokens[start + t + 1]
   }
 }
 

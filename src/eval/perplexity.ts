@@ -1,7 +1,8 @@
 import type { CausalLm } from '../nn/model.ts'
-import { Scope } from '../nn/scope.ts'
-import { type CompileOptions, compileGraph } from '../runtime/compiled.ts'
-import { crossEntropy, input, type QuantizedWeight, symbol, type TensorData } from '../tensor/index.ts'
+import { int32, trace } from '../nn/trace.ts'
+import { compile, type LiveWeights, type Weights } from '../runtime/compile.ts'
+import type { CompileOptions } from '../runtime/compiled.ts'
+import { crossEntropy, type TensorData } from '../tensor/index.ts'
 
 export interface PerplexityResult {
   /** Mean −log p of a token given those before it in its window, in nats. */
@@ -29,26 +30,22 @@ export interface PerplexityOptions extends CompileOptions {
  */
 export async function perplexity(
   model: CausalLm,
-  weights: ReadonlyMap<string, TensorData | QuantizedWeight>,
+  weights: Weights | LiveWeights,
   ids: readonly number[],
   bytes: number,
   { seq = model.maxPositions, onProgress, ...options }: PerplexityOptions = {},
 ): Promise<PerplexityResult> {
   if (ids.length < 2) throw new RangeError(`perplexity: the text has ${ids.length} tokens; it needs two or more`)
   const window = Math.min(seq, model.maxPositions)
-  const scope = Scope.root()
-  const inputIds = input('inputIds', [1, symbol('seq')], 'int32')
-  const labels = input('labels', [1, symbol('seq')], 'int32')
-  const { logits } = model.forward(scope, { inputIds })
-  const loss = crossEntropy(logits, labels, { reduction: 'sum' })
-  const values = new Map(
-    [...scope.parameters.values()].map(({ name, tensor }) => {
-      const value = weights.get(name)
-      if (!value) throw new Error(`the weights lack parameter ${name}`)
-      return [tensor, value] as const
-    }),
+  const traced = trace(
+    (scope, { inputIds, nextIds }) => {
+      const { logits } = model.forward(scope, { inputIds })
+      return { loss: crossEntropy(logits, nextIds, { reduction: 'sum' }) }
+    },
+    { inputIds: int32(1, 'seq'), nextIds: int32(1, 'seq') },
+    { name: 'perplexity' },
   )
-  const compiled = await compileGraph({ inputs: [inputIds, labels], outputs: { loss }, weights: values }, options)
+  const run = await compile(traced, weights, options)
   try {
     const tokens = ids.length - 1
     let sum = 0
@@ -59,13 +56,13 @@ export async function perplexity(
         shape: [1, length],
         data: Int32Array.from(ids.slice(from, from + length)),
       })
-      const results = await compiled.run({ inputIds: row(start), labels: row(start + 1) })
-      sum += Number(results.loss.data[0])
+      const { loss } = await run({ inputIds: row(start), nextIds: row(start + 1) })
+      sum += Number(loss.data[0])
       onProgress?.(start + length, tokens)
     }
     const mean = sum / tokens
     return { loss: mean, perplexity: Math.exp(mean), bitsPerByte: sum / Math.LN2 / bytes, tokens }
   } finally {
-    compiled.release()
+    run.release()
   }
 }

@@ -1,6 +1,5 @@
-import type { CachedDecoder } from './decoder.ts'
+import type { CachedDecoder, Prompt } from './decoder.ts'
 import { largestIds, logSumExp } from './sampling.ts'
-import { prefill } from './tokens.ts'
 
 /** Beam search, as transformers does it: the same tokens, in fp32 as there. */
 
@@ -113,15 +112,18 @@ function bestContinuations(
  */
 export async function beamSearch(
   decoder: CachedDecoder,
-  promptIds: readonly number[],
+  prompt: Prompt,
   options: BeamOptions,
 ): Promise<readonly number[]> {
   const { nBeams, maxNewTokens = 256 } = options
   if (decoder.slots < nBeams) {
     throw new RangeError(`${nBeams} beams need as many slots in the cache, which has ${decoder.slots}`)
   }
-  const first = await prefill(decoder, promptIds)
-  let length = promptIds.length
+  let { length, logits } = await decoder.open(0, prompt)
+  const rest = decoder.restOf(prompt)
+  if (rest.length > 0) logits = await decoder.prefill(0, rest, length)
+  if (!logits) throw new RangeError('the prompt has no tokens')
+  length += rest.length
   const step: BeamStep = (tokens, order) => {
     decoder.reorderSlots(order, length)
     const pastLengths = tokens.map(() => length)
@@ -129,7 +131,7 @@ export async function beamSearch(
     return decoder.decode(tokens, pastLengths)
   }
   // The last new token needs no place in the cache.
-  const room = decoder.capacity - promptIds.length + 1
-  const [best] = await searchBeams(first, step, { ...options, maxNewTokens: Math.min(maxNewTokens, room) })
+  const room = decoder.capacity - length + 1
+  const [best] = await searchBeams(logits, step, { ...options, maxNewTokens: Math.min(maxNewTokens, room) })
   return best?.ids ?? []
 }

@@ -1,32 +1,59 @@
-import { KvCache } from '../nn/kv-cache.ts'
-import type { CausalLm } from '../nn/model.ts'
-import { Scope } from '../nn/scope.ts'
+import { GrowingCache } from '../nn/kv-cache.ts'
+import type { CausalLm, EncoderDecoderLm, Model } from '../nn/model.ts'
+import { type InputSpecs, int32, trace } from '../nn/trace.ts'
 import type { Binding, Provider } from '../runtime/backend.ts'
-import { type Compiled, compileGraph } from '../runtime/compiled.ts'
-import { isQuantized } from '../runtime/lower.ts'
-import { input, mean, type QuantizedWeight, shapeOf, sizeOf, type Tensor, type TensorData } from '../tensor/index.ts'
-
-export type Weights = ReadonlyMap<string, TensorData | QuantizedWeight>
+import { compile, type LiveWeights, type Program, type Weights } from '../runtime/compile.ts'
+import { inputName } from '../runtime/lower.ts'
+import { mean, mulDims, sizeOf, type Tensor, type TensorData } from '../tensor/index.ts'
+import { type CacheLayer, PrefixPrograms } from './prefix.ts'
+import { packSources, type Source, SourceReader } from './source.ts'
 
 export interface DecoderOptions {
   /** Sequences that can be in the cache at once. Default 1. */
   slots?: number
   /** Tokens a sequence may have; at most the model's positions, which is the default. */
   capacity?: number
-  /**
-   * `constants` compiles the weights in, pre-packed: fastest. `inputs` reads them at every step from where they lie, so
-   * a model in training generates with its current values. Default `constants`.
-   */
-  weightsAs?: 'constants' | 'inputs'
-  /** With `constants`: copy the weights into the session, so that the caller's arrays can be dropped. Default false. */
+  /** Copy constant weights into the session, so that the caller's arrays can be dropped. Default false. */
   copyWeights?: boolean
-  /** Leaves that the model reads beside its tokens: what `setContext` feeds. */
-  context?: readonly Tensor[]
   provider?: Provider
 }
 
 /** As much of a causal model as decoding needs. */
 export type Decodable = Pick<CausalLm, 'vocabSize' | 'maxPositions' | 'forward'>
+
+/** A model that writes. */
+export type Writer = Decodable | EncoderDecoderLm
+
+export const isCausal = (model: Model): model is CausalLm => 'vocabSize' in model && 'maxPositions' in model
+
+export const isEncoderDecoder = (model: Model | Writer): model is EncoderDecoderLm =>
+  'crossKeysValues' in model && 'decoderStartTokenId' in model
+
+/** @throws Error for a model that does not write */
+export function writerOf(model: Model): CausalLm | EncoderDecoderLm {
+  if (isEncoderDecoder(model) || isCausal(model)) return model
+  throw new Error(`${model.constructor.name} is no model that generates text`)
+}
+
+/** What a sequence begins with. */
+export interface Prompt {
+  /** Default: the token that answers start from, where the model has an encoder. */
+  readonly promptIds?: readonly number[]
+  /** What the answer is an answer to: for a model that has an encoder. */
+  readonly sourceIds?: readonly number[]
+  /** In front of the ids: [seq, dModel], in place of tokens' embeddings. */
+  readonly promptEmbeds?: Float32Array
+  /** Every position of `promptEmbeds`, or of `promptIds` where there are none, sees every other. */
+  readonly bidirectional?: boolean
+  /**
+   * In front of all: keys and values that no token made (prefix tuning: Li and Liang, 2021, arXiv 2101.00190). The first
+   * token then stands at the position after them.
+   */
+  readonly initialCache?: readonly CacheLayer[]
+}
+
+/** Answers may have this many tokens, the start token included, unless the caller says otherwise. */
+const DEFAULT_ANSWER_LENGTH = 1024
 
 /** A step shorter than this runs on the calling thread: handing it to another would cost a good part of it. */
 const SHORT_STEP_MS = 6
@@ -35,108 +62,214 @@ const SHORT_STEP_MS = 6
  * Tokens of a prompt that go through the graph at once: few enough for the processor's cache to hold what they compute,
  * and for attention to score few keys that a query may not see; enough to spread the reading of the weights.
  */
-const PROMPT_PIECE = 128
+export const PROMPT_PIECE = 128
 
-/** Shape of one layer's keys, or values, for one sequence: [nKvHeads, capacity, headDim]. */
-interface CacheLayer {
+/** One layer's keys, or values, of all slots: [slots, nKvHeads, capacity, headDim]. */
+interface Store {
   readonly name: string
   readonly heads: number
   readonly headDim: number
   readonly data: Float32Array
 }
 
+interface DecodeCall {
+  readonly binding: Binding
+  readonly inputIds: Int32Array
+  readonly pastLengths: Int32Array
+  readonly totalLength: Int32Array
+  /** [rows, vocabSize] */
+  readonly logits: Float32Array
+  readonly sources: readonly (Source | undefined)[]
+}
+
 /**
- * A causal model compiled for decoding: one graph that takes new tokens, keeps their keys and values in a cache of
- * `slots` sequences, and answers with the logits after the last of them. It serves prompts (many tokens of one
- * sequence) and decoding (one token of the first n sequences) alike, in place, without copies.
+ * A model compiled for decoding: one graph that takes new tokens, keeps their keys and values in a cache of `slots`
+ * sequences, and answers with the logits after any of them. It serves prompts (many tokens of one sequence) and decoding
+ * (one token of the first n sequences) alike, in place, without copies. Of a model with an encoder this is the decoder;
+ * every slot has a source, which the encoder reads once.
  */
 export class CachedDecoder {
-  private readonly bindings = new Map<number, DecodeCall & { logits: Float32Array }>()
-  private context: Readonly<Record<string, TensorData>> = {}
-
+  private readonly bindings = new Map<number, DecodeCall>()
+  private readonly sources: (Source | undefined)[]
   /** How long the latest step took. */
   private decodeMs = Number.POSITIVE_INFINITY
 
   private constructor(
-    private readonly compiled: Compiled,
-    private readonly weightFeeds: Readonly<Record<string, TensorData>>,
-    private readonly layers: readonly CacheLayer[],
+    private readonly program: Program<Record<string, Tensor>>,
+    /** Keys and values of layer 0, of layer 1, … */
+    private readonly stores: readonly Store[],
+    private readonly reader: SourceReader | undefined,
+    private readonly prefixes: PrefixPrograms | undefined,
     readonly vocabSize: number,
     readonly dModel: number,
     readonly slots: number,
     readonly capacity: number,
-  ) {}
-
-  static async create(model: Decodable, weights: Weights, options: DecoderOptions = {}): Promise<CachedDecoder> {
-    const { slots = 1, weightsAs = 'constants', copyWeights, context = [], provider } = options
-    const capacity = Math.min(options.capacity ?? model.maxPositions, model.maxPositions)
-    const scope = Scope.root()
-    const inputIds = input('inputIds', shapeOf(['batch', 'seq']), 'int32')
-    const cache = new KvCache(inputIds.shape[0], inputIds.shape[1])
-    const logitsAt = input('logitsAt', shapeOf(['batch']), 'int32')
-    const { logits, lastHiddenState } = model.forward(scope, { inputIds }, { cache, logitsAt })
-    const parameters = [...scope.parameters.values()]
-    const weightOf = (name: string): TensorData | QuantizedWeight => {
-      const value = weights.get(name)
-      if (!value) throw new Error(`the weights lack parameter ${name}`)
-      return value
-    }
-    const pasts = cache.entries.flatMap(({ pastKey, pastValue }) => [pastKey, pastValue])
-    const outputs = Object.fromEntries([
-      ['logits', logits],
-      ['embedding', mean(lastHiddenState, { axis: 1 })],
-      ...cache.entries.flatMap(({ presentKey, presentValue }, i) => [
-        [`present.${i}.key`, presentKey],
-        [`present.${i}.value`, presentValue],
-      ]),
-    ])
-    const leaves = [inputIds, logitsAt, ...cache.inputs, ...pasts, ...context]
-    const asInputs = weightsAs === 'inputs'
-    const compiled = await compileGraph(
-      asInputs
-        ? { inputs: [...leaves, ...parameters.map(({ tensor }) => tensor)], outputs }
-        : { inputs: leaves, outputs, weights: new Map(parameters.map(({ name, tensor }) => [tensor, weightOf(name)])) },
-      { on: provider, copyWeights },
-    )
-    const weightFeeds = asInputs
-      ? Object.fromEntries(parameters.map(({ name }) => [name, plain(name, weightOf(name))]))
-      : {}
-    const layers = pasts.map((past): CacheLayer => {
-      const [, heads, , headDim] = past.shape as [unknown, number, unknown, number]
-      const { name } = past.node.attributes as { name: string }
-      // Zero pages are given by the system when they are first written, so room for long contexts costs nothing unused.
-      return { name, heads, headDim, data: new Float32Array(slots * heads * capacity * headDim) }
-    })
-    return new CachedDecoder(
-      compiled,
-      weightFeeds,
-      layers,
-      model.vocabSize,
-      lastHiddenState.shape[2] as number,
-      slots,
-      capacity,
-    )
+    /** What answers start from, where the model has an encoder. */
+    readonly startTokenId: number | undefined,
+  ) {
+    this.sources = new Array(slots)
   }
 
-  /** What the model reads beside its tokens, by the names of the leaves: kept for all runs until it is set again. */
-  setContext(context: Readonly<Record<string, TensorData>>): void {
-    this.releaseBindings()
-    this.context = context
+  /** @param weights - constants, compiled in and packed: fastest; or a trainer, whose current weights every step reads */
+  static async create(
+    model: Writer,
+    weights: Weights | LiveWeights,
+    options: DecoderOptions = {},
+  ): Promise<CachedDecoder> {
+    const { slots = 1, copyWeights, provider } = options
+    const compiling = { on: provider, copyWeights }
+    const answers = isEncoderDecoder(model)
+    const longest = answers ? (options.capacity ?? DEFAULT_ANSWER_LENGTH) : model.maxPositions
+    const capacity = Math.min(options.capacity ?? longest, longest)
+    const reader = answers ? await SourceReader.create(model, weights, compiling) : undefined
+    // Each source is answered by as many sequences as any other.
+    const tokens: InputSpecs = reader
+      ? { inputIds: int32('sources', 'answers', 'seq'), ...reader.inputs }
+      : { inputIds: int32('batch', 'seq') }
+    let cache: GrowingCache | undefined
+    const traced = trace(
+      (scope, { inputIds: ids, logitsAt, ...leaves }): Record<string, Tensor> => {
+        const inputIds = ids.reshape([ids.shape.slice(0, -1).reduce(mulDims), ids.shape[ids.rank - 1]])
+        cache = new GrowingCache(inputIds.shape[0], inputIds.shape[1])
+        const decoding = { cache, logitsAt }
+        const { logits, lastHiddenState } = answers
+          ? model.decode(scope, { inputIds, ...SourceReader.decodeInputs(leaves) }, decoding)
+          : model.forward(scope, { inputIds }, decoding)
+        const presents = cache.entries.flatMap(({ presentKey, presentValue }, i): [string, Tensor][] => [
+          [`present.${i}.key`, presentKey],
+          [`present.${i}.value`, presentValue],
+        ])
+        const embedding = mean(lastHiddenState, { axis: 1 })
+        return { logits, embedding, ...Object.fromEntries(presents) }
+      },
+      { ...tokens, logitsAt: int32('rows') },
+      { name: 'decoding' },
+    )
+    const { pastLengths, totalLength, pasts } = cache as GrowingCache
+    const leaves = [pastLengths, totalLength, ...pasts].map((leaf) => [inputName(leaf), leaf])
+    const program = await compile(
+      { ...traced, inputs: { ...traced.inputs, ...Object.fromEntries(leaves) } },
+      weights,
+      compiling,
+    )
+    const stores = pasts.map((past): Store => {
+      const [, heads, , headDim] = past.shape as [unknown, number, unknown, number]
+      // Zero pages are given by the system when they are first written, so room for long contexts costs nothing unused.
+      return { name: inputName(past), heads, headDim, data: new Float32Array(slots * heads * capacity * headDim) }
+    })
+    const dModel = traced.outputs.embedding.shape[1] as number
+    // These read the weights where they lie, as they are: a second packed copy would cost as much memory as the first.
+    const prefixes =
+      answers || copyWeights
+        ? undefined
+        : new PrefixPrograms(model as CausalLm, weights, dModel, { on: provider, prepack: false })
+    const start = answers ? model.decoderStartTokenId : undefined
+    return new CachedDecoder(program, stores, reader, prefixes, model.vocabSize, dModel, slots, capacity, start)
+  }
+
+  /** A text as this kind of model takes it: as the source of an answer where it has an encoder, else as its beginning. */
+  promptOf(ids: readonly number[]): Prompt {
+    return this.reader ? { sourceIds: ids } : { promptIds: ids }
+  }
+
+  /** The ids of a prompt that `open` leaves to be prefilled, one after another. */
+  restOf({ promptIds, promptEmbeds, bidirectional, ...prompt }: Prompt): readonly number[] {
+    if ((prompt.sourceIds !== undefined) !== (this.reader !== undefined)) {
+      throw new Error(
+        this.reader ? 'the model answers a text: give sourceIds' : 'the model has no encoder: give promptIds',
+      )
+    }
+    if (bidirectional && !promptEmbeds) return []
+    return promptIds ?? (this.startTokenId === undefined ? [] : [this.startTokenId])
+  }
+
+  /**
+   * Puts what comes before a prompt's ids into a slot.
+   *
+   * @returns how many positions that took, and the logits after the last of them where the model was run on it
+   */
+  async open(
+    slot: number,
+    { sourceIds, promptIds, promptEmbeds, bidirectional = false, initialCache }: Prompt,
+    signal?: AbortSignal,
+  ): Promise<{ length: number; logits?: Float32Array }> {
+    if (sourceIds) {
+      const known = this.sources.find((source) => source && isSame(source.ids, sourceIds))
+      this.sources[slot] = known ?? (await this.reader?.read(sourceIds, signal))
+    }
+    const length = initialCache ? this.setCache(slot, initialCache) : 0
+    const of = promptEmbeds ?? (bidirectional ? promptIds : undefined)
+    if (!of) return { length }
+    if (initialCache) throw new Error('a prompt of embeddings, or one read in both directions, takes no initialCache')
+    if (!this.prefixes) {
+      throw new Error(
+        this.reader
+          ? 'a model with an encoder takes its source in both directions: give sourceIds'
+          : 'the decoder no longer has its weights for another kind of prompt: create it without copyWeights',
+      )
+    }
+    const { logits, layers } = await this.prefixes.run({ of, bidirectional }, signal)
+    return { length: this.setCache(slot, layers), logits }
+  }
+
+  /**
+   * Writes keys and values over the beginning of a slot, as if tokens had made them.
+   *
+   * @returns how many positions they take
+   */
+  setCache(slot: number, layers: readonly CacheLayer[]): number {
+    const given = layers.flatMap(({ key, value }) => [key, value])
+    if (given.length !== this.stores.length) {
+      throw new RangeError(`the cache has ${this.stores.length / 2} layers, got ${layers.length}`)
+    }
+    const length = given[0].shape[given[0].shape.length - 2]
+    for (const [i, { heads, headDim, data }] of this.stores.entries()) {
+      const [width, positions, theirHeads] = [...given[i].shape].reverse()
+      if (theirHeads !== heads || positions !== length || width > headDim || length > this.capacity) {
+        throw new RangeError(
+          `the cache holds [${heads}, up to ${this.capacity}, ${headDim}] in layer ${i >> 1}, got [${given[i].shape}]`,
+        )
+      }
+      for (let row = 0; row < heads * length; row++) {
+        const to = ((slot * heads + Math.floor(row / length)) * this.capacity + (row % length)) * headDim
+        data.set((given[i].data as Float32Array).subarray(row * width, (row + 1) * width), to)
+      }
+    }
+    return length
+  }
+
+  /** A copy of the first `length` positions of a slot: keys and values, as wide as the cache keeps them. */
+  getCache(slot: number, length: number): CacheLayer[] {
+    const copies = this.stores.map(({ heads, headDim, data }): TensorData => {
+      const copy = new Float32Array(heads * length * headDim)
+      for (let h = 0; h < heads; h++) {
+        const from = (slot * heads + h) * this.capacity * headDim
+        copy.set(data.subarray(from, from + length * headDim), h * length * headDim)
+      }
+      return { dtype: 'float32', shape: [heads, length, headDim], data: copy }
+    })
+    return Array.from({ length: copies.length / 2 }, (_, i) => ({ key: copies[2 * i], value: copies[2 * i + 1] }))
   }
 
   /**
    * Runs new tokens of one sequence, after `past` tokens that are in its slot already.
    *
-   * @returns logits after the last token: [vocabSize], overwritten by the next call
+   * @param options.rows - how many of the last tokens to give the logits after
+   * @returns [rows, vocabSize]
    */
-  async prefill(slot: number, ids: readonly number[], past: number, signal?: AbortSignal): Promise<Float32Array> {
+  async prefill(
+    slot: number,
+    ids: readonly number[],
+    past: number,
+    { rows = 1, signal }: { rows?: number; signal?: AbortSignal } = {},
+  ): Promise<Float32Array> {
     const total = past + ids.length
-    if (ids.length === 0 || total > this.capacity) {
+    if (ids.length < rows || total > this.capacity) {
       throw new RangeError(`prefill: ${past} + ${ids.length} tokens do not fit a cache of ${this.capacity}`)
     }
-    const whole = Math.floor((ids.length - 1) / PROMPT_PIECE) * PROMPT_PIECE
-    if (whole > 0) await this.runPieces(slot, ids.slice(0, whole), past, PROMPT_PIECE, signal)
-    return this.runPieces(slot, ids.slice(whole), past + whole, ids.length - whole, signal)
+    const whole = Math.floor((ids.length - rows) / PROMPT_PIECE) * PROMPT_PIECE
+    if (whole > 0) await this.runPieces(slot, ids.slice(0, whole), past, PROMPT_PIECE, 1, signal)
+    return this.runPieces(slot, ids.slice(whole), past + whole, ids.length - whole, rows, signal)
   }
 
   /** Runs tokens of one sequence `piece` at a time, which divides their number. */
@@ -145,17 +278,45 @@ export class CachedDecoder {
     ids: readonly number[],
     past: number,
     piece: number,
+    rows: number,
     signal?: AbortSignal,
   ): Promise<Float32Array> {
-    const call = this.bind(slot, 1, piece)
+    const logitsAt = Int32Array.from({ length: rows }, (_, i) => piece - rows + i)
+    const call = this.bind(slot, 1, piece, logitsAt)
     try {
-      call.logitsAt[0] = piece - 1
       for (let start = 0; start < ids.length; start += piece) {
         call.inputIds.set(ids.slice(start, start + piece))
         call.pastLengths[0] = past + start
         call.totalLength[0] = past + start + piece
         await call.binding.run({ signal })
       }
+      return call.logits
+    } finally {
+      call.binding.release()
+    }
+  }
+
+  /**
+   * Runs whole sequences side by side, in as many slots from the first on, with nothing before them.
+   *
+   * @param from - of each sequence: the first position to give the logits after
+   * @returns logits after those and all later positions, of one sequence after another: [rows, vocabSize]
+   */
+  async prefillBatch(
+    sequences: readonly (readonly number[])[],
+    from: readonly number[],
+    signal?: AbortSignal,
+  ): Promise<Float32Array> {
+    const seq = Math.max(...sequences.map((ids) => ids.length))
+    const rows = sequences.flatMap((ids, i) =>
+      Array.from({ length: ids.length - from[i] }, (_, j) => i * seq + from[i] + j),
+    )
+    const call = this.bind(0, sequences.length, seq, Int32Array.from(rows))
+    try {
+      // What fills a sequence up comes after its tokens, so that they do not see it.
+      for (const [i, ids] of sequences.entries()) call.inputIds.set(ids, i * seq)
+      call.totalLength[0] = seq
+      await call.binding.run({ signal })
       return call.logits
     } finally {
       call.binding.release()
@@ -171,8 +332,12 @@ export class CachedDecoder {
   async decode(ids: readonly number[], pastLengths: readonly number[]): Promise<Float32Array> {
     const batch = ids.length
     let call = this.bindings.get(batch)
+    if (call?.sources.some((source, slot) => source !== this.sources[slot])) {
+      call.binding.release()
+      call = undefined
+    }
     if (!call) {
-      call = this.bind(0, batch, 1)
+      call = this.bind(0, batch, 1, Int32Array.from(ids.keys()))
       this.bindings.set(batch, call)
     }
     call.inputIds.set(ids)
@@ -190,19 +355,19 @@ export class CachedDecoder {
     return call.logits
   }
 
-  /** The mean of the last hidden states over one sequence, in a cache of its own: [dModel]. */
+  /** The mean of the last hidden states over a text, the encoder's where there is one: [dModel]. No slot is touched. */
   async embed(ids: readonly number[], signal?: AbortSignal): Promise<Float32Array> {
+    if (this.reader) return this.reader.embed(ids, signal)
     if (ids.length === 0 || ids.length > this.capacity) {
       throw new RangeError(`embed: needs 1 to ${this.capacity} tokens, got ${ids.length}`)
     }
-    const caches = this.layers.map(({ heads, headDim }): TensorData => {
+    const caches = this.stores.map(({ heads, headDim }): TensorData => {
       const shape = [1, heads, ids.length, headDim]
       return { dtype: 'float32', shape, data: new Float32Array(sizeOf(shape)) }
     })
     const embedding = new Float32Array(this.dModel)
-    const { binding, inputIds, totalLength } = this.call(1, ids.length, caches, {
-      embedding: { dtype: 'float32', shape: [1, this.dModel], data: embedding },
-    })
+    const results = { embedding: { dtype: 'float32', shape: [1, this.dModel], data: embedding } } as const
+    const { binding, inputIds, totalLength } = this.call(1, ids.length, Int32Array.of(0), caches, {}, results)
     try {
       inputIds.set(ids)
       totalLength[0] = ids.length
@@ -213,10 +378,11 @@ export class CachedDecoder {
     }
   }
 
-  /** Copies the first `length` tokens' keys and values from one slot to another. */
+  /** Copies the first `length` tokens' keys and values, and the source, from one slot to another. */
   copySlot(from: number, to: number, length: number): void {
     if (from === to) return
-    for (const { heads, headDim, data } of this.layers) {
+    this.sources[to] = this.sources[from]
+    for (const { heads, headDim, data } of this.stores) {
       const head = this.capacity * headDim
       for (let h = 0; h < heads; h++) {
         const source = (from * heads + h) * head
@@ -228,7 +394,8 @@ export class CachedDecoder {
   /** Exchanges two slots, of which the first `length` tokens matter. */
   swapSlots(a: number, b: number, length: number): void {
     if (a === b) return
-    for (const { heads, headDim, data } of this.layers) {
+    ;[this.sources[a], this.sources[b]] = [this.sources[b], this.sources[a]]
+    for (const { heads, headDim, data } of this.stores) {
       const head = this.capacity * headDim
       for (let h = 0; h < heads; h++) {
         const [startA, startB] = [(a * heads + h) * head, (b * heads + h) * head]
@@ -242,7 +409,8 @@ export class CachedDecoder {
   /** Puts sequences in a new order: slot i continues what slot `order[i]` held. */
   reorderSlots(order: readonly number[], length: number): void {
     if (order.every((from, to) => from === to)) return
-    for (const { heads, headDim, data } of this.layers) {
+    for (const [to, source] of order.map((from) => this.sources[from]).entries()) this.sources[to] = source
+    for (const { heads, headDim, data } of this.stores) {
       const head = this.capacity * headDim
       for (let h = 0; h < heads; h++) {
         const rows = order.map((from) => {
@@ -255,71 +423,64 @@ export class CachedDecoder {
   }
 
   /** A call on `batch` sequences from `firstSlot` on. */
-  private bind(firstSlot: number, batch: number, seq: number): DecodeCall & { logits: Float32Array } {
-    const logits = new Float32Array(batch * this.vocabSize)
-    const caches = this.layers.map(({ heads, headDim, data }): TensorData => {
+  private bind(firstSlot: number, batch: number, seq: number, logitsAt: Int32Array): DecodeCall {
+    const rows = logitsAt.length
+    const logits = new Float32Array(rows * this.vocabSize)
+    const caches = this.stores.map(({ heads, headDim, data }): TensorData => {
       const shape = [batch, heads, this.capacity, headDim]
       const start = firstSlot * heads * this.capacity * headDim
       return { dtype: 'float32', shape, data: data.subarray(start, start + sizeOf(shape)) }
     })
-    const output: TensorData = { dtype: 'float32', shape: [batch, this.vocabSize], data: logits }
-    return { ...this.call(batch, seq, caches, { logits: output }), logits }
+    const sources = this.reader ? this.sources.slice(firstSlot, firstSlot + batch) : []
+    if (sources.includes(undefined)) throw new Error('the model answers a text: give its slots a source first')
+    const packed = this.reader ? packSources(sources as Source[]) : {}
+    const results = { logits: { dtype: 'float32', shape: [rows, this.vocabSize], data: logits } } as const
+    return { ...this.call(batch, seq, logitsAt, caches, packed, results), logits, sources }
   }
 
   private call(
     batch: number,
     seq: number,
+    logitsAt: Int32Array,
     caches: readonly TensorData[],
-    results: Record<string, TensorData>,
-  ): DecodeCall {
+    sources: Readonly<Record<string, TensorData>>,
+    results: Readonly<Record<string, TensorData>>,
+  ): Omit<DecodeCall, 'logits' | 'sources'> {
     const inputIds = new Int32Array(batch * seq)
     const pastLengths = new Int32Array(batch)
     const totalLength = new Int32Array(1)
-    const logitsAt = new Int32Array(batch)
     const int32 = (shape: number[], data: Int32Array): TensorData => ({ dtype: 'int32', shape, data })
-    const binding = this.compiled.bind(
+    const nSources = sources.sourceMask?.shape[0]
+    const binding = this.program.bind(
       {
-        inputIds: int32([batch, seq], inputIds),
-        logitsAt: int32([batch], logitsAt),
+        inputIds: int32(nSources ? [nSources, batch / nSources, seq] : [batch, seq], inputIds),
+        logitsAt: int32([logitsAt.length], logitsAt),
         pastLengths: int32([batch], pastLengths),
         totalLength: int32([1], totalLength),
-        ...Object.fromEntries(this.layers.map(({ name }, i) => [name, caches[i]])),
-        ...this.context,
-        ...this.weightFeeds,
+        ...Object.fromEntries(this.stores.map(({ name }, i) => [name, caches[i]])),
+        ...sources,
       },
       {
         ...results,
-        ...Object.fromEntries(this.layers.map(({ name }, i) => [name.replace('past', 'present'), caches[i]])),
+        ...Object.fromEntries(this.stores.map(({ name }, i) => [name.replace('past', 'present'), caches[i]])),
       },
     )
-    return { binding, inputIds, pastLengths, totalLength, logitsAt }
+    return { binding, inputIds, pastLengths, totalLength }
   }
 
   /** The decoding graph as an ONNX model. */
   toOnnx(): Uint8Array {
-    return this.compiled.toOnnx()
+    return this.program.toOnnx()
   }
 
   release(): void {
-    this.releaseBindings()
-    this.compiled.release()
-  }
-
-  private releaseBindings(): void {
     for (const { binding } of this.bindings.values()) binding.release()
     this.bindings.clear()
+    this.program.release()
+    this.reader?.release()
+    void this.prefixes?.release()
   }
 }
 
-interface DecodeCall {
-  readonly binding: Binding
-  readonly inputIds: Int32Array
-  readonly pastLengths: Int32Array
-  readonly totalLength: Int32Array
-  readonly logitsAt: Int32Array
-}
-
-function plain(name: string, value: TensorData | QuantizedWeight): TensorData {
-  if (isQuantized(value)) throw new Error(`parameter ${name} is quantised: weights that are inputs must be fp32`)
-  return value
-}
+export const isSame = (a: readonly number[], b: readonly number[]): boolean =>
+  a.length === b.length && a.every((id, i) => id === b[i])

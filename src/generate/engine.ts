@@ -1,23 +1,27 @@
-import type { Tokenizer } from '../text/tokenizer.ts'
-import type { CachedDecoder } from './decoder.ts'
-import { Sequence } from './sequence.ts'
-import type { GenerationEvent, GenerationRequest } from './types.ts'
+import { type CachedDecoder, isSame, PROMPT_PIECE, type Prompt } from './decoder.ts'
+import { type EngineEvent, type EngineRequest, Sequence } from './sequence.ts'
 
 /** Tokens of a prompt that are computed between two steps of the answers in progress. */
 const PROMPT_TURN = 512
 
 /** A sequence's place in the cache. Slots of sequences that decode come first, so that one batch holds them all. */
 interface Slot {
-  /** Tokens whose keys and values the slot holds. */
+  /** What came before the ids, where it still holds: it has `head` positions. */
+  prompt?: Prompt
+  head: number
+  /** Tokens whose keys and values the slot holds behind that. */
   ids: number[]
   sequence?: Sequence
   lastUsed: number
 }
 
+/** Positions that a slot holds. */
+const lengthOf = ({ head, ids }: Slot): number => head + ids.length
+
 /**
  * Decodes many requests in one batch (continuous batching: Yu et al., Orca, 2022): a request joins as soon as a slot is
  * free and leaves when it ends. What a slot computed stays there until it is needed, so a prompt that begins as an
- * earlier one did is computed only from where they part.
+ * earlier one did is computed only from where they part. Ids in, ids out, whatever the model is made of.
  */
 export class Engine {
   private readonly slots: Slot[]
@@ -27,30 +31,28 @@ export class Engine {
   private running = false
   private clock = 0
 
-  constructor(
-    private readonly decoder: CachedDecoder,
-    private readonly tokenizer: Tokenizer,
-    private readonly stopTokenIds: readonly number[],
-  ) {
-    this.slots = Array.from({ length: decoder.slots }, () => ({ ids: [], lastUsed: 0 }))
+  constructor(private readonly decoder: CachedDecoder) {
+    this.slots = Array.from({ length: decoder.slots }, emptySlot)
   }
 
   /**
-   * Answers a request, token by token.
+   * Answers a request, token by token. The token that ended the answer is told, too.
    *
-   * @throws RangeError where the prompt is empty or fills the context
+   * @throws RangeError where the prompt is empty or longer than the context
    */
-  async *generate(request: GenerationRequest): AsyncGenerator<GenerationEvent> {
-    const { promptIds, signal } = request
-    if (promptIds.length === 0) throw new RangeError('the prompt has no tokens')
-    const longest = request.maxNewTokens === 0 ? this.decoder.capacity : this.decoder.capacity - 1
-    if (promptIds.length > longest) {
-      throw new RangeError(
-        `the prompt has ${promptIds.length} tokens; the context of ${this.decoder.capacity} has no room for an answer`,
-      )
+  async *generate(request: EngineRequest): AsyncGenerator<EngineEvent> {
+    const ids = this.decoder.restOf(request)
+    const { promptIds = ids, promptEmbeds, bidirectional, initialCache, scorePrompt, signal } = request
+    const { capacity } = this.decoder
+    if (promptIds.length === 0 && !promptEmbeds) throw new RangeError('the prompt has no tokens')
+    if (promptIds.length > capacity) {
+      throw new RangeError(`the prompt has ${promptIds.length} tokens; the model takes ${capacity}`)
+    }
+    if (scorePrompt && (request.sourceIds || promptEmbeds || bidirectional || initialCache)) {
+      throw new RangeError('only a prompt that is read token by token from its first on has probabilities')
     }
     signal?.throwIfAborted()
-    const sequence = new Sequence(request, this.tokenizer, this.stopTokenIds)
+    const sequence = new Sequence(request, ids)
     this.waiting.push(sequence)
     void this.run()
     yield* sequence.read()
@@ -64,14 +66,13 @@ export class Engine {
       while (this.waiting.length > 0 || this.decoding > 0 || this.prefilling) {
         this.dropAbandoned()
         this.admit()
-        if (this.prefilling) await this.prefillTurn()
+        if (this.prefilling) await this.prefillTurn(this.prefilling)
         if (this.decoding > 0) await this.decodeStep()
       }
     } catch (error) {
       for (const slot of this.slots) {
         slot.sequence?.fail(error)
-        slot.sequence = undefined
-        slot.ids = []
+        Object.assign(slot, emptySlot())
       }
       for (const sequence of this.waiting.splice(0)) sequence.fail(error)
       this.decoding = 0
@@ -96,43 +97,64 @@ export class Engine {
     if (this.prefilling || this.decoding === this.slots.length) return
     const sequence = this.waiting.shift()
     if (!sequence) return
-    const { promptIds } = sequence.request
-    // The last token to be computed always is: its logits are needed.
-    const most = sequence.toPrefill.length - 1
-    const shared = this.slots.map(({ ids }) => Math.min(commonPrefix(ids, promptIds), most))
+    const shared = this.slots.map((slot) => sharedLength(slot, sequence))
     const best = shared.indexOf(Math.max(...shared))
+    const begins = shared[best] >= 0
     const idle = this.slots.map((_, i) => i).slice(this.decoding)
     const oldest = idle.reduce((a, b) => (this.slots[b].lastUsed < this.slots[a].lastUsed ? b : a))
     // A slot of which little would be kept is left to its own conversation; the shared beginning is copied.
-    const takesOver = best >= this.decoding && (idle.length === 1 || 2 * shared[best] >= this.slots[best].ids.length)
-    const target = takesOver ? best : oldest
-    if (target !== best) this.decoder.copySlot(best, target, shared[best])
-    this.slots[target].ids = promptIds.slice(0, shared[best])
+    const keepsMost = begins && 2 * shared[best] >= lengthOf(this.slots[best])
+    const target = best >= this.decoding && (idle.length === 1 || keepsMost) ? best : oldest
+    const { prompt, head } = this.slots[best]
+    if (begins) {
+      this.decoder.copySlot(best, target, shared[best])
+      sequence.cachedTokens = sequence.request.sourceIds?.length ?? shared[best]
+      Object.assign(this.slots[target], { prompt, head, ids: sequence.ids.slice(0, shared[best] - head) })
+    } else Object.assign(this.slots[target], emptySlot())
     this.swap(target, this.decoding)
     this.slots[this.decoding].sequence = sequence
-    sequence.cachedTokens = shared[best]
   }
 
-  private async prefillTurn(): Promise<void> {
+  private async prefillTurn(sequence: Sequence): Promise<void> {
     const place = this.decoding
     const slot = this.slots[place]
-    const sequence = slot.sequence as Sequence
-    const turn = sequence.toPrefill.slice(slot.ids.length, slot.ids.length + PROMPT_TURN)
-    const logits = await this.decoder.prefill(place, turn, slot.ids.length)
-    slot.ids.push(...turn)
     slot.lastUsed = ++this.clock
-    if (slot.ids.length < sequence.toPrefill.length) return
-    this.decoding++
-    if (sequence.accept(logits, this.hasRoom(slot))) this.leave(place)
+    try {
+      const logits = await this.computeTurn(place, slot, sequence)
+      if (!logits || slot.ids.length < sequence.ids.length) return
+      this.decoding++
+      if (sequence.accept(logits, this.hasRoom(slot))) this.leave(place)
+    } catch (error) {
+      // A prompt that cannot be computed is nobody else's trouble.
+      sequence.fail(error)
+      Object.assign(slot, emptySlot())
+    }
+  }
+
+  /** Opens the slot, or computes the next turn of ids. @returns logits after it, where there are any */
+  private async computeTurn(place: number, slot: Slot, sequence: Sequence): Promise<Float32Array | undefined> {
+    const { ids, request } = sequence
+    if (!slot.prompt) {
+      const { length, logits } = await this.decoder.open(place, request)
+      Object.assign(slot, { prompt: request, head: length })
+      sequence.promptTokens = length
+      if (ids.length === 0) return logits
+    }
+    sequence.promptTokens = request.sourceIds?.length ?? slot.head + ids.length
+    const from = slot.ids.length
+    const turn = ids.slice(from, from + (request.scorePrompt ? PROMPT_PIECE : PROMPT_TURN))
+    const rows = request.scorePrompt ? turn.length : 1
+    const logits = await this.decoder.prefill(place, turn, slot.head + from, { rows })
+    slot.ids.push(...turn)
+    const { vocabSize } = this.decoder
+    if (request.scorePrompt) sequence.tellPrompt(from + 1, logits, vocabSize)
+    return logits.subarray((rows - 1) * vocabSize)
   }
 
   private async decodeStep(): Promise<void> {
     const active = this.slots.slice(0, this.decoding)
     const newest = active.map(({ sequence }) => (sequence as Sequence).newestId)
-    const logits = await this.decoder.decode(
-      newest,
-      active.map(({ ids }) => ids.length),
-    )
+    const logits = await this.decoder.decode(newest, active.map(lengthOf))
     const { vocabSize } = this.decoder
     for (let i = active.length - 1; i >= 0; i--) {
       const slot = active[i]
@@ -143,9 +165,9 @@ export class Engine {
     }
   }
 
-  /** Whether one more token could be decoded after the next. */
-  private hasRoom({ ids }: Slot): boolean {
-    return ids.length + 1 < this.decoder.capacity
+  /** Whether the next token may be followed by another: the last one needs no place in the cache. */
+  private hasRoom(slot: Slot): boolean {
+    return lengthOf(slot) < this.decoder.capacity
   }
 
   /** Frees the slot of a sequence that decoded; its cache stays for whoever begins the same way. */
@@ -160,14 +182,25 @@ export class Engine {
 
   private swap(a: number, b: number): void {
     if (a === b) return
-    const length = Math.max(this.slots[a].ids.length, this.slots[b].ids.length)
-    this.decoder.swapSlots(a, b, length)
+    this.decoder.swapSlots(a, b, Math.max(lengthOf(this.slots[a]), lengthOf(this.slots[b])))
     ;[this.slots[a], this.slots[b]] = [this.slots[b], this.slots[a]]
   }
 }
 
-function commonPrefix(a: readonly number[], b: readonly number[]): number {
+const emptySlot = (): Slot => ({ prompt: undefined, head: 0, ids: [], sequence: undefined, lastUsed: 0 })
+
+/** How many positions of a slot a sequence need not compute again; −1 where not even what comes before the ids fits. */
+function sharedLength({ prompt, head, ids }: Slot, { request, ids: wanted }: Sequence): number {
+  if (!prompt || wanted.length === 0 || !opensAlike(prompt, request)) return -1
+  // The last token to be computed always is: its logits are needed. Where the prompt is to be scored, all are.
+  const most = request.scorePrompt ? 0 : wanted.length - 1
   let length = 0
-  while (length < a.length && length < b.length && a[length] === b[length]) length++
-  return length
+  while (length < most && length < ids.length && ids[length] === wanted[length]) length++
+  return head + length
 }
+
+const opensAlike = (a: Prompt, b: Prompt): boolean =>
+  a.promptEmbeds === b.promptEmbeds &&
+  a.initialCache === b.initialCache &&
+  !a.bidirectional === !b.bidirectional &&
+  isSame(a.sourceIds ?? [], b.sourceIds ?? [])

@@ -1,56 +1,47 @@
-import type { Detokenizer, Tokenizer } from '../text/tokenizer.ts'
+import type { Prompt } from './decoder.ts'
 import { applyPenalties, Draws, largestIds, logSumExp, sample, TokenCounts } from './sampling.ts'
-import { StopText } from './stop-text.ts'
-import { DEFAULT_MAX_NEW_TOKENS } from './tokens.ts'
-import type { GenerationEvent, GenerationRequest, TokenEvent, TokenLogProb } from './types.ts'
+import { DEFAULT_MAX_NEW_TOKENS, type EndEvent, type IdEvent, type SamplingOptions } from './types.ts'
+
+/** What the engine is asked: a prompt, and how to go on from it. */
+export interface EngineRequest extends Prompt, Omit<SamplingOptions, 'stop'> {
+  /** Tell the prompt's ids too, each with its log-probability after those before it. */
+  readonly scorePrompt?: boolean
+  /** Told each new token as it is chosen; the answer ends with the one for which it says true. */
+  readonly stopWhen?: (id: number) => boolean
+  readonly signal?: AbortSignal
+}
+
+export type EngineEvent = IdEvent | EndEvent
 
 /** One request on its way: what it has said so far, and what is still to be told. */
 export class Sequence {
   private readonly events = new EventQueue()
   newestId = -1
+  promptTokens = 0
+  /** Of these, how many did not have to be computed again. */
   cachedTokens = 0
   /** Nobody reads on: whoever writes it stops. */
   abandoned = false
-  /** Tokens of the prompt that were told, or need not be. */
-  private told: number
   private completionTokens = 0
   private readonly started = performance.now()
   private firstTokenAt = 0
   private readonly counts: TokenCounts
   private readonly draws: Draws
-  private readonly detokenizer: Detokenizer
-  private readonly promptText: Detokenizer
-  private readonly stopText: StopText
   private readonly stopIds: ReadonlySet<number>
-  /** A token whose text may still grow by what was held back. */
-  private pending?: TokenEvent
 
+  /** @param ids - those of the prompt that go through the cache one after another */
   constructor(
-    readonly request: GenerationRequest,
-    private readonly tokenizer: Tokenizer,
-    stopTokenIds: readonly number[],
+    readonly request: EngineRequest,
+    readonly ids: readonly number[],
   ) {
-    this.counts = new TokenCounts(request.promptIds)
+    this.counts = new TokenCounts(request.promptIds ?? ids)
     this.draws = new Draws(request.seed ?? Math.floor(Math.random() * 2 ** 32))
-    this.detokenizer = tokenizer.stream({ skipSpecialTokens: true })
-    this.promptText = tokenizer.stream({ skipSpecialTokens: true })
-    this.stopText = new StopText(request.stop ?? [])
-    this.stopIds = new Set([...stopTokenIds, ...(request.stopTokenIds ?? [])])
-    this.told = request.scorePrompt ? 0 : request.promptIds.length
-    if (request.scorePrompt) this.tellPrompt()
-  }
-
-  /**
-   * What is computed before the first call of `accept`. Of a prompt to be scored that is its first token: the others are
-   * decoded one by one like an answer's, only that they are given and not drawn.
-   */
-  get toPrefill(): readonly number[] {
-    const { promptIds, scorePrompt } = this.request
-    return scorePrompt ? promptIds.slice(0, 1) : promptIds
+    this.stopIds = new Set(request.stopTokenIds)
+    if (request.scorePrompt) this.events.push({ type: 'prompt', id: ids[0] })
   }
 
   /** The events as they come, to the end; the sequence is abandoned where its reader leaves before, or aborts. */
-  async *read(): AsyncGenerator<GenerationEvent> {
+  async *read(): AsyncGenerator<EngineEvent> {
     const { signal } = this.request
     const wake = () => this.events.wake()
     signal?.addEventListener('abort', wake)
@@ -71,67 +62,44 @@ export class Sequence {
   }
 
   /**
-   * Takes the logits of the next token, chooses it, and tells what is certain.
+   * Tells ids of a prompt that is to be scored.
+   *
+   * @param from - the first of them
+   * @param logits - after the ids before each: [rows, vocabSize]
+   */
+  tellPrompt(from: number, logits: Float32Array, vocabSize: number): void {
+    const ids = this.ids.slice(from, from + logits.length / vocabSize)
+    for (const [i, id] of ids.entries()) {
+      const scores = this.logProbs(logits.subarray(i * vocabSize, (i + 1) * vocabSize), id)
+      this.events.push({ type: 'prompt', id, ...scores })
+    }
+  }
+
+  /**
+   * Takes the logits of the next token, chooses it, and tells it.
    *
    * @returns whether the answer has ended
    */
   accept(logits: Float32Array, hasRoom: boolean): boolean {
-    const { maxNewTokens = DEFAULT_MAX_NEW_TOKENS, topLogProbs, promptIds } = this.request
-    if (this.told < promptIds.length) {
-      this.tellPrompt(logits)
-      return this.told === promptIds.length && maxNewTokens <= 0 ? this.end('length') : false
-    }
+    const { maxNewTokens = DEFAULT_MAX_NEW_TOKENS, topLogProbs, stopWhen } = this.request
     if (maxNewTokens <= 0) return this.end('length')
     applyPenalties(logits, this.request, this.counts)
     const id = sample(logits, this.request, this.draws)
-    if (this.completionTokens === 0) this.firstTokenAt = performance.now()
-    if (this.stopIds.has(id)) return this.end('stop')
+    if (this.completionTokens++ === 0) this.firstTokenAt = performance.now()
     this.newestId = id
-    this.completionTokens++
     this.counts.add(id)
-    this.tell({
-      type: 'token',
-      id,
-      text: this.stopText.push(this.detokenizer.push(id)),
-      ...(topLogProbs === undefined ? {} : this.logProbs(logits, id, topLogProbs)),
-    })
-    if (this.stopText.stopped) return this.end('stop')
+    this.events.push({ type: 'token', id, ...(topLogProbs === undefined ? {} : this.logProbs(logits, id)) })
+    if (this.stopIds.has(id) || stopWhen?.(id)) return this.end('stop')
     return this.completionTokens >= maxNewTokens || !hasRoom ? this.end('length') : false
   }
 
-  /** @param logits - after the tokens before; the first token has none */
-  private tellPrompt(logits?: Float32Array): void {
-    const id = this.request.promptIds[this.told++]
-    this.newestId = id
-    const scores = logits && this.logProbs(logits, id, this.request.topLogProbs ?? 0)
-    this.events.push({ type: 'prompt', id, text: this.promptText.push(id), ...scores })
-  }
-
-  private tell(event: TokenEvent): void {
-    if (this.pending) this.events.push(this.pending)
-    this.pending = event
-    // Text that cannot change any more is told at once.
-    if (event.text !== '' || (this.request.stop ?? []).length === 0) this.release()
-  }
-
-  private release(): void {
-    if (this.pending) this.events.push(this.pending)
-    this.pending = undefined
-  }
-
   private end(reason: 'stop' | 'length'): true {
-    const rest = this.stopText.stopped ? '' : this.stopText.push(this.detokenizer.flush()) + this.stopText.flush()
-    if (rest !== '') {
-      if (this.pending) this.pending = { ...this.pending, text: this.pending.text + rest }
-      else this.events.push({ type: 'token', id: this.newestId, text: rest })
-    }
-    this.release()
     const now = performance.now()
     const firstTokenAt = this.firstTokenAt || now
     this.events.push({
       type: 'end',
       reason,
-      promptTokens: this.request.promptIds.length,
+      promptTokens: this.promptTokens,
       cachedTokens: this.cachedTokens,
       completionTokens: this.completionTokens,
       promptMs: firstTokenAt - this.started,
@@ -140,24 +108,21 @@ export class Sequence {
     return true
   }
 
-  private logProbs(logits: Float32Array, id: number, count: number): Pick<TokenEvent, 'logProb' | 'topLogProbs'> {
+  private logProbs(logits: Float32Array, id: number): Pick<IdEvent, 'logProb' | 'topLogProbs'> {
     const normalizer = logSumExp(logits)
-    const entry = (token: number): TokenLogProb => ({
-      id: token,
-      text: this.tokenizer.decode([token]),
-      logProb: logits[token] - normalizer,
-    })
-    return { logProb: logits[id] - normalizer, topLogProbs: largestIds(logits, count).map(entry) }
+    const logProb = (token: number): number => logits[token] - normalizer
+    const top = largestIds(logits, this.request.topLogProbs ?? 0)
+    return { logProb: logProb(id), topLogProbs: top.map((token) => ({ id: token, logProb: logProb(token) })) }
   }
 }
 
 /** Events on their way from the engine's loop to the reader of one request. */
 class EventQueue {
-  private readonly events: GenerationEvent[] = []
+  private readonly events: EngineEvent[] = []
   private failure?: { error: unknown }
   private waiting?: () => void
 
-  push(event: GenerationEvent): void {
+  push(event: EngineEvent): void {
     this.events.push(event)
     this.wake()
   }
@@ -172,7 +137,7 @@ class EventQueue {
     this.waiting = undefined
   }
 
-  async next(signal?: AbortSignal): Promise<GenerationEvent> {
+  async next(signal?: AbortSignal): Promise<EngineEvent> {
     for (;;) {
       signal?.throwIfAborted()
       const event = this.events.shift()

@@ -1,18 +1,23 @@
 import { statSync } from 'node:fs'
 import { type LoadedModel, type LoadOptions, loadModel } from '../load/load.ts'
 import type { Model } from '../nn/model.ts'
+import type { Weights } from '../runtime/compile.ts'
 import { giveBackMemory } from '../runtime/memory.ts'
 import '../runtime/node.ts'
 import { type NodeProvider, nodeBackend } from '../runtime/ort-node.ts'
 import { sizeOf } from '../tensor/index.ts'
 import { renderChat } from '../text/chat-template.ts'
 import type { Tokenizer } from '../text/tokenizer.ts'
-import { CachedDecoder, type Weights } from './decoder.ts'
-import { EncoderDecoder, isEncoderDecoder } from './encoder-decoder.ts'
+import { CachedDecoder, isCausal, isEncoderDecoder } from './decoder.ts'
 import { Engine } from './engine.ts'
-import { isCausal } from './generator.ts'
-import { ServedEncoderDecoder } from './served-encoder-decoder.ts'
-import type { ChatMessage, GenerationEvent, GenerationRequest, ServedModel } from './types.ts'
+import { textEvents } from './text-events.ts'
+import {
+  type ChatMessage,
+  DEFAULT_MAX_NEW_TOKENS,
+  type GenerationEvent,
+  type GenerationRequest,
+  type ServedModel,
+} from './types.ts'
 import { unitLength } from './unit-length.ts'
 
 export interface ServedOptions extends LoadOptions {
@@ -26,6 +31,12 @@ export interface ServedOptions extends LoadOptions {
 }
 
 const DEFAULT_SLOTS = 8
+
+/**
+ * Tokens of the longest text that an encoder reads. Relative positions set no bound, but attention's biases grow with the
+ * square: this is what Flan-T5 was tuned on (Chung et al., 2022, arXiv 2210.11416).
+ */
+const DEFAULT_SOURCE_LENGTH = 2048
 
 /** What loading leaves is collected this long after it. */
 const SETTLE_MS = 1000
@@ -46,21 +57,16 @@ export async function loadServedModel(reference: string, options: ServedOptions 
 }
 
 async function serve(reference: string, loaded: LoadedModel, options: ServedOptions): Promise<ServedModel> {
-  const { name, path, model, weights, tokenizer, stopTokenIds } = loaded
-  const { provider, slots } = options
+  const { model, weights, tokenizer } = loaded
+  const { provider, slots, contextLength } = options
   const answers = isEncoderDecoder(model)
   if (!answers && !isCausal(model)) throw new Error(`${reference} does not write text, so it cannot be served`)
   if (!tokenizer) throw new Error(`${reference} has no tokenizer.json, so it cannot be served`)
-  const created = Math.floor(statSync(path).mtimeMs / 1000)
   const description = describe(model, weights, options.quantize)
-  const parts = { id: name, created, description, tokenizer, stopTokenIds }
-  const capacity = options.contextLength
-  if (answers) {
-    const decoder = await EncoderDecoder.create(model, weights, { provider, copyWeights: true })
-    return new ServedEncoderDecoder({ ...parts, decoder, contextLength: capacity })
-  }
+  const capacity = answers ? undefined : contextLength
   const decoder = await CachedDecoder.create(model, weights, { slots, capacity, provider, copyWeights: true })
-  return new ServedCausalLm({ ...parts, decoder })
+  const sourceLength = answers ? (contextLength ?? DEFAULT_SOURCE_LENGTH) : undefined
+  return new ServedWriter({ ...loaded, tokenizer, description, decoder, sourceLength })
 }
 
 /** `Llama, 135M parameters, fp32` */
@@ -70,34 +76,36 @@ function describe(model: Model, weights: Weights, quantize: ServedOptions['quant
   return `${model.constructor.name}, ${size} parameters, ${quantize ?? 'fp32'}`
 }
 
-/** What every served model is made of, whatever decodes it. */
-export interface ServedParts {
-  readonly id: string
-  readonly created: number
+interface ServedParts extends Pick<LoadedModel, 'name' | 'path' | 'stopTokenIds'> {
   readonly description: string
   readonly tokenizer: Tokenizer
-  readonly stopTokenIds: readonly number[]
+  readonly decoder: CachedDecoder
+  /** Where the model has an encoder: tokens of the longest text that it reads. */
+  readonly sourceLength?: number
 }
 
-class ServedCausalLm implements ServedModel {
+/** A model that writes, for the server: text in, text out. */
+class ServedWriter implements ServedModel {
   readonly id: string
   readonly created: number
   readonly description: string
   readonly contextLength: number
+  readonly answerLength?: number
   readonly vocabSize: number
   readonly canChat: boolean
   readonly canEmbed = true
   private readonly engine: Engine
 
-  constructor(private readonly parts: ServedParts & { readonly decoder: CachedDecoder }) {
-    const { id, created, description, tokenizer, decoder, stopTokenIds } = parts
-    this.id = id
-    this.created = created
+  constructor(private readonly parts: ServedParts) {
+    const { name, path, description, tokenizer, decoder, sourceLength } = parts
+    this.id = name
+    this.created = Math.floor(statSync(path).mtimeMs / 1000)
     this.description = description
-    this.contextLength = decoder.capacity
+    this.contextLength = sourceLength ?? decoder.capacity
+    this.answerLength = sourceLength === undefined ? undefined : decoder.capacity
     this.vocabSize = decoder.vocabSize
-    this.canChat = tokenizer.chatTemplate !== undefined
-    this.engine = new Engine(decoder, tokenizer, stopTokenIds)
+    this.canChat = sourceLength !== undefined || tokenizer.chatTemplate !== undefined
+    this.engine = new Engine(decoder)
   }
 
   encode(text: string): number[] {
@@ -109,7 +117,13 @@ class ServedCausalLm implements ServedModel {
   }
 
   renderChat(messages: readonly ChatMessage[]): number[] {
-    const { tokenizer } = this.parts
+    const { tokenizer, sourceLength } = this.parts
+    if (sourceLength !== undefined) {
+      // Such a model knows no turns.
+      const last = messages.findLast(({ role }) => role === 'user')
+      if (!last) throw new Error('there is no message of the user')
+      return this.encode(last.content)
+    }
     if (!tokenizer.chatTemplate) throw new Error(`${this.id} was not taught to chat: it has no chat template`)
     const special = (id: number | undefined): string | undefined =>
       id === undefined ? undefined : tokenizer.tokenOf(id)
@@ -121,8 +135,26 @@ class ServedCausalLm implements ServedModel {
     return [...tokenizer.encode(text, { addSpecialTokens: false })]
   }
 
-  generate(request: GenerationRequest): AsyncIterable<GenerationEvent> {
-    return this.engine.generate(request)
+  async *generate(request: GenerationRequest): AsyncGenerator<GenerationEvent> {
+    const { tokenizer, decoder, stopTokenIds, sourceLength } = this.parts
+    const { promptIds, ...rest } = request
+    const { scorePrompt, maxNewTokens = DEFAULT_MAX_NEW_TOKENS } = rest
+    // Prompt and answer share the context; an answer to a source has one of its own, that its start token begins.
+    const room = sourceLength === undefined ? this.contextLength - promptIds.length : decoder.capacity - 1
+    if (promptIds.length > this.contextLength || (room === 0 && maxNewTokens > 0)) {
+      throw new RangeError(
+        `the prompt has ${promptIds.length} tokens; ${this.id} has a context of ${this.contextLength}, answer included`,
+      )
+    }
+    if (scorePrompt && sourceLength !== undefined) {
+      throw new RangeError(`${this.id} reads its prompt all at once: its tokens have no probabilities`)
+    }
+    yield* textEvents(this.engine, tokenizer, {
+      ...rest,
+      ...decoder.promptOf(promptIds),
+      stopTokenIds: [...stopTokenIds, ...(request.stopTokenIds ?? [])],
+      maxNewTokens: Math.min(maxNewTokens, room),
+    })
   }
 
   async embed(inputs: readonly (readonly number[])[]): Promise<Float32Array[]> {

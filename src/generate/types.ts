@@ -1,5 +1,7 @@
 /** What a decoding engine is asked, and what it answers: shared by the engine, the server and the command line. */
 
+export const DEFAULT_MAX_NEW_TOKENS = 256
+
 export interface SamplingOptions {
   /** Default 256. */
   maxNewTokens?: number
@@ -36,23 +38,33 @@ export interface GenerationRequest extends SamplingOptions {
   signal?: AbortSignal
 }
 
-export interface TokenLogProb {
+export interface IdLogProb {
   id: number
-  /** The token's own text, possibly an incomplete character. */
-  text: string
   logProb: number
 }
 
-export interface TokenEvent {
-  type: 'token'
+/** A token as the engine tells it. */
+export interface IdEvent {
+  /** With `scorePrompt`, before the answer: one for each token of the prompt. The first has no log-probability. */
+  type: 'token' | 'prompt'
   id: number
+  /** Of this token after those before, penalties counted, at temperature 1. */
+  logProb?: number
+  topLogProbs?: IdLogProb[]
+}
+
+export interface TokenLogProb extends IdLogProb {
+  /** The token's own text, possibly an incomplete character. */
+  text: string
+}
+
+export interface TokenEvent extends IdEvent {
+  type: 'token'
   /** Text that this token completes: never a broken character, possibly empty while one is pending. */
   text: string
-  logProb?: number
   topLogProbs?: TokenLogProb[]
 }
 
-/** With `scorePrompt`, before the answer: one for each token of the prompt. The first has no log-probability. */
 export interface PromptEvent extends Omit<TokenEvent, 'type'> {
   type: 'prompt'
 }
@@ -61,7 +73,7 @@ export interface EndEvent {
   type: 'end'
   reason: 'stop' | 'length'
   promptTokens: number
-  /** Prompt tokens whose keys and values were still in the cache. */
+  /** Prompt tokens that did not have to be computed again. */
   cachedTokens: number
   completionTokens: number
   /** Milliseconds until the first token, and from the first to the last. */

@@ -104,9 +104,19 @@ export class CachedRepo {
 
 const WEIGHTS = ['model.safetensors', 'diffusion_pytorch_model.safetensors']
 
+/** Of a pipeline, each part that has a `config.json` has its weights. */
 function hasModel(folder: string): boolean {
-  if (existsSync(join(folder, 'model_index.json'))) return hasParts(folder)
-  return existsSync(join(folder, 'config.json')) && WEIGHTS.some((name) => hasWeights(folder, name))
+  return partsOf(folder).every(
+    (part) => existsSync(join(part, 'config.json')) && WEIGHTS.some((name) => hasWeights(part, name)),
+  )
+}
+
+/** The folders of a pipeline's networks; the oldest pipelines keep their one network beside the index, as models do. */
+function partsOf(folder: string): string[] {
+  const index = parseOrUndefined(join(folder, 'model_index.json')) ?? {}
+  const parts = Object.keys(index).map((part) => join(folder, part))
+  const networks = parts.filter((part) => existsSync(join(part, 'config.json')))
+  return networks.length > 0 ? networks : [folder]
 }
 
 function hasWeights(folder: string, name: string): boolean {
@@ -116,13 +126,6 @@ function hasWeights(folder: string, name: string): boolean {
   const map: unknown = parseOrUndefined(index)?.weight_map
   const files = typeof map === 'object' && map !== null ? new Set(Object.values(map)) : new Set()
   return files.size > 0 && [...files].every((file) => typeof file === 'string' && existsSync(join(folder, file)))
-}
-
-/** A pipeline of several models: each part that has a `config.json` has its weights. */
-function hasParts(folder: string): boolean {
-  const index = parseOrUndefined(join(folder, 'model_index.json')) ?? {}
-  const parts = Object.keys(index).filter((part) => existsSync(join(folder, part, 'config.json')))
-  return parts.length > 0 && parts.every((part) => WEIGHTS.some((name) => hasWeights(join(folder, part), name)))
 }
 
 function parseOrUndefined(path: string): Record<string, unknown> | undefined {

@@ -3,6 +3,7 @@ import { existsSync, readFileSync, statSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Checkpoint } from './checkpoint.ts'
+import { isPipelineFolder, pipelineSentence } from './diffusers.ts'
 import { type DownloadOptions, downloadModel, parseHubReference } from './download.ts'
 import { quote } from './file.ts'
 import { openGgufAsHuggingFace } from './gguf/names.ts'
@@ -16,7 +17,11 @@ import { openIndex, openSafetensors, openSafetensorsFolder } from './safetensors
  */
 export function openCheckpoint(path: string): Checkpoint {
   if (!existsSync(path)) throw new Error(`${path}: there is no such file or folder`)
-  if (statSync(path).isDirectory()) return openSafetensorsFolder(path)
+  if (statSync(path).isDirectory()) {
+    // The oldest pipelines keep their one network beside the index.
+    if (isPipelineFolder(path) && !existsSync(join(path, 'config.json'))) throw new Error(pipelineSentence(path))
+    return openSafetensorsFolder(path)
+  }
   if (path.endsWith('.gguf')) return openGgufAsHuggingFace(path)
   if (path.endsWith('.safetensors')) return openSafetensors(path)
   if (path.endsWith('.safetensors.index.json')) return openIndex(path)

@@ -171,6 +171,15 @@ export function openIndex(indexPath: string, config?: Record<string, unknown>): 
   return openShards(indexPath, [...new Set(fileOf.values())].sort(), fileOf, metadata, config)
 }
 
+const FORMER = { query: 'to_q', key: 'to_k', value: 'to_v', proj_attn: 'to_out.0' } as const
+
+/** Today's name of a parameter: attention over pixels had others in the first checkpoints. */
+const currentName = (name: string): string =>
+  name.replace(
+    /(\battentions\.\d+\.)(query|key|value|proj_attn)(?=\.(?:weight|bias)$)/,
+    (_, place: string, former: keyof typeof FORMER) => place + FORMER[former],
+  )
+
 function openShards(
   path: string,
   paths: readonly string[],
@@ -195,7 +204,10 @@ function openShards(
     for (const [name, shard] of fileOf ?? []) {
       if (!all.has(name)) throw new Error(`${path}: says that ${quote(name)} is in ${shard}, but it is not`)
     }
-    return new SafetensorsCheckpoint(path, files, all, allMetadata, config)
+    // diffusers' files only: elsewhere these are the names of today.
+    const isDiffusers = typeof config?._class_name === 'string'
+    const named = isDiffusers ? new Map([...all].map(([name, entry]) => [currentName(name), entry])) : all
+    return new SafetensorsCheckpoint(path, files, named, allMetadata, config)
   } catch (error) {
     for (const file of files) file.close()
     throw error

@@ -1,11 +1,12 @@
+import { UNet2D } from '../models/ddpm.ts'
 import { GPT2 } from '../models/gpt2.ts'
 import { Llama } from '../models/llama.ts'
 import { ResNet } from '../models/resnet.ts'
 import { T5 } from '../models/t5.ts'
 import type { Model, ModelClass } from '../nn/model.ts'
 
-/** Every model class that a checkpoint's `architectures` may name. A new paper adds itself here. */
-export const MODEL_CLASSES: readonly ModelClass[] = [GPT2, Llama, ResNet, T5]
+/** Every model class that a checkpoint's config.json may name. A new paper adds itself here. */
+export const MODEL_CLASSES: readonly ModelClass[] = [GPT2, Llama, ResNet, T5, UNet2D]
 
 /**
  * The model that a checkpoint's config.json describes, without its weights.
@@ -18,11 +19,15 @@ export function modelFromConfig(
   stored?: Iterable<string>,
 ): { model: Model; modelClass: ModelClass } {
   if (!config) throw new Error('the checkpoint has no config.json, so nothing says which model it is')
-  const names = Array.isArray(config.architectures) ? config.architectures.filter((n) => typeof n === 'string') : []
-  const modelClass = MODEL_CLASSES.find(({ architectures }) => architectures.some((name) => names.includes(name)))
+  // transformers writes a list of `architectures`, diffusers one `_class_name`.
+  const { architectures, _class_name: className } = config
+  const names = [architectures, className].flat().filter((name) => typeof name === 'string')
+  const modelClass = MODEL_CLASSES.find(({ table }) => table.architectures.some((name) => names.includes(name)))
   if (!modelClass) {
-    const known = MODEL_CLASSES.flatMap(({ architectures }) => architectures).join(', ')
-    throw new Error(`config.json: architectures is ${JSON.stringify(config.architectures)}; known are ${known}`)
+    const known = MODEL_CLASSES.flatMap(({ table }) => table.architectures).join(', ')
+    const [key, value] = className === undefined ? ['architectures', architectures] : ['_class_name', className]
+    throw new Error(`config.json: ${key} is ${JSON.stringify(value)}; known are ${known}`)
   }
-  return { model: modelClass.fromConfig(config, stored && new Set(stored)), modelClass }
+  const settings = modelClass.table.read(config, stored && new Set(stored))
+  return { model: new modelClass(settings), modelClass }
 }

@@ -16,59 +16,35 @@
  * | h, W_e, W_p (GPT-1) | `x`, `wte.weight`, `wpe.weight`        |
  */
 
-import { z } from 'zod'
-import { attention } from '../nn/attention.ts'
-import { parseConfig } from '../nn/config.ts'
+import { type AttentionOptions, attention } from '../nn/attention.ts'
+import { type ConfigOf, config, flag, ownSetting, positive, rate, size, text } from '../nn/config.ts'
 import { normal } from '../nn/initializers.ts'
 import { layerNorm, linear } from '../nn/layers.ts'
-import {
-  type CausalInputs,
-  type CausalLm,
-  type CausalOptions,
-  type CausalOutputs,
-  nextTokenLoss,
-  tokenInputs,
-} from '../nn/model.ts'
+import { type CausalInputs, CausalNetwork, type CausalOptions, causalOutputs, embedTokens } from '../nn/model.ts'
 import type { Scope } from '../nn/scope.ts'
-import { activation, arange, embedding, linear as project, type Tensor, takeRows } from '../tensor/index.ts'
+import { activation, arange, embedding, type Tensor } from '../tensor/index.ts'
 
-export interface GPT2Config {
-  vocabSize: number
-  maxPositions: number
-  dModel: number
-  nLayers: number
-  nHeads: number
-  dInner: number
-  activation: string
-  layerNormEpsilon: number
-  tieWordEmbeddings: boolean
-  scaleAttention: boolean
-  scaleAttentionByLayer: boolean
-  initializerRange: number
-  embeddingDropout: number
-  attentionDropout: number
-  residualDropout: number
+/** What is left out is as in the released small model. */
+export const GPT2Config = config('GPT-2', ['GPT2LMHeadModel'], {
+  vocabSize: ['vocab_size', size, 50257],
+  maxPositions: ['n_positions', size, 1024],
+  dModel: ['n_embd', size, 768],
+  nLayers: ['n_layer', size, 12],
+  nHeads: ['n_head', size, 12],
+  dInner: ['n_inner', size, (c) => 4 * c.dModel],
+  activation: ['activation_function', text, 'gelu_new'],
+  layerNormEpsilon: ['layer_norm_epsilon', positive, 1e-5],
+  tieWordEmbeddings: ['tie_word_embeddings', flag, true],
+  scaleAttention: ['scale_attn_weights', flag, true],
+  scaleAttentionByLayer: ['scale_attn_by_inverse_layer_idx', flag, false],
+  initializerRange: ['initializer_range', positive, 0.02],
+  embeddingDropout: ['embd_pdrop', rate, 0.1],
+  attentionDropout: ['attn_pdrop', rate, 0.1],
+  residualDropout: ['resid_pdrop', rate, 0.1],
   /** Biases in projections and normalisations; the released models have them. */
-  bias: boolean
-}
-
-const CONFIG = z.object({
-  vocab_size: z.int().positive().default(50257),
-  n_positions: z.int().positive().default(1024),
-  n_embd: z.int().positive().default(768),
-  n_layer: z.int().positive().default(12),
-  n_head: z.int().positive().default(12),
-  n_inner: z.int().positive().nullish(),
-  activation_function: z.string().default('gelu_new'),
-  layer_norm_epsilon: z.number().positive().default(1e-5),
-  tie_word_embeddings: z.boolean().default(true),
-  scale_attn_weights: z.boolean().default(true),
-  scale_attn_by_inverse_layer_idx: z.boolean().default(false),
-  initializer_range: z.number().positive().default(0.02),
-  embd_pdrop: z.number().min(0).max(1).default(0.1),
-  attn_pdrop: z.number().min(0).max(1).default(0.1),
-  resid_pdrop: z.number().min(0).max(1).default(0.1),
+  bias: ownSetting('bias', flag, true),
 })
+export type GPT2Config = ConfigOf<typeof GPT2Config>
 
 /** Sizes released with the paper (table 2). */
 export const GPT2_SIZES = {
@@ -78,169 +54,64 @@ export const GPT2_SIZES = {
   xl: { nLayers: 48, dModel: 1600, nHeads: 25 },
 } as const
 
-export class GPT2 implements CausalLm {
-  static readonly architectures = ['GPT2LMHeadModel']
-  static readonly baseModelPrefix = 'transformer.'
+/** What every layer is told beside its input. */
+export type GPT2Context = Pick<AttentionOptions, 'attentionMask' | 'cache' | 'scale'>
 
-  readonly config: GPT2Config
+/** y = xW + b, with W as [in, out]. */
+function project(scope: Scope, x: Tensor, outFeatures: number, c: GPT2Config): Tensor {
+  return linear(scope, x, outFeatures, { inFirst: true, bias: c.bias, init: normal(c.initializerRange) })
+}
 
-  /** What is left out is as in the released small model. */
-  constructor(config: Partial<GPT2Config> = {}) {
-    const dModel = config.dModel ?? GPT2_SIZES.small.dModel
-    this.config = {
-      vocabSize: 50257,
-      maxPositions: 1024,
-      dModel,
-      nLayers: 12,
-      nHeads: 12,
-      dInner: 4 * dModel,
-      activation: 'gelu_new',
-      layerNormEpsilon: 1e-5,
-      tieWordEmbeddings: true,
-      scaleAttention: true,
-      scaleAttentionByLayer: false,
-      initializerRange: 0.02,
-      embeddingDropout: 0.1,
-      attentionDropout: 0.1,
-      residualDropout: 0.1,
-      bias: true,
-      ...config,
-    }
-  }
+/** Into the residual stream: of two such projections a block, weights start smaller by √(2 nLayers) (§2.3). */
+function projectBack(scope: Scope, x: Tensor, c: GPT2Config): Tensor {
+  const y = project(scope, x, c.dModel, { ...c, initializerRange: c.initializerRange / Math.sqrt(2 * c.nLayers) })
+  return scope.dropout(y, c.residualDropout)
+}
 
-  static fromConfig(json: Record<string, unknown>): GPT2 {
-    const c = parseConfig('GPT-2', CONFIG, json)
-    return new GPT2({
-      vocabSize: c.vocab_size,
-      maxPositions: c.n_positions,
-      dModel: c.n_embd,
-      nLayers: c.n_layer,
-      nHeads: c.n_head,
-      dInner: c.n_inner ?? 4 * c.n_embd,
-      activation: c.activation_function,
-      layerNormEpsilon: c.layer_norm_epsilon,
-      tieWordEmbeddings: c.tie_word_embeddings,
-      scaleAttention: c.scale_attn_weights,
-      scaleAttentionByLayer: c.scale_attn_by_inverse_layer_idx,
-      initializerRange: c.initializer_range,
-      embeddingDropout: c.embd_pdrop,
-      attentionDropout: c.attn_pdrop,
-      residualDropout: c.resid_pdrop,
-    })
-  }
+/** Attention to oneself and what came before. */
+export function gpt2Attention(scope: Scope, x: Tensor, c: GPT2Config, context: GPT2Context): Tensor {
+  const [query, key, value] = project(scope.at('c_attn'), x, 3 * c.dModel, c).split(3)
+  const dropout = { scope, rate: c.attentionDropout }
+  const attended = attention(query, key, value, { nHeads: c.nHeads, causal: true, dropout, ...context })
+  return projectBack(scope.at('c_proj'), attended, c)
+}
 
-  toConfig(): Record<string, unknown> {
-    const { config } = this
-    return {
-      architectures: GPT2.architectures,
-      model_type: 'gpt2',
-      vocab_size: config.vocabSize,
-      n_positions: config.maxPositions,
-      n_embd: config.dModel,
-      n_layer: config.nLayers,
-      n_head: config.nHeads,
-      n_inner: config.dInner,
-      activation_function: config.activation,
-      layer_norm_epsilon: config.layerNormEpsilon,
-      tie_word_embeddings: config.tieWordEmbeddings,
-      scale_attn_weights: config.scaleAttention,
-      scale_attn_by_inverse_layer_idx: config.scaleAttentionByLayer,
-      initializer_range: config.initializerRange,
-      embd_pdrop: config.embeddingDropout,
-      attn_pdrop: config.attentionDropout,
-      resid_pdrop: config.residualDropout,
-    }
-  }
+/** Wider, activated, and back. */
+export function gpt2Mlp(scope: Scope, x: Tensor, c: GPT2Config): Tensor {
+  const hidden = activation(c.activation)(project(scope.at('c_fc'), x, c.dInner, c))
+  return projectBack(scope.at('c_proj'), hidden, c)
+}
 
-  get vocabSize(): number {
-    return this.config.vocabSize
-  }
+/** x + attention(LN(x)), then x + MLP(LN(x)) (§2.3). */
+export function gpt2Block(scope: Scope, x: Tensor, c: GPT2Config, context: GPT2Context): Tensor {
+  const norm = (name: string, x: Tensor) => layerNorm(scope.at(name), x, c.layerNormEpsilon, c)
+  x = x.add(gpt2Attention(scope.at('attn'), norm('ln_1', x), c, context))
+  return x.add(gpt2Mlp(scope.at('mlp'), norm('ln_2', x), c))
+}
 
-  get maxPositions(): number {
-    return this.config.maxPositions
-  }
-
-  exampleInputs(): Record<string, Tensor> {
-    return tokenInputs()
-  }
+export class GPT2 extends CausalNetwork<GPT2Config> {
+  static readonly table = GPT2Config
+  static override readonly baseModelPrefix = 'transformer.'
 
   /** @returns logits [batch, seq, vocabSize] */
-  forward(scope: Scope, inputs: CausalInputs, { cache, logitsAt }: CausalOptions = {}): CausalOutputs {
-    const { config } = this
-    const init = normal(config.initializerRange)
-    const { inputIds, attentionMask, labels } = inputs
-    const positionIds = inputs.positionIds ?? cache?.positionIds ?? arange(inputIds.shape[1]) // [seq], the same for every sequence
+  forward(scope: Scope, inputs: CausalInputs, options: CausalOptions = {}) {
+    const { config: c } = this
+    const { attentionMask } = inputs
+    const { cache } = options
     const transformer = scope.at('transformer')
-    const wte = transformer.at('wte').param('weight', [config.vocabSize, config.dModel], init)
-    const wpe = transformer.at('wpe').param('weight', [config.maxPositions, config.dModel], init)
+    const table = (part: Scope, rows: number) => part.param('weight', [rows, c.dModel], normal(c.initializerRange))
+    const scale = c.scaleAttention ? 1 / Math.sqrt(c.dModel / c.nHeads) : 1
 
-    let x = scope.dropout(embedding(wte, inputIds).add(embedding(wpe, positionIds)), config.embeddingDropout)
-    for (let layer = 0; layer < config.nLayers; layer++) {
-      x = this.block(transformer.at('h', layer), x, layer, { attentionMask, cache })
+    const tokens = embedTokens(() => table(transformer.at('wte'), c.vocabSize), inputs)
+    const positionIds = inputs.positionIds ?? cache?.positionIds ?? arange(tokens.shape[1]) // [seq] serves every sequence
+    const positions = embedding(table(transformer.at('wpe'), c.maxPositions), positionIds)
+    let x = scope.dropout(tokens.add(positions), c.embeddingDropout)
+    for (let i = 0; i < c.nLayers; i++) {
+      const context = { attentionMask, cache, scale: scale / (c.scaleAttentionByLayer ? i + 1 : 1) }
+      x = scope.block(gpt2Block, transformer.at('h', i), x, c, context)
     }
-    x = layerNorm(transformer.at('ln_f'), x, config.layerNormEpsilon, config)
-
-    const last = logitsAt ? takeRows(x, logitsAt) : x
-    const head = config.tieWordEmbeddings
-      ? wte
-      : scope.at('lm_head').param('weight', [config.vocabSize, config.dModel], init)
-    const logits = project(last, head)
-    return { logits, lastHiddenState: x, loss: labels && nextTokenLoss(logits, labels) }
-  }
-
-  /** x + attention(LN(x)), then x + MLP(LN(x)) (§2.3). */
-  private block(
-    scope: Scope,
-    x: Tensor,
-    layer: number,
-    context: Pick<CausalInputs, 'attentionMask'> & CausalOptions,
-  ): Tensor {
-    const { layerNormEpsilon, residualDropout } = this.config
-    const attended = this.attend(
-      scope.at('attn'),
-      layerNorm(scope.at('ln_1'), x, layerNormEpsilon, this.config),
-      layer,
-      context,
-    )
-    const middle = x.add(scope.dropout(attended, residualDropout))
-    const expanded = this.mlp(scope.at('mlp'), layerNorm(scope.at('ln_2'), middle, layerNormEpsilon, this.config))
-    return middle.add(scope.dropout(expanded, residualDropout))
-  }
-
-  private attend(
-    scope: Scope,
-    x: Tensor,
-    layer: number,
-    { attentionMask, cache }: Pick<CausalInputs, 'attentionMask'> & CausalOptions,
-  ): Tensor {
-    const { config } = this
-    const headDim = config.dModel / config.nHeads
-    const scale = (config.scaleAttention ? 1 / Math.sqrt(headDim) : 1) / (config.scaleAttentionByLayer ? layer + 1 : 1)
-    const [query, key, value] = linear(scope.at('c_attn'), x, 3 * config.dModel, this.projection()).split(3)
-    const output = attention(query, key, value, {
-      nHeads: config.nHeads,
-      scale,
-      causal: true,
-      attentionMask,
-      cache,
-      dropout: { scope, rate: config.attentionDropout },
-    })
-    return linear(scope.at('c_proj'), output, config.dModel, this.residualProjection())
-  }
-
-  private mlp(scope: Scope, x: Tensor): Tensor {
-    const { config } = this
-    const hidden = activation(config.activation)(linear(scope.at('c_fc'), x, config.dInner, this.projection()))
-    return linear(scope.at('c_proj'), hidden, config.dModel, this.residualProjection())
-  }
-
-  private projection() {
-    return { inFirst: true, bias: this.config.bias, init: normal(this.config.initializerRange) }
-  }
-
-  /** Two projections of each block write into the residual stream: their weights start smaller by √(2 nLayers). */
-  private residualProjection() {
-    const std = this.config.initializerRange / Math.sqrt(2 * this.config.nLayers)
-    return { ...this.projection(), init: normal(std) }
+    x = layerNorm(transformer.at('ln_f'), x, c.layerNormEpsilon, c)
+    const head = table(c.tieWordEmbeddings ? transformer.at('wte') : scope.at('lm_head'), c.vocabSize)
+    return causalOutputs(x, head, inputs, options)
   }
 }

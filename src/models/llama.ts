@@ -17,63 +17,34 @@
  * | W₁, W₃, W₂      | `gate_proj`, `up_proj`, `down_proj` |
  */
 
-import { z } from 'zod'
-import { attention, type Rotary } from '../nn/attention.ts'
-import { parseConfig } from '../nn/config.ts'
+import { type AttentionOptions, attention } from '../nn/attention.ts'
+import { type ConfigOf, config, flag, positive, size, text } from '../nn/config.ts'
 import { normal } from '../nn/initializers.ts'
 import { linear, rmsNorm } from '../nn/layers.ts'
-import {
-  type CausalInputs,
-  type CausalLm,
-  type CausalOptions,
-  type CausalOutputs,
-  nextTokenLoss,
-  tokenInputs,
-} from '../nn/model.ts'
-import { type RopeScaling, rotaryTables } from '../nn/positions.ts'
-import { ROPE_FIELDS, readRope, writeRope } from '../nn/rope-config.ts'
+import { type CausalInputs, CausalNetwork, type CausalOptions, causalOutputs, embedTokens } from '../nn/model.ts'
+import { ropeFields, ropeTables } from '../nn/rope-config.ts'
 import type { Scope } from '../nn/scope.ts'
-import { activation, embedding, linear as project, type Tensor, takeRows } from '../tensor/index.ts'
+import { activation, type Tensor } from '../tensor/index.ts'
 
-export interface LlamaConfig {
-  vocabSize: number
-  maxPositions: number
-  dModel: number
-  nLayers: number
-  nHeads: number
-  nKvHeads: number
-  headDim: number
-  dInner: number
-  activation: string
-  rmsNormEpsilon: number
-  ropeTheta: number
-  ropeScaling?: RopeScaling
-  tieWordEmbeddings: boolean
-  attentionBias: boolean
-  mlpBias: boolean
-  initializerRange: number
-}
-
-const CONFIG = z.object({
-  vocab_size: z.int().positive().default(32000),
-  max_position_embeddings: z.int().positive().default(2048),
-  hidden_size: z.int().positive().default(4096),
-  num_hidden_layers: z.int().positive().default(32),
-  num_attention_heads: z.int().positive().default(32),
-  num_key_value_heads: z.int().positive().nullish(),
-  head_dim: z.int().positive().nullish(),
-  intermediate_size: z.int().positive().default(11008),
-  hidden_act: z.string().default('silu'),
-  rms_norm_eps: z.number().positive().default(1e-6),
-  tie_word_embeddings: z.boolean().default(false),
-  attention_bias: z.boolean().default(false),
-  mlp_bias: z.boolean().default(false),
-  initializer_range: z.number().positive().default(0.02),
-  ...ROPE_FIELDS,
+/** What is left out is as in the paper's 7B. */
+export const LlamaConfig = config('LLaMA', ['LlamaForCausalLM'], {
+  vocabSize: ['vocab_size', size, 32000],
+  maxPositions: ['max_position_embeddings', size, 2048],
+  dModel: ['hidden_size', size, 4096],
+  nLayers: ['num_hidden_layers', size, 32],
+  nHeads: ['num_attention_heads', size, 32],
+  nKvHeads: ['num_key_value_heads', size, (c) => c.nHeads],
+  headDim: ['head_dim', size, (c) => c.dModel / c.nHeads],
+  dInner: ['intermediate_size', size, (c) => swigluWidth(c.dModel)],
+  activation: ['hidden_act', text, 'silu'],
+  rmsNormEpsilon: ['rms_norm_eps', positive, 1e-6],
+  ...ropeFields(),
+  tieWordEmbeddings: ['tie_word_embeddings', flag, false],
+  attentionBias: ['attention_bias', flag, false],
+  mlpBias: ['mlp_bias', flag, false],
+  initializerRange: ['initializer_range', positive, 0.02],
 })
-
-/** 2/3 of 4d, rounded up to a multiple of 256 (§2.2). */
-export const swigluWidth = (dModel: number): number => 256 * Math.ceil(Math.floor((8 * dModel) / 3) / 256)
+export type LlamaConfig = ConfigOf<typeof LlamaConfig>
 
 /** Sizes of the paper (table 2). */
 export const LLAMA_SIZES = {
@@ -83,158 +54,53 @@ export const LLAMA_SIZES = {
   '65B': { dModel: 8192, nHeads: 64, nLayers: 80 },
 } as const
 
-export class Llama implements CausalLm {
-  static readonly architectures = ['LlamaForCausalLM']
-  static readonly baseModelPrefix = 'model.'
+/** What every layer is told beside its input. */
+export type LlamaContext = Pick<AttentionOptions, 'attentionMask' | 'positionIds' | 'cache' | 'rotary'>
 
-  readonly config: LlamaConfig
+/** Hidden features of SwiGLU: 2/3 of 4d, rounded up to a multiple of 256 (§2.2). */
+export const swigluWidth = (dModel: number): number => 256 * Math.ceil(Math.floor((8 * dModel) / 3) / 256)
 
-  /** What is left out is as in the paper's 7B. */
-  constructor(config: Partial<LlamaConfig> = {}) {
-    const dModel = config.dModel ?? LLAMA_SIZES['7B'].dModel
-    const nHeads = config.nHeads ?? LLAMA_SIZES['7B'].nHeads
-    this.config = {
-      vocabSize: 32000,
-      maxPositions: 2048,
-      dModel,
-      nLayers: LLAMA_SIZES['7B'].nLayers,
-      nHeads,
-      nKvHeads: nHeads,
-      headDim: dModel / nHeads,
-      dInner: swigluWidth(dModel),
-      activation: 'silu',
-      rmsNormEpsilon: 1e-6,
-      ropeTheta: 10000,
-      tieWordEmbeddings: false,
-      attentionBias: false,
-      mlpBias: false,
-      initializerRange: 0.02,
-      ...config,
-    }
-  }
-
-  static fromConfig(json: Record<string, unknown>): Llama {
-    const c = parseConfig('LLaMA', CONFIG, json)
-    return new Llama({
-      vocabSize: c.vocab_size,
-      maxPositions: c.max_position_embeddings,
-      dModel: c.hidden_size,
-      nLayers: c.num_hidden_layers,
-      nHeads: c.num_attention_heads,
-      nKvHeads: c.num_key_value_heads ?? c.num_attention_heads,
-      headDim: c.head_dim ?? c.hidden_size / c.num_attention_heads,
-      dInner: c.intermediate_size,
-      activation: c.hidden_act,
-      rmsNormEpsilon: c.rms_norm_eps,
-      tieWordEmbeddings: c.tie_word_embeddings,
-      attentionBias: c.attention_bias,
-      mlpBias: c.mlp_bias,
-      initializerRange: c.initializer_range,
-      ...readRope(c),
-    })
-  }
-
-  toConfig(): Record<string, unknown> {
-    const { config } = this
-    return {
-      architectures: Llama.architectures,
-      model_type: 'llama',
-      vocab_size: config.vocabSize,
-      max_position_embeddings: config.maxPositions,
-      hidden_size: config.dModel,
-      num_hidden_layers: config.nLayers,
-      num_attention_heads: config.nHeads,
-      num_key_value_heads: config.nKvHeads,
-      head_dim: config.headDim,
-      intermediate_size: config.dInner,
-      hidden_act: config.activation,
-      rms_norm_eps: config.rmsNormEpsilon,
-      tie_word_embeddings: config.tieWordEmbeddings,
-      attention_bias: config.attentionBias,
-      mlp_bias: config.mlpBias,
-      initializer_range: config.initializerRange,
-      ...writeRope(config),
-    }
-  }
-
-  get vocabSize(): number {
-    return this.config.vocabSize
-  }
-
-  get maxPositions(): number {
-    return this.config.maxPositions
-  }
-
-  exampleInputs(): Record<string, Tensor> {
-    return tokenInputs()
-  }
-
-  /** @returns logits [batch, seq, vocabSize] */
-  forward(scope: Scope, inputs: CausalInputs, options: CausalOptions = {}): CausalOutputs {
-    const { config } = this
-    const { inputIds, labels } = inputs
-    const rotary = rotaryTables({
-      rotaryDim: config.headDim,
-      theta: config.ropeTheta,
-      maxPositions: config.maxPositions,
-      scaling: config.ropeScaling,
-    })
-    const model = scope.at('model')
-    const init = normal(config.initializerRange)
-    const table = model.at('embed_tokens').param('weight', [config.vocabSize, config.dModel], init)
-
-    let x = embedding(table, inputIds)
-    for (let layer = 0; layer < config.nLayers; layer++) {
-      x = this.block(model.at('layers', layer), x, { ...inputs, ...options, rotary })
-    }
-    x = rmsNorm(model.at('norm'), x, config.rmsNormEpsilon)
-
-    const last = options.logitsAt ? takeRows(x, options.logitsAt) : x
-    const head = config.tieWordEmbeddings
-      ? table
-      : scope.at('lm_head').param('weight', [config.vocabSize, config.dModel], init)
-    const logits = project(last, head)
-    return { logits, lastHiddenState: x, loss: labels && nextTokenLoss(logits, labels) }
-  }
-
-  private block(scope: Scope, x: Tensor, context: Context): Tensor {
-    const { rmsNormEpsilon } = this.config
-    const middle = x.add(
-      this.attend(scope.at('self_attn'), rmsNorm(scope.at('input_layernorm'), x, rmsNormEpsilon), context),
-    )
-    return middle.add(this.mlp(scope.at('mlp'), rmsNorm(scope.at('post_attention_layernorm'), middle, rmsNormEpsilon)))
-  }
-
-  private attend(scope: Scope, x: Tensor, { attentionMask, positionIds, cache, rotary }: Context): Tensor {
-    const { nHeads, nKvHeads, headDim, dModel, attentionBias } = this.config
-    const project = (name: string, width: number, input = x) =>
-      linear(scope.at(name), input, width, this.projection(attentionBias))
-    const query = project('q_proj', nHeads * headDim)
-    const key = project('k_proj', nKvHeads * headDim)
-    const value = project('v_proj', nKvHeads * headDim)
-    const output = attention(query, key, value, {
-      nHeads,
-      nKvHeads,
-      causal: true,
-      attentionMask,
-      positionIds,
-      cache,
-      rotary,
-    })
-    return project('o_proj', dModel, output)
-  }
-
-  /** SwiGLU: W₂(silu(W₁x) ⊙ W₃x) */
-  private mlp(scope: Scope, x: Tensor): Tensor {
-    const { dInner, dModel, mlpBias } = this.config
-    const gate = activation(this.config.activation)(linear(scope.at('gate_proj'), x, dInner, this.projection(mlpBias)))
-    const up = linear(scope.at('up_proj'), x, dInner, this.projection(mlpBias))
-    return linear(scope.at('down_proj'), gate.mul(up), dModel, this.projection(mlpBias))
-  }
-
-  private projection(bias: boolean) {
-    return { bias, init: normal(this.config.initializerRange) }
-  }
+/** SwiGLU: W₂(silu(W₁x) ⊙ W₃x) (§2.2). */
+export function swiGlu(scope: Scope, x: Tensor, c: LlamaConfig): Tensor {
+  const options = { bias: c.mlpBias, init: normal(c.initializerRange) }
+  const gate = activation(c.activation)(linear(scope.at('gate_proj'), x, c.dInner, options))
+  const up = linear(scope.at('up_proj'), x, c.dInner, options)
+  return linear(scope.at('down_proj'), gate.mul(up), c.dModel, options)
 }
 
-type Context = CausalInputs & CausalOptions & { readonly rotary: Rotary }
+/** Attention to oneself and what came before, over queries and keys that turn with their positions (§2.2). */
+export function llamaAttention(scope: Scope, x: Tensor, c: LlamaConfig, context: LlamaContext): Tensor {
+  const options = { bias: c.attentionBias, init: normal(c.initializerRange) }
+  const query = linear(scope.at('q_proj'), x, c.nHeads * c.headDim, options)
+  const key = linear(scope.at('k_proj'), x, c.nKvHeads * c.headDim, options)
+  const value = linear(scope.at('v_proj'), x, c.nKvHeads * c.headDim, options)
+  const attended = attention(query, key, value, { nHeads: c.nHeads, nKvHeads: c.nKvHeads, causal: true, ...context })
+  return linear(scope.at('o_proj'), attended, c.dModel, options)
+}
+
+/** x + attention(norm(x)), then x + SwiGLU(norm(x)). */
+export function llamaBlock(scope: Scope, x: Tensor, c: LlamaConfig, context: LlamaContext): Tensor {
+  const norm = (name: string, x: Tensor) => rmsNorm(scope.at(name), x, c.rmsNormEpsilon)
+  x = x.add(llamaAttention(scope.at('self_attn'), norm('input_layernorm', x), c, context))
+  return x.add(swiGlu(scope.at('mlp'), norm('post_attention_layernorm', x), c))
+}
+
+export class Llama extends CausalNetwork<LlamaConfig> {
+  static readonly table = LlamaConfig
+  static override readonly baseModelPrefix = 'model.'
+
+  /** @returns logits [batch, seq, vocabSize] */
+  forward(scope: Scope, inputs: CausalInputs, options: CausalOptions = {}) {
+    const { config: c } = this
+    const { attentionMask, positionIds } = inputs
+    const model = scope.at('model')
+    const table = (part: Scope) => part.param('weight', [c.vocabSize, c.dModel], normal(c.initializerRange))
+    const context = { attentionMask, positionIds, cache: options.cache, rotary: ropeTables(c) }
+
+    let x = embedTokens(() => table(model.at('embed_tokens')), inputs)
+    for (let i = 0; i < c.nLayers; i++) x = scope.block(llamaBlock, model.at('layers', i), x, c, context)
+    x = rmsNorm(model.at('norm'), x, c.rmsNormEpsilon)
+    const head = table(c.tieWordEmbeddings ? model.at('embed_tokens') : scope.at('lm_head'))
+    return causalOutputs(x, head, inputs, options)
+  }
+}

@@ -21,99 +21,109 @@
  * | b_ij (simplified) | `relative_attention_bias.weight`      |
  */
 
-import { z } from 'zod'
-import { attention } from '../nn/attention.ts'
-import { parseConfig } from '../nn/config.ts'
+import { type AttentionOptions, attention } from '../nn/attention.ts'
+import {
+  between,
+  type ConfigOf,
+  config,
+  flag,
+  positive,
+  rate,
+  readField,
+  size,
+  text,
+  textLike,
+  tokenId,
+  tokenIds,
+} from '../nn/config.ts'
 import { constantInit, normal } from '../nn/initializers.ts'
-import type { KvCache } from '../nn/kv-cache.ts'
 import { linear } from '../nn/layers.ts'
 import {
   type CausalOptions,
-  type CausalOutputs,
+  causalOutputs,
   type DecodeInputs,
   type EncoderDecoderInputs,
-  type EncoderDecoderLm,
+  EncoderDecoderNetwork,
+  embedTokens,
   type KeysValues,
-  tokenInputs,
+  shiftRight,
 } from '../nn/model.ts'
 import type { Scope } from '../nn/scope.ts'
 import {
   activation,
   arange,
   clamp,
-  concat,
   constant,
   countTo,
   crossEntropy,
   embedding,
   expandDims,
-  full,
-  input,
-  linear as project,
   rmsNorm,
-  symbol,
   type Tensor,
-  takeRows,
-  where,
 } from '../tensor/index.ts'
 
-export interface T5Config {
-  vocabSize: number
-  dModel: number
-  /** Features of one head; nHeads * headDim need not be dModel. */
-  headDim: number
-  dInner: number
-  nLayers: number
-  nDecoderLayers: number
-  nHeads: number
-  relativeBuckets: number
-  /** Distances from here on share the last bucket. */
-  relativeMaxDistance: number
-  dropout: number
-  layerNormEpsilon: number
-  initializerFactor: number
-  activation: string
-  /** GEGLU and its kin: activation(x W₀) ⊙ x W₁. */
-  gated: boolean
-  tieWordEmbeddings: boolean
-  /** Multiply the decoder's states by 1/√dModel before the head. */
-  scaleDecoderOutputs: boolean
-  padTokenId: number
-  decoderStartTokenId: number
-  endTokenIds: readonly number[]
-}
+const kind = textLike(/^(gated-)?[^-]+$/, 'must be an activation such as "relu", or "gated-" and an activation')
+const feedForwardKind = (json: Readonly<Record<string, unknown>>): string =>
+  readField(json, 'feed_forward_proj', kind) ?? 'relu'
 
-const tokenId = z.int().nonnegative()
-
-const CONFIG = z.object({
-  vocab_size: z.int().positive().default(32128),
-  d_model: z.int().positive().default(512),
-  d_kv: z.int().positive().default(64),
-  d_ff: z.int().positive().default(2048),
-  num_layers: z.int().positive().default(6),
-  num_decoder_layers: z.int().positive().nullish(),
-  num_heads: z.int().positive().default(8),
-  relative_attention_num_buckets: z.int().min(4).default(32),
-  relative_attention_max_distance: z
-    .int()
-    .positive()
-    .max(2 ** 20)
-    .default(128),
-  dropout_rate: z.number().min(0).max(1).default(0.1),
-  layer_norm_epsilon: z.number().positive().default(1e-6),
-  initializer_factor: z.number().positive().default(1),
-  feed_forward_proj: z
-    .string()
-    .regex(/^(gated-)?[^-]+$/, 'must be an activation such as "relu", or "gated-" and an activation')
-    .default('relu'),
-  dense_act_fn: z.string().optional(),
-  is_gated_act: z.boolean().optional(),
-  tie_word_embeddings: z.boolean().optional(),
-  scale_decoder_outputs: z.boolean().optional(),
-  pad_token_id: tokenId.nullish(),
-  decoder_start_token_id: tokenId.nullish(),
-  eos_token_id: z.union([tokenId, z.array(tokenId)]).nullish(),
-})
+/** What is left out is as in the paper's small model. */
+export const T5Config = config(
+  'T5',
+  ['T5ForConditionalGeneration'],
+  {
+    vocabSize: ['vocab_size', size, 32128],
+    dModel: ['d_model', size, 512],
+    /** Features of one head; nHeads * headDim need not be dModel. */
+    headDim: ['d_kv', size, 64],
+    dInner: ['d_ff', size, 2048],
+    nLayers: ['num_layers', size, 6],
+    nDecoderLayers: ['num_decoder_layers', size, (c) => c.nLayers],
+    nHeads: ['num_heads', size, 8],
+    relativeBuckets: ['relative_attention_num_buckets', between(4, 2 ** 20), 32],
+    /** Distances from here on share the last bucket. */
+    relativeMaxDistance: ['relative_attention_max_distance', between(1, 2 ** 20), 128],
+    dropout: ['dropout_rate', rate, 0.1],
+    layerNormEpsilon: ['layer_norm_epsilon', positive, 1e-6],
+    initializerFactor: ['initializer_factor', positive, 1],
+    activation: {
+      type: text,
+      default: 'relu',
+      read(json) {
+        // "gated-gelu" was written before the approximation of GELU had a name of its own.
+        const named = feedForwardKind(json) === 'gated-gelu' ? 'gelu_new' : feedForwardKind(json).replace('gated-', '')
+        return readField(json, 'dense_act_fn', text) ?? named
+      },
+      write: (activation) => ({ dense_act_fn: activation }),
+    },
+    /** GEGLU and its kin: activation(x W₀) ⊙ x W₁. */
+    gated: {
+      type: flag,
+      default: false,
+      read: (json) => readField(json, 'is_gated_act', flag) ?? feedForwardKind(json).startsWith('gated-'),
+      write: (gated, c) => ({ is_gated_act: gated, feed_forward_proj: `${gated ? 'gated-' : ''}${c.activation}` }),
+    },
+    /** Multiply the decoder's states by 1/√dModel before the head. */
+    scaleDecoderOutputs: ['scale_decoder_outputs', flag, (c) => c.tieWordEmbeddings],
+    /**
+     * Whether the head is the embedding table. Up to transformers 4, `tie_word_embeddings` says so. Since 5 it always
+     * reads true, `scale_decoder_outputs` is written too, and a head in the file counts.
+     */
+    tieWordEmbeddings: {
+      type: flag,
+      default: true,
+      read(json, _, stored) {
+        const ownHead = readField(json, 'scale_decoder_outputs', flag) !== undefined && stored?.has('lm_head.weight')
+        return ownHead ? false : readField(json, 'tie_word_embeddings', flag)
+      },
+      write: (tied) => ({ tie_word_embeddings: tied }),
+    },
+    padTokenId: ['pad_token_id', tokenId, 0],
+    decoderStartTokenId: ['decoder_start_token_id', tokenId, (c) => c.padTokenId],
+    endTokenIds: tokenIds('eos_token_id', [1]),
+  },
+  { constants: { is_encoder_decoder: true } },
+)
+export type T5Config = ConfigOf<typeof T5Config>
 
 /** Sizes of the paper (§3.7). */
 export const T5_SIZES = {
@@ -124,312 +134,17 @@ export const T5_SIZES = {
   '11B': { dModel: 1024, dInner: 65536, headDim: 128, nHeads: 128, nLayers: 24 },
 } as const
 
-const HEAD = 'lm_head.weight'
+/** What self-attention is told beside its input. */
+export type T5Context = Pick<AttentionOptions, 'causal' | 'attentionMask' | 'bias' | 'cache'>
 
-export class T5 implements EncoderDecoderLm {
-  static readonly architectures = ['T5ForConditionalGeneration']
-  static readonly baseModelPrefix = ''
-
-  readonly config: T5Config
-
-  /** What is left out is as in the paper's small model. */
-  constructor(config: Partial<T5Config> = {}) {
-    const nLayers = config.nLayers ?? T5_SIZES.small.nLayers
-    this.config = {
-      vocabSize: 32128,
-      ...T5_SIZES.small,
-      nLayers,
-      nDecoderLayers: nLayers,
-      relativeBuckets: 32,
-      relativeMaxDistance: 128,
-      dropout: 0.1,
-      layerNormEpsilon: 1e-6,
-      initializerFactor: 1,
-      activation: 'relu',
-      gated: false,
-      tieWordEmbeddings: true,
-      scaleDecoderOutputs: true,
-      padTokenId: 0,
-      decoderStartTokenId: 0,
-      endTokenIds: [1],
-      ...config,
-    }
-  }
-
-  static fromConfig(json: Record<string, unknown>, stored?: ReadonlySet<string>): T5 {
-    const c = parseConfig('T5', CONFIG, json)
-    // "gated-gelu" was written before the approximation of GELU had a name of its own.
-    const named = c.feed_forward_proj === 'gated-gelu' ? 'gelu_new' : c.feed_forward_proj.replace(/^gated-/, '')
-    const padTokenId = c.pad_token_id ?? 0
-    return new T5({
-      vocabSize: c.vocab_size,
-      dModel: c.d_model,
-      headDim: c.d_kv,
-      dInner: c.d_ff,
-      nLayers: c.num_layers,
-      nDecoderLayers: c.num_decoder_layers ?? c.num_layers,
-      nHeads: c.num_heads,
-      relativeBuckets: c.relative_attention_num_buckets,
-      relativeMaxDistance: c.relative_attention_max_distance,
-      dropout: c.dropout_rate,
-      layerNormEpsilon: c.layer_norm_epsilon,
-      initializerFactor: c.initializer_factor,
-      activation: c.dense_act_fn ?? named,
-      gated: c.is_gated_act ?? c.feed_forward_proj.startsWith('gated-'),
-      tieWordEmbeddings: isTied(c, stored),
-      scaleDecoderOutputs: c.scale_decoder_outputs ?? c.tie_word_embeddings ?? true,
-      padTokenId,
-      decoderStartTokenId: c.decoder_start_token_id ?? padTokenId,
-      endTokenIds: [c.eos_token_id ?? 1].flat(),
-    })
-  }
-
-  toConfig(): Record<string, unknown> {
-    const { config } = this
-    const { endTokenIds } = config
-    return {
-      architectures: T5.architectures,
-      model_type: 't5',
-      is_encoder_decoder: true,
-      vocab_size: config.vocabSize,
-      d_model: config.dModel,
-      d_kv: config.headDim,
-      d_ff: config.dInner,
-      num_layers: config.nLayers,
-      num_decoder_layers: config.nDecoderLayers,
-      num_heads: config.nHeads,
-      relative_attention_num_buckets: config.relativeBuckets,
-      relative_attention_max_distance: config.relativeMaxDistance,
-      dropout_rate: config.dropout,
-      layer_norm_epsilon: config.layerNormEpsilon,
-      initializer_factor: config.initializerFactor,
-      feed_forward_proj: `${config.gated ? 'gated-' : ''}${config.activation}`,
-      dense_act_fn: config.activation,
-      is_gated_act: config.gated,
-      tie_word_embeddings: config.tieWordEmbeddings,
-      scale_decoder_outputs: config.scaleDecoderOutputs,
-      pad_token_id: config.padTokenId,
-      decoder_start_token_id: config.decoderStartTokenId,
-      eos_token_id: endTokenIds.length === 1 ? endTokenIds[0] : endTokenIds,
-    }
-  }
-
-  get vocabSize(): number {
-    return this.config.vocabSize
-  }
-
-  get decoderStartTokenId(): number {
-    return this.config.decoderStartTokenId
-  }
-
-  exampleInputs(): Record<string, Tensor> {
-    return {
-      ...tokenInputs(),
-      decoderInputIds: input('decoderInputIds', [symbol('batch'), symbol('targetSeq')], 'int32'),
-    }
-  }
-
-  /**
-   * @param inputs.decoderInputIds - int32 [batch, targetSeq]; the labels one place later where left out
-   * @returns logits [batch, targetSeq, vocabSize]
-   */
-  forward(
-    scope: Scope,
-    inputs: EncoderDecoderInputs,
-  ): { logits: Tensor; loss?: Tensor; encoderLastHiddenState: Tensor } {
-    const { attentionMask, labels } = inputs
-    const decoderInputIds = inputs.decoderInputIds ?? (labels && this.shiftRight(labels))
-    if (!decoderInputIds) throw new Error('T5 needs decoder_input_ids, or labels to make them from')
-    const encoderLastHiddenState = this.encode(scope, inputs)
-    const { logits } = this.decode(scope, {
-      inputIds: decoderInputIds,
-      attentionMask: inputs.decoderAttentionMask,
-      crossKeysValues: this.crossKeysValues(scope, encoderLastHiddenState),
-      crossAttentionMask: attentionMask,
-    })
-    return { logits, loss: labels && crossEntropy(logits, labels), encoderLastHiddenState }
-  }
-
-  /** @returns [batch, seq, dModel] */
-  encode(scope: Scope, { inputIds, attentionMask }: Pick<EncoderDecoderInputs, 'inputIds' | 'attentionMask'>): Tensor {
-    const positions = arange(inputIds.shape[1])
-    const encoder = scope.at('encoder')
-    const bias = this.relativeBias(encoder, expandDims(positions, 0).sub(expandDims(positions, 1)), true)
-    let x = this.embed(scope, inputIds)
-    for (let layer = 0; layer < this.config.nLayers; layer++) {
-      const block = encoder.at('block', layer)
-      x = this.selfAttention(block.at('layer', 0), x, { attentionMask, bias: expandDims(bias, 0) })
-      x = this.feedForward(block.at('layer', 1), x)
-    }
-    return this.finalNorm(encoder, x)
-  }
-
-  /** What every decoder layer's cross-attention sees of the source: the same for every token that is decoded. */
-  crossKeysValues(scope: Scope, encoderHiddenStates: Tensor): KeysValues[] {
-    return Array.from({ length: this.config.nDecoderLayers }, (_, layer) => {
-      const cross = scope.at('decoder', 'block', layer, 'layer', 1, 'EncDecAttention')
-      return {
-        key: this.projectKeyValue(cross.at('k'), encoderHiddenStates),
-        value: this.projectKeyValue(cross.at('v'), encoderHiddenStates),
-      }
-    })
-  }
-
-  /** @returns logits [batch, seq, vocabSize], or [batch, vocabSize] at the positions asked for */
-  decode(
-    scope: Scope,
-    { inputIds, attentionMask, crossKeysValues, crossAttentionMask }: DecodeInputs,
-    { cache, logitsAt }: CausalOptions = {},
-  ): CausalOutputs {
-    const { config } = this
-    const decoder = scope.at('decoder')
-    const bias = this.decoderBias(decoder, inputIds, cache)
-    let x = this.embed(scope, inputIds)
-    for (let layer = 0; layer < config.nDecoderLayers; layer++) {
-      const block = decoder.at('block', layer)
-      x = this.selfAttention(block.at('layer', 0), x, { causal: true, attentionMask, bias, cache })
-      x = this.crossAttention(block.at('layer', 1), x, crossKeysValues[layer], crossAttentionMask)
-      x = this.feedForward(block.at('layer', 2), x)
-    }
-    x = this.finalNorm(decoder, x)
-    const last = logitsAt ? takeRows(x, logitsAt) : x
-    const head = config.tieWordEmbeddings
-      ? this.embeddings(scope)
-      : scope.at('lm_head').param('weight', [config.vocabSize, config.dModel], normal(config.initializerFactor))
-    const logits = project(config.scaleDecoderOutputs ? last.mul(config.dModel ** -0.5) : last, head)
-    return { logits, lastHiddenState: x }
-  }
-
-  /** The decoder reads the answer one place late, from the start token on; places that do not count read as padding. */
-  private shiftRight(labels: Tensor): Tensor {
-    const { decoderStartTokenId, padTokenId } = this.config
-    const [batch] = labels.shape
-    const ids = where(labels.equal(-100), full(labels.shape, padTokenId, labels.dtype), labels)
-    return concat([full([batch, 1], decoderStartTokenId, labels.dtype), ids.slice({ axis: 1, end: -1 })], 1)
-  }
-
-  private embeddings(scope: Scope): Tensor {
-    const { vocabSize, dModel, initializerFactor } = this.config
-    return scope.at('shared').param('weight', [vocabSize, dModel], normal(initializerFactor))
-  }
-
-  private embed(scope: Scope, ids: Tensor): Tensor {
-    return scope.dropout(embedding(this.embeddings(scope), ids), this.config.dropout)
-  }
-
-  private norm(scope: Scope, x: Tensor): Tensor {
-    const { dModel, initializerFactor, layerNormEpsilon } = this.config
-    return rmsNorm(x, scope.param('weight', [dModel], constantInit(initializerFactor)), layerNormEpsilon)
-  }
-
-  private finalNorm(stack: Scope, x: Tensor): Tensor {
-    return stack.dropout(this.norm(stack.at('final_layer_norm'), x), this.config.dropout)
-  }
-
-  private selfAttention(
-    scope: Scope,
-    x: Tensor,
-    context: { causal?: boolean; attentionMask?: Tensor; bias: Tensor; cache?: KvCache },
-  ): Tensor {
-    const part = scope.at('SelfAttention')
-    const normed = this.norm(scope.at('layer_norm'), x)
-    const key = this.projectKeyValue(part.at('k'), normed)
-    const value = this.projectKeyValue(part.at('v'), normed)
-    return this.residual(scope, x, this.attend(part, normed, key, value, context))
-  }
-
-  private crossAttention(scope: Scope, x: Tensor, { key, value }: KeysValues, attentionMask?: Tensor): Tensor {
-    const part = scope.at('EncDecAttention')
-    const normed = this.norm(scope.at('layer_norm'), x)
-    const [batch, seq, features] = x.shape
-    if (key.shape[0] !== 1) return this.residual(scope, x, this.attend(part, normed, key, value, { attentionMask }))
-    // All sequences read one source, and order does not matter here: they are as one long sequence, and share products.
-    const attended = this.attend(part, normed.reshape([1, -1, features]), key, value, { attentionMask })
-    return this.residual(scope, x, attended.reshape([batch, seq, features]))
-  }
-
-  private attend(
-    scope: Scope,
-    x: Tensor,
-    key: Tensor,
-    value: Tensor,
-    context: { causal?: boolean; attentionMask?: Tensor; bias?: Tensor; cache?: KvCache },
-  ): Tensor {
-    const { nHeads, headDim, dModel, dropout } = this.config
-    const query = linear(scope.at('q'), x, nHeads * headDim, this.projection(dModel * headDim))
-    const options = { nHeads, scale: 1, dropout: { scope, rate: dropout }, ...context }
-    return linear(scope.at('o'), attention(query, key, value, options), dModel, this.projection(nHeads * headDim))
-  }
-
-  private projectKeyValue(scope: Scope, x: Tensor): Tensor {
-    const { nHeads, headDim, dModel } = this.config
-    return linear(scope, x, nHeads * headDim, this.projection(dModel))
-  }
-
-  private feedForward(scope: Scope, x: Tensor): Tensor {
-    const { dModel, dInner, gated, dropout } = this.config
-    const part = scope.at('DenseReluDense')
-    const normed = this.norm(scope.at('layer_norm'), x)
-    const widen = (name: string) => linear(part.at(name), normed, dInner, this.projection(dModel))
-    const act = activation(this.config.activation)
-    const hidden = gated ? act(widen('wi_0')).mul(widen('wi_1')) : act(widen('wi'))
-    return this.residual(
-      scope,
-      x,
-      linear(part.at('wo'), scope.dropout(hidden, dropout), dModel, this.projection(dInner)),
-    )
-  }
-
-  private residual(scope: Scope, x: Tensor, update: Tensor): Tensor {
-    return x.add(scope.dropout(update, this.config.dropout))
-  }
-
-  /** Initial weights of variance 1 / size (the paper's code, and its successor's). */
-  private projection(size: number) {
-    return { bias: false, init: normal(this.config.initializerFactor * size ** -0.5) }
-  }
-
-  /** The bias of self-attention in the decoder: [1, nHeads, seq, seq], or [batch, nHeads, seq, total] over a cache. */
-  private decoderBias(decoder: Scope, inputIds: Tensor, cache?: KvCache): Tensor {
-    if (!cache) {
-      const positions = arange(inputIds.shape[1])
-      return expandDims(this.relativeBias(decoder, expandDims(positions, 0).sub(expandDims(positions, 1)), false), 0)
-    }
-    const keys = countTo(cache.totalLength, 'total').reshape([1, 1, -1])
-    return this.relativeBias(decoder, keys.sub(expandDims(cache.positionIds, 2)), false)
-  }
-
-  /**
-   * What each head adds to its scores, by how far the key is from the query.
-   *
-   * @param stack - the encoder's scope, or the decoder's: its first layer holds the table for all
-   * @param offsets - int32 [..., queries, keys], the key's position less the query's
-   * @returns [..., nHeads, queries, keys]
-   */
-  private relativeBias(stack: Scope, offsets: Tensor, bidirectional: boolean): Tensor {
-    const { relativeBuckets, relativeMaxDistance, nHeads, dModel, initializerFactor } = this.config
-    const table = stack
-      .at('block', 0, 'layer', 0, 'SelfAttention', 'relative_attention_bias')
-      .param('weight', [relativeBuckets, nHeads], normal(initializerFactor * dModel ** -0.5))
-    const data = bucketsByOffset(relativeBuckets, relativeMaxDistance, bidirectional)
-    const buckets = constant({ dtype: 'int32', shape: [data.length], data })
-    const reach = (data.length - 1) / 2
-    const places = clamp(offsets, -reach, reach).add(reach)
-    const bias = embedding(table, embedding(buckets, places)) // [..., queries, keys, nHeads]
-    const rank = bias.rank
-    return bias.transpose([...Array.from({ length: rank - 3 }, (_, i) => i), rank - 1, rank - 3, rank - 2])
-  }
+/** x Wᵀ, from weights of variance 1 / `fan` (the paper's code, and its successor's). */
+function project(scope: Scope, x: Tensor, outFeatures: number, fan: number, c: T5Config): Tensor {
+  return linear(scope, x, outFeatures, { bias: false, init: normal(c.initializerFactor * fan ** -0.5) })
 }
 
-/**
- * Whether the head is the embedding table. Up to transformers 4, `tie_word_embeddings` says so. Since 5 it always reads
- * true, `scale_decoder_outputs` is written too, and a head in the file counts.
- */
-function isTied(
-  { tie_word_embeddings = true, scale_decoder_outputs }: z.infer<typeof CONFIG>,
-  stored?: ReadonlySet<string>,
-): boolean {
-  return tie_word_embeddings && !(scale_decoder_outputs !== undefined && stored?.has(HEAD))
+/** Layer normalisation without a shift and without a mean (§2.1). */
+export function t5Norm(scope: Scope, x: Tensor, c: T5Config): Tensor {
+  return rmsNorm(x, scope.param('weight', [c.dModel], constantInit(c.initializerFactor)), c.layerNormEpsilon)
 }
 
 /**
@@ -457,4 +172,170 @@ export function bucketsByOffset(count: number, maxDistance: number, bidirectiona
     if (!bidirectional) return bucketOf(Math.max(-offset, 0))
     return bucketOf(Math.abs(offset)) + (offset > 0 ? buckets : 0)
   })
+}
+
+/**
+ * What each head adds to its scores, by how far the key is from the query (§2.1).
+ *
+ * @param stack - the encoder's scope, or the decoder's: its first layer holds the table for all
+ * @param offsets - int32 [..., queries, keys], the key's position less the query's
+ * @returns [..., nHeads, queries, keys]
+ */
+export function relativeBias(stack: Scope, offsets: Tensor, bidirectional: boolean, c: T5Config): Tensor {
+  const table = stack
+    .at('block', 0, 'layer', 0, 'SelfAttention', 'relative_attention_bias')
+    .param('weight', [c.relativeBuckets, c.nHeads], normal(c.initializerFactor * c.dModel ** -0.5))
+  const data = bucketsByOffset(c.relativeBuckets, c.relativeMaxDistance, bidirectional)
+  const buckets = constant({ dtype: 'int32', shape: [data.length], data })
+  const reach = (data.length - 1) / 2
+  const places = clamp(offsets, -reach, reach).add(reach)
+  const bias = embedding(table, embedding(buckets, places)) // [..., queries, keys, nHeads]
+  const rank = bias.rank
+  return bias.transpose([...Array.from({ length: rank - 3 }, (_, i) => i), rank - 1, rank - 3, rank - 2])
+}
+
+/** The same for every sequence, whose tokens stand at 0, 1, 2, …: [1, nHeads, seq, seq]. */
+function plainBias(stack: Scope, seq: Tensor['shape'][number], bidirectional: boolean, c: T5Config): Tensor {
+  const positions = arange(seq)
+  const offsets = expandDims(positions, 0).sub(expandDims(positions, 1))
+  return expandDims(relativeBias(stack, offsets, bidirectional, c), 0)
+}
+
+/** Keys and values of x, each [batch, seq, nHeads * headDim]. */
+function keysValues(scope: Scope, x: Tensor, c: T5Config): KeysValues {
+  const width = c.nHeads * c.headDim
+  return { key: project(scope.at('k'), x, width, c.dModel, c), value: project(scope.at('v'), x, width, c.dModel, c) }
+}
+
+/** Attention without 1/√d_kv on the scores: the weights of the queries start smaller instead. */
+function attend(scope: Scope, x: Tensor, { key, value }: KeysValues, c: T5Config, context: T5Context): Tensor {
+  const width = c.nHeads * c.headDim
+  const query = project(scope.at('q'), x, width, c.dModel * c.headDim, c)
+  const options = { nHeads: c.nHeads, scale: 1, dropout: { scope, rate: c.dropout }, ...context }
+  return project(scope.at('o'), attention(query, key, value, options), c.dModel, width, c)
+}
+
+export function t5SelfAttention(scope: Scope, x: Tensor, c: T5Config, context: T5Context): Tensor {
+  return attend(scope, x, keysValues(scope, x, c), c, context)
+}
+
+export function t5CrossAttention(
+  scope: Scope,
+  x: Tensor,
+  c: T5Config,
+  source: KeysValues,
+  attentionMask?: Tensor,
+): Tensor {
+  // Sequences that read one source are as one long sequence, and share products: order does not matter here.
+  const bySource = x.reshape([source.key.shape[0], -1, c.dModel])
+  return attend(scope, bySource, source, c, { attentionMask }).reshape(x.shape)
+}
+
+export function t5FeedForward(scope: Scope, x: Tensor, c: T5Config): Tensor {
+  const widen = (name: string) => project(scope.at(name), x, c.dInner, c.dModel, c)
+  const act = activation(c.activation)
+  const hidden = c.gated ? act(widen('wi_0')).mul(widen('wi_1')) : act(widen('wi'))
+  return project(scope.at('wo'), scope.dropout(hidden, c.dropout), c.dModel, c.dInner, c)
+}
+
+/** x + attention(norm(x)), then x + feedForward(norm(x)). */
+export function t5EncoderBlock(scope: Scope, x: Tensor, c: T5Config, context: T5Context): Tensor {
+  const [attention, feedForward] = [0, 1].map((i) => scope.at('layer', i))
+  const norm = (layer: Scope, x: Tensor) => t5Norm(layer.at('layer_norm'), x, c)
+  const drop = (x: Tensor) => scope.dropout(x, c.dropout)
+  x = x.add(drop(t5SelfAttention(attention.at('SelfAttention'), norm(attention, x), c, context)))
+  return x.add(drop(t5FeedForward(feedForward.at('DenseReluDense'), norm(feedForward, x), c)))
+}
+
+/** The same, with attention to the source in between. */
+export function t5DecoderBlock(
+  scope: Scope,
+  x: Tensor,
+  c: T5Config,
+  context: T5Context,
+  source: KeysValues,
+  sourceMask?: Tensor,
+): Tensor {
+  const [attention, cross, feedForward] = [0, 1, 2].map((i) => scope.at('layer', i))
+  const norm = (layer: Scope, x: Tensor) => t5Norm(layer.at('layer_norm'), x, c)
+  const drop = (x: Tensor) => scope.dropout(x, c.dropout)
+  x = x.add(drop(t5SelfAttention(attention.at('SelfAttention'), norm(attention, x), c, context)))
+  x = x.add(drop(t5CrossAttention(cross.at('EncDecAttention'), norm(cross, x), c, source, sourceMask)))
+  return x.add(drop(t5FeedForward(feedForward.at('DenseReluDense'), norm(feedForward, x), c)))
+}
+
+export class T5 extends EncoderDecoderNetwork<T5Config> {
+  static readonly table = T5Config
+
+  /**
+   * @param inputs.decoderInputIds - int32 [batch, targetSeq]; the labels one place later where left out
+   * @returns logits [batch, targetSeq, vocabSize]
+   */
+  forward(scope: Scope, inputs: EncoderDecoderInputs) {
+    const { labels, attentionMask, decoderAttentionMask } = inputs
+    const { decoderStartTokenId, padTokenId } = this.config
+    const decoderInputIds = inputs.decoderInputIds ?? (labels && shiftRight(labels, decoderStartTokenId, padTokenId))
+    if (!decoderInputIds) throw new Error('T5 needs decoder_input_ids, or labels to make them from')
+    const encoderLastHiddenState = this.encode(scope, inputs)
+    const { logits } = this.decode(scope, {
+      inputIds: decoderInputIds,
+      attentionMask: decoderAttentionMask,
+      crossKeysValues: this.crossKeysValues(scope, encoderLastHiddenState),
+      crossAttentionMask: attentionMask,
+    })
+    return { logits, loss: labels && crossEntropy(logits, labels), encoderLastHiddenState }
+  }
+
+  /** @returns [batch, seq, dModel] */
+  encode(scope: Scope, { inputIds, attentionMask }: Pick<EncoderDecoderInputs, 'inputIds' | 'attentionMask'>): Tensor {
+    const { config: c } = this
+    const encoder = scope.at('encoder')
+    const context = { attentionMask, bias: plainBias(encoder, inputIds.shape[1], true, c) }
+    let x = scope.dropout(
+      embedTokens(() => this.embeddings(scope.at('shared')), { inputIds }),
+      c.dropout,
+    )
+    for (let i = 0; i < c.nLayers; i++) x = scope.block(t5EncoderBlock, encoder.at('block', i), x, c, context)
+    return scope.dropout(t5Norm(encoder.at('final_layer_norm'), x, c), c.dropout)
+  }
+
+  /** What every decoder layer's cross-attention sees of the source: the same for every token that is decoded. */
+  crossKeysValues(scope: Scope, encoderHiddenStates: Tensor): KeysValues[] {
+    return Array.from({ length: this.config.nDecoderLayers }, (_, i) =>
+      keysValues(scope.at('decoder', 'block', i, 'layer', 1, 'EncDecAttention'), encoderHiddenStates, this.config),
+    )
+  }
+
+  /** @returns logits [batch, seq, vocabSize], or [batch, vocabSize] at the positions asked for */
+  decode(scope: Scope, inputs: DecodeInputs, options: CausalOptions = {}) {
+    const { config: c } = this
+    const { attentionMask, crossKeysValues, crossAttentionMask } = inputs
+    const { cache } = options
+    const decoder = scope.at('decoder')
+    const bias = this.decoderBias(decoder, inputs, options)
+    const context = { causal: true, attentionMask, bias, cache }
+    let x = scope.dropout(
+      embedTokens(() => this.embeddings(scope.at('shared')), inputs),
+      c.dropout,
+    )
+    for (let i = 0; i < c.nDecoderLayers; i++) {
+      x = scope.block(t5DecoderBlock, decoder.at('block', i), x, c, context, crossKeysValues[i], crossAttentionMask)
+    }
+    x = scope.dropout(t5Norm(decoder.at('final_layer_norm'), x, c), c.dropout)
+    const head = this.embeddings(scope.at(c.tieWordEmbeddings ? 'shared' : 'lm_head'))
+    const { logits } = causalOutputs(c.scaleDecoderOutputs ? x.mul(c.dModel ** -0.5) : x, head, {}, options)
+    return { logits, lastHiddenState: x }
+  }
+
+  private embeddings(scope: Scope): Tensor {
+    const { vocabSize, dModel, initializerFactor } = this.config
+    return scope.param('weight', [vocabSize, dModel], normal(initializerFactor))
+  }
+
+  /** The bias of self-attention in the decoder: [1, nHeads, seq, seq], or [batch, nHeads, seq, total] over a cache. */
+  private decoderBias(decoder: Scope, { inputIds, inputsEmbeds }: DecodeInputs, { cache }: CausalOptions): Tensor {
+    if (!cache) return plainBias(decoder, (inputsEmbeds ?? (inputIds as Tensor)).shape[1], false, this.config)
+    const keys = countTo(cache.totalLength, 'total').reshape([1, 1, -1])
+    return relativeBias(decoder, keys.sub(expandDims(cache.positionIds, 2)), false, this.config)
+  }
 }

@@ -44,3 +44,9 @@ export const fanInUniform: Initializer = (values, shape, random) => {
   const fanIn = shape.slice(1).reduce((a, b) => a * b, 1)
   uniform(1 / Math.sqrt(fanIn))(values, shape, random)
 }
+
+/** Uniform with variance 1 / mean(fanIn, fanOut) (Glorot and Bengio, 2010), for weights [out, in, ...]. */
+export const fanAverageUniform: Initializer = (values, shape, random) => {
+  const space = shape.slice(2).reduce((a, b) => a * b, 1)
+  uniform(Math.sqrt(6 / ((shape[0] + shape[1]) * space)))(values, shape, random)
+}

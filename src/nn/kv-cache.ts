@@ -10,8 +10,7 @@ import {
   symbol,
   type Tensor,
 } from '../tensor/index.ts'
-import type { AttentionOptions } from './attention.ts'
-import { mergeHeads, splitHeads } from './attention.ts'
+import { type AttentionOptions, attention, mergeHeads, splitHeads } from './attention.ts'
 
 /** Kernels want head sizes in steps of this; smaller heads are padded with zeros, which change no score. */
 const HEAD_STEP = 8
@@ -20,7 +19,18 @@ const ROTARY_STEP = 16
 
 const paddedHeadDim = (headDim: number): number => Math.ceil(headDim / HEAD_STEP) * HEAD_STEP
 
-/** The cache of one attention layer, as leaves and results of the graph. */
+type CachedOptions = AttentionOptions & { nKvHeads: number; headDim: number; scale: number }
+
+/** What attention layers are given while a model is traced for generation: each adds its keys and values to it. */
+export interface KvCache {
+  /** int32 [batch, seq]: where this step's tokens stand. */
+  readonly positionIds: Tensor
+  /** int32 [1]: the length of the longest sequence, this step included. */
+  readonly totalLength: Tensor
+  attend(query: Tensor, key: Tensor, value: Tensor, options: CachedOptions): Tensor
+}
+
+/** The cache of one attention layer, as leaves and results of the graph. Layers may differ in heads and widths. */
 export interface CacheEntry {
   /** [batch, nKvHeads, capacity, headDim] */
   readonly pastKey: Tensor
@@ -29,51 +39,35 @@ export interface CacheEntry {
   readonly presentValue: Tensor
 }
 
-/**
- * Keys and values of the tokens already seen, while a model is traced for generation: each attention layer that is
- * given the cache adds an entry. What a present holds is written over its past, in place.
- */
-export class KvCache {
+/** New tokens after those whose keys and values are cached. What a present holds is written over its past, in place. */
+export class GrowingCache implements KvCache {
   readonly entries: CacheEntry[] = []
-  /** int32 [batch]: how many tokens each sequence has in the cache before this step. */
-  readonly pastLengths: Tensor
-  /** int32 [1]: the length of the longest sequence, this step included. */
   readonly totalLength: Tensor
-  /** int32 [batch, seq]: where this step's tokens stand. */
   readonly positionIds: Tensor
-  private readonly lastPosition: Tensor
 
   /**
-   * @param seq - new tokens a step; a batch of more than one sequence takes one each
+   * @param seq - new tokens a step; a batch of more than one sequence takes one each, or begins with nothing cached
+   * @param pastLengths - int32 [batch]: how many tokens each sequence has in the cache before this step
    */
   constructor(
     readonly batch: Dim,
     readonly seq: Dim,
+    readonly pastLengths: Tensor = input('pastLengths', [batch], 'int32'),
   ) {
-    this.pastLengths = input('pastLengths', [batch], 'int32')
     this.totalLength = input('totalLength', [1], 'int32')
     this.positionIds = expandDims(this.pastLengths, 1).add(expandDims(arange(seq), 0))
-    this.lastPosition = this.pastLengths.add(dimTensor(seq)).sub(1)
   }
 
-  /** The leaves that a run must feed, apart from those of the entries. */
-  get inputs(): Tensor[] {
-    return [this.pastLengths, this.totalLength]
+  /** The leaves of the entries: what a run must feed beside lengths and tokens. */
+  get pasts(): Tensor[] {
+    return this.entries.flatMap(({ pastKey, pastValue }) => [pastKey, pastValue])
   }
 
-  attend(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    options: AttentionOptions & { nKvHeads: number; headDim: number; scale: number },
-  ): Tensor {
+  attend(query: Tensor, key: Tensor, value: Tensor, options: CachedOptions): Tensor {
     const { nHeads, nKvHeads, headDim, scale, window, bias, rotary } = options
     if (options.attentionMask) throw new Error('attention: a cache has no padding; give every sequence its own length')
     const fused = rotary && !rotary.interleaved && headDim % ROTARY_STEP === 0 && rotary.cos.shape[1] === headDim / 2
-    const turn = (x: Tensor, heads: number): Tensor =>
-      rotary && !fused
-        ? mergeHeads(rotate(splitHeads(x, heads), this.positionIds, rotary.cos, rotary.sin, rotary.interleaved))
-        : x
+    const turn = (x: Tensor, heads: number): Tensor => (fused ? x : turned(x, heads, this.positionIds, options))
     const width = paddedHeadDim(headDim)
     const layer = this.entries.length
     const cacheShape = [this.batch, nKvHeads, symbol('capacity'), width]
@@ -86,7 +80,7 @@ export class KvCache {
         value: padHeads(value, nKvHeads, width),
         pastKey,
         pastValue,
-        lastPosition: this.lastPosition,
+        lastPosition: this.pastLengths.add(dimTensor(this.seq)).sub(1),
         totalLength: this.totalLength,
         cos: fused ? rotary.cos : undefined,
         sin: fused ? rotary.sin : undefined,
@@ -98,6 +92,46 @@ export class KvCache {
     return unpadHeads(output, nHeads, width, headDim)
   }
 }
+
+/**
+ * A whole prompt with nothing before it, whose keys and values are handed out, to be written into a cache: what a prompt
+ * needs in which every position sees every other (a prefix LM: Raffel et al., 2019, arXiv 1910.10683, §3.2.1).
+ */
+export class PrefixCache implements KvCache {
+  /** Of each layer: [1, nKvHeads, seq, headDim], keys turned by their positions. */
+  readonly entries: { readonly key: Tensor; readonly value: Tensor }[] = []
+  readonly totalLength: Tensor
+  readonly positionIds: Tensor
+
+  /** @param bidirectional - every position sees every other; else itself and those before */
+  constructor(
+    seq: Dim,
+    readonly bidirectional: boolean,
+  ) {
+    this.totalLength = dimTensor(seq).reshape([1])
+    this.positionIds = expandDims(arange(seq), 0)
+  }
+
+  attend(query: Tensor, key: Tensor, value: Tensor, options: CachedOptions): Tensor {
+    const { nHeads, nKvHeads, headDim } = options
+    const width = paddedHeadDim(headDim)
+    const turnedKey = turned(key, nKvHeads, this.positionIds, options)
+    this.entries.push({
+      key: splitHeads(padHeads(turnedKey, nKvHeads, width), nKvHeads),
+      value: splitHeads(padHeads(value, nKvHeads, width), nKvHeads),
+    })
+    return attention(turned(query, nHeads, this.positionIds, options), turnedKey, value, {
+      ...options,
+      rotary: undefined,
+      cache: undefined,
+      causal: !this.bidirectional,
+    })
+  }
+}
+
+/** Queries or keys of every head, turned by where they stand: [batch, seq, heads * headDim]. */
+const turned = (x: Tensor, heads: number, positionIds: Tensor, { rotary }: CachedOptions): Tensor =>
+  rotary ? mergeHeads(rotate(splitHeads(x, heads), positionIds, rotary.cos, rotary.sin, rotary.interleaved)) : x
 
 /** Widens every head with zeros: [batch, seq, heads * headDim] → [batch, seq, heads * width]. */
 function padHeads(x: Tensor, heads: number, width: number): Tensor {

@@ -1,15 +1,20 @@
-import { concat, crossEntropy, full, input, symbol, type Tensor } from '../tensor/index.ts'
+import { concat, crossEntropy, embedding, full, linear, type Tensor, takeRows, where } from '../tensor/index.ts'
+import type { ConfigTable } from './config.ts'
 import type { KvCache } from './kv-cache.ts'
 import type { Scope } from './scope.ts'
-import type { Tensors } from './trace.ts'
+import { float32, type InputSpecs, int32, optional, type Tensors, type Traced, trace } from './trace.ts'
 
 /** What the parts above models may rely on: a model is a function of a scope and named tensors. */
 
+/** What a model is for, and so what may be asked of it. */
+export type ModelKind = 'causal' | 'encoder-decoder' | 'encoder' | 'vision' | 'diffusion'
+
 export interface Model {
+  readonly kind: ModelKind
+  /** What `forward` takes, by name. */
+  readonly inputs: InputSpecs
   /** The checkpoint's own configuration, saved with the weights as config.json. */
   toConfig(): Record<string, unknown>
-  /** Inputs of the plainest run, as leaves of any size: what tracing the model, or exporting it, starts from. */
-  exampleInputs(): Record<string, Tensor>
   /**
    * Records the computation. Inputs and outputs have the reference implementation's names in camelCase: `inputIds`,
    * `attentionMask`, `labels` → `logits`, and `loss` where labels are given.
@@ -17,39 +22,73 @@ export interface Model {
   forward(scope: Scope, inputs: Tensors): Tensors
 }
 
-/** How a class of models is made from a checkpoint's config.json. */
-export interface ModelClass {
-  /** Values of `architectures` in config.json that this class implements. */
-  readonly architectures: readonly string[]
+/** Records a model's plainest run, on inputs of any size: what loading, saving and exporting it start from. */
+export const traceModel = (model: Model): Traced =>
+  trace((scope, inputs) => model.forward(scope, inputs), model.inputs, { name: model.constructor.name })
+
+/** A class of models: `new Llama(LlamaConfig.read(json))` is made from a checkpoint's config.json. */
+export interface ModelClass<C extends object = object> {
+  /** Its hyperparameters, and the names of its architectures. */
+  readonly table: ConfigTable<C>
   /** Names under which checkpoints without a head leave parameters out: `transformer.`. */
   readonly baseModelPrefix: string
-  /**
-   * @param stored - names of the parameters in the checkpoint, where there is one
-   * @throws Error with one sentence for a configuration that is not of this kind.
-   */
-  fromConfig(json: Record<string, unknown>, stored?: ReadonlySet<string>): Model
+  new (config: Partial<C>): Model
+}
+
+/**
+ * A model as its paper's file writes it: the static `table` of its hyperparameters, what kind it is, its inputs, and
+ * `forward`.
+ */
+export abstract class Network<C extends object> implements Model {
+  static readonly baseModelPrefix: string = ''
+
+  readonly config: C
+  abstract readonly kind: ModelKind
+  abstract readonly inputs: InputSpecs
+
+  /** What is left out is as the table of the configuration has it. */
+  constructor(config: Partial<C> = {}) {
+    this.config = tableOf<C>(this).complete(config)
+  }
+
+  toConfig(): Record<string, unknown> {
+    return tableOf<C>(this).write(this.config)
+  }
+
+  abstract forward(scope: Scope, inputs: Tensors): Tensors
+}
+
+/** The table that the model's class names. */
+function tableOf<C extends object>(model: Network<C>): ConfigTable<C> {
+  const { table, name } = model.constructor as unknown as ModelClass<C> & { name: string }
+  if (!table) throw new Error(`internal: the class ${name} has no static table of its configuration`)
+  return table
 }
 
 export type CausalInputs = {
-  /** int32 [batch, seq] */
-  readonly inputIds: Tensor
+  /** int32 [batch, seq]; or else `inputsEmbeds`. */
+  readonly inputIds?: Tensor
+  /** [batch, seq, dModel]: what the tokens' embeddings would be. */
+  readonly inputsEmbeds?: Tensor
   /** [batch, seq], 1 for tokens and 0 for padding. */
   readonly attentionMask?: Tensor
   /** int32 [batch, seq]; counted from 0, or on from what is cached, where left out. */
   readonly positionIds?: Tensor
   /** int32 [batch, seq]: the input ids again, −100 where they do not count. Token t is predicted from those before it. */
   readonly labels?: Tensor
+  /** int32 [batch, seq]: in place of `labels`, the token that follows at each position, −100 where it does not count. */
+  readonly shiftLabels?: Tensor
 }
 
 export type CausalOptions = {
   /** Decode over cached keys and values. */
   readonly cache?: KvCache
-  /** int32 [batch]: compute logits only at these positions of the step, for [batch, vocabSize]. */
+  /** int32 [rows]: compute logits only at these positions, counted through all sequences of the step. */
   readonly logitsAt?: Tensor
 }
 
 export type CausalOutputs = {
-  /** [batch, seq, vocabSize], or [batch, vocabSize] with `logitsAt` */
+  /** [batch, seq, vocabSize], or [rows, vocabSize] with `logitsAt` */
   readonly logits: Tensor
   /** [batch, seq, dModel], after the last normalisation */
   readonly lastHiddenState: Tensor
@@ -58,16 +97,68 @@ export type CausalOutputs = {
 
 /** A decoder that continues text. */
 export interface CausalLm extends Model {
+  readonly kind: 'causal'
   readonly vocabSize: number
   /** The longest sequence it can take. */
   readonly maxPositions: number
   forward(scope: Scope, inputs: CausalInputs, options?: CausalOptions): CausalOutputs
 }
 
-/** Token ids of any length: int32 [batch, seq]. */
-export const tokenInputs = (): { inputIds: Tensor } => ({
-  inputIds: input('inputIds', [symbol('batch'), symbol('seq')], 'int32'),
-})
+/** A decoder that continues text, as its paper's file writes it. */
+export abstract class CausalNetwork<C extends { vocabSize: number; maxPositions: number; dModel: number }>
+  extends Network<C>
+  implements CausalLm
+{
+  readonly kind = 'causal'
+
+  readonly inputs = {
+    inputIds: { ...int32('batch', 'seq'), unless: 'inputsEmbeds' },
+    inputsEmbeds: optional(float32('batch', 'seq', this.config.dModel)),
+    attentionMask: optional(int32('batch', 'seq')),
+    positionIds: optional(int32('batch', 'seq')),
+    labels: optional(int32('batch', 'seq')),
+    shiftLabels: optional(int32('batch', 'seq')),
+  }
+
+  get vocabSize(): number {
+    return this.config.vocabSize
+  }
+
+  get maxPositions(): number {
+    return this.config.maxPositions
+  }
+
+  abstract override forward(scope: Scope, inputs: CausalInputs, options?: CausalOptions): CausalOutputs
+}
+
+/**
+ * The rows of a table for the tokens, or the embeddings that were given in their place.
+ *
+ * @param table - answers with the table, [vocabSize, dModel]: not asked where there are embeddings
+ * @returns [batch, seq, dModel]
+ */
+export function embedTokens(table: () => Tensor, { inputIds, inputsEmbeds }: CausalInputs): Tensor {
+  if (inputsEmbeds) return inputsEmbeds
+  if (!inputIds) throw new Error('a language model needs inputIds, or inputsEmbeds in their place')
+  return embedding(table(), inputIds)
+}
+
+/**
+ * What a causal model answers from its last states.
+ *
+ * @param lastHiddenState - [batch, seq, dModel]
+ * @param head - [vocabSize, dModel]
+ */
+export function causalOutputs(
+  lastHiddenState: Tensor,
+  head: Tensor,
+  { labels, shiftLabels }: Pick<CausalInputs, 'labels' | 'shiftLabels'>,
+  { logitsAt }: CausalOptions,
+): CausalOutputs {
+  const logits = linear(logitsAt ? takeRows(lastHiddenState, logitsAt) : lastHiddenState, head)
+  const following = shiftLabels ?? (labels && nextTokens(labels))
+  return { logits, lastHiddenState, loss: following && crossEntropy(logits, following) }
+}
 
 /** Keys and values of one attention layer, each [batch, seq, nHeads * headDim]. */
 export interface KeysValues {
@@ -88,28 +179,64 @@ export type EncoderDecoderInputs = {
   readonly labels?: Tensor
 }
 
-export type DecodeInputs = {
-  /** int32 [batch, seq] */
-  readonly inputIds: Tensor
+export type EncoderDecoderOutputs = {
+  /** [batch, targetSeq, vocabSize] */
+  readonly logits: Tensor
+  /** [batch, sourceSeq, dModel] */
+  readonly encoderLastHiddenState: Tensor
+  readonly loss?: Tensor
+}
+
+export type DecodeInputs = Pick<CausalInputs, 'inputIds' | 'inputsEmbeds'> & {
   /** [batch, seq]; not over a cache. */
   readonly attentionMask?: Tensor
-  /** Of every decoder layer. A batch of 1 serves all sequences. */
+  /** Of every decoder layer: a batch of sources, each for the same number of sequences. */
   readonly crossKeysValues: readonly KeysValues[]
-  /** [batch or 1, sourceSeq] */
+  /** [sources, sourceSeq] */
   readonly crossAttentionMask?: Tensor
 }
 
 /** An encoder that reads a text, and a decoder that answers it. */
 export interface EncoderDecoderLm extends Model {
+  readonly kind: 'encoder-decoder'
   readonly vocabSize: number
   /** What every answer starts from. */
   readonly decoderStartTokenId: number
-  forward(scope: Scope, inputs: EncoderDecoderInputs): { logits: Tensor; loss?: Tensor }
+  forward(scope: Scope, inputs: EncoderDecoderInputs): EncoderDecoderOutputs
   /** @returns [batch, sourceSeq, dModel] */
   encode(scope: Scope, inputs: Pick<EncoderDecoderInputs, 'inputIds' | 'attentionMask'>): Tensor
   /** What each decoder layer sees of the source: the same for every token, so it is computed once. */
   crossKeysValues(scope: Scope, encoderHiddenStates: Tensor): KeysValues[]
   decode(scope: Scope, inputs: DecodeInputs, options?: CausalOptions): CausalOutputs
+}
+
+/** A model with an encoder and a decoder, as its paper's file writes it. */
+export abstract class EncoderDecoderNetwork<C extends { vocabSize: number; decoderStartTokenId: number }>
+  extends Network<C>
+  implements EncoderDecoderLm
+{
+  readonly kind = 'encoder-decoder'
+
+  readonly inputs = {
+    inputIds: int32('batch', 'seq'),
+    attentionMask: optional(int32('batch', 'seq')),
+    decoderInputIds: { ...int32('batch', 'targetSeq'), unless: 'labels' },
+    decoderAttentionMask: optional(int32('batch', 'targetSeq')),
+    labels: optional(int32('batch', 'targetSeq')),
+  }
+
+  get vocabSize(): number {
+    return this.config.vocabSize
+  }
+
+  get decoderStartTokenId(): number {
+    return this.config.decoderStartTokenId
+  }
+
+  abstract override forward(scope: Scope, inputs: EncoderDecoderInputs): EncoderDecoderOutputs
+  abstract encode(scope: Scope, inputs: Pick<EncoderDecoderInputs, 'inputIds' | 'attentionMask'>): Tensor
+  abstract crossKeysValues(scope: Scope, encoderHiddenStates: Tensor): KeysValues[]
+  abstract decode(scope: Scope, inputs: DecodeInputs, options?: CausalOptions): CausalOutputs
 }
 
 /** What every position is to predict: the next position's token, and nothing at the end. int32 [batch, seq]. */
@@ -118,5 +245,14 @@ export function nextTokens(labels: Tensor): Tensor {
   return concat([labels.slice({ axis: 1, start: 1 }), full([batch, 1], -100, labels.dtype)], 1)
 }
 
-/** The mean cross-entropy of every token given those before it. */
-export const nextTokenLoss = (logits: Tensor, labels: Tensor): Tensor => crossEntropy(logits, nextTokens(labels))
+/**
+ * What a decoder reads to answer with `labels`: the same one place late, from the start token on. Places that do not
+ * count read as padding.
+ *
+ * @param labels - int32 [batch, seq]
+ */
+export function shiftRight(labels: Tensor, decoderStartTokenId: number, padTokenId: number): Tensor {
+  const [batch] = labels.shape
+  const ids = where(labels.equal(-100), full(labels.shape, padTokenId, labels.dtype), labels)
+  return concat([full([batch, 1], decoderStartTokenId, labels.dtype), ids.slice({ axis: 1, end: -1 })], 1)
+}

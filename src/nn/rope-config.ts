@@ -1,5 +1,6 @@
 import { z } from 'zod'
-import type { RopeScaling } from './positions.ts'
+import { type FieldCodec, positive, readField } from './config.ts'
+import { type RopeScaling, rotaryTables } from './positions.ts'
 
 /** How checkpoints write rotary positions down: `rope_parameters` today, `rope_theta` and `rope_scaling` before. */
 
@@ -16,24 +17,33 @@ const SCALING = z.looseObject({
   attention_factor: z.number().positive().nullish(),
 })
 
-export const ROPE_FIELDS = {
-  rope_theta: z.number().positive().optional(),
-  rope_scaling: SCALING.nullish(),
-  rope_parameters: SCALING.nullish(),
-}
+type Settings = { maxPositions: number; ropeTheta: number }
 
-interface RopeFields {
-  rope_theta?: number
-  rope_scaling?: z.infer<typeof SCALING> | null
-  rope_parameters?: z.infer<typeof SCALING> | null
-  max_position_embeddings: number
-}
+/**
+ * The two settings of rotary positions, for the table of a configuration that has `maxPositions`.
+ *
+ * @param theta - where the file does not say
+ */
+export const ropeFields = (theta = 10000) => ({
+  ropeTheta: {
+    type: positive,
+    default: theta,
+    read: (json) => readField(json, 'rope_parameters', SCALING)?.rope_theta ?? readField(json, 'rope_theta', positive),
+    write: (ropeTheta) => ({ rope_theta: ropeTheta }),
+  } as FieldCodec<number, object>,
+  ropeScaling: {
+    default: undefined,
+    read(json, c) {
+      const before = readField(json, 'rope_scaling', SCALING)
+      return readScaling(readField(json, 'rope_parameters', SCALING) ?? before ?? {}, c.maxPositions)
+    },
+    write: (scaling, c) => ({ rope_parameters: { ...writeScaling(scaling), rope_theta: c.ropeTheta } }),
+  } as FieldCodec<RopeScaling | undefined, Settings>,
+})
 
-export function readRope(fields: RopeFields): { ropeTheta: number; ropeScaling?: RopeScaling } {
-  const scaling = fields.rope_parameters ?? fields.rope_scaling ?? {}
-  const ropeTheta = fields.rope_parameters?.rope_theta ?? fields.rope_theta ?? 10000
-  return { ropeTheta, ropeScaling: readScaling(scaling, fields.max_position_embeddings) }
-}
+/** The tables of cosines and sines for these settings. */
+export const ropeTables = (c: Settings & { headDim: number; ropeScaling?: RopeScaling }) =>
+  rotaryTables({ rotaryDim: c.headDim, theta: c.ropeTheta, maxPositions: c.maxPositions, scaling: c.ropeScaling })
 
 function readScaling(scaling: z.infer<typeof SCALING>, maxPositions: number): RopeScaling | undefined {
   const type = scaling.rope_type ?? scaling.type ?? 'default'
@@ -72,38 +82,26 @@ function readScaling(scaling: z.infer<typeof SCALING>, maxPositions: number): Ro
   }
 }
 
-export function writeRope({
-  ropeTheta,
-  ropeScaling,
-}: {
-  ropeTheta: number
-  ropeScaling?: RopeScaling
-}): Record<string, unknown> {
-  if (!ropeScaling) return { rope_theta: ropeTheta, rope_parameters: { rope_type: 'default', rope_theta: ropeTheta } }
-  const common = { rope_type: ropeScaling.type, rope_theta: ropeTheta, factor: ropeScaling.factor }
-  switch (ropeScaling.type) {
+function writeScaling(scaling: RopeScaling | undefined): Record<string, unknown> {
+  if (!scaling) return { rope_type: 'default' }
+  const common = { rope_type: scaling.type, factor: scaling.factor }
+  switch (scaling.type) {
     case 'linear':
-      return { rope_theta: ropeTheta, rope_parameters: common }
+      return common
     case 'llama3':
       return {
-        rope_theta: ropeTheta,
-        rope_parameters: {
-          ...common,
-          low_freq_factor: ropeScaling.lowFreqFactor,
-          high_freq_factor: ropeScaling.highFreqFactor,
-          original_max_position_embeddings: ropeScaling.originalMaxPositions,
-        },
+        ...common,
+        low_freq_factor: scaling.lowFreqFactor,
+        high_freq_factor: scaling.highFreqFactor,
+        original_max_position_embeddings: scaling.originalMaxPositions,
       }
     case 'yarn':
       return {
-        rope_theta: ropeTheta,
-        rope_parameters: {
-          ...common,
-          original_max_position_embeddings: ropeScaling.originalMaxPositions,
-          beta_fast: ropeScaling.betaFast,
-          beta_slow: ropeScaling.betaSlow,
-          attention_factor: ropeScaling.attentionFactor,
-        },
+        ...common,
+        original_max_position_embeddings: scaling.originalMaxPositions,
+        beta_fast: scaling.betaFast,
+        beta_slow: scaling.betaSlow,
+        attention_factor: scaling.attentionFactor,
       }
   }
 }

@@ -35,7 +35,8 @@ export class HostRunner implements StepRunner {
     return accumulate > 1 ? 2 : 1
   }
 
-  static async create(backend: Backend, { step, state, optimizer, accumulate }: RunnerOptions): Promise<HostRunner> {
+  static async create(backend: Backend, options: RunnerOptions): Promise<HostRunner> {
+    const { step, state, optimizer, accumulate, memoryPattern } = options
     const { layout } = step
     const gradients = state.arena.alloc(layout.length)
     const summed = accumulate > 1 ? state.arena.alloc(layout.length) : gradients
@@ -48,7 +49,7 @@ export class HostRunner implements StepRunner {
           ...prefixed('next.', step.updates),
         },
       },
-      { on: backend },
+      { on: backend, memoryPattern },
     )
     const inputs = new Map(
       step.inputs.map((leaf) => [inputName(leaf), zeroTensor(leaf.dtype, leaf.shape as readonly number[])]),

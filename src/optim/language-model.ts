@@ -6,23 +6,23 @@ import { crossEntropySum, type SumAndCount, type Tensor, type TensorData } from 
 import type { Trainer } from './trainer.ts'
 
 /**
- * Generative pre-training (Radford et al., 2018, §3.1, eq. 1): the mean of −log p(token | those before it). `labels` are
- * the tokens that follow, as the loaders of `data/` give them.
+ * Generative pre-training (Radford et al., 2018, §3.1, eq. 1): the mean of −log p(token | those before it). `shiftLabels`
+ * are the tokens that follow, as the loaders of `data/` give them.
  */
 export const nextTokenObjective =
   (model: CausalLm) =>
-  (scope: Scope, { inputIds, labels }: Record<string, Tensor>): { loss: SumAndCount } => ({
-    loss: crossEntropySum(model.forward(scope, { inputIds }).logits, labels),
+  (scope: Scope, { inputIds, shiftLabels }: Record<string, Tensor>): { loss: SumAndCount } => ({
+    loss: crossEntropySum(model.forward(scope, { inputIds }).logits, shiftLabels),
   })
 
 /** The inputs of a language model's step. */
-export const languageModelInputs = (batch: number, seq: number): Record<'inputIds' | 'labels', InputSpec> => ({
+export const languageModelInputs = (batch: number, seq: number): Record<'inputIds' | 'shiftLabels', InputSpec> => ({
   inputIds: int32(batch, seq),
-  labels: int32(batch, seq),
+  shiftLabels: int32(batch, seq),
 })
 
 /**
- * For a recipe's `evaluate`: the loss over a whole held-out split, every token once.
+ * For `trainLoop`'s `evaluate`: the loss over a whole held-out split, every token once.
  *
  * @param split - of the shape that its batches have
  */
@@ -41,8 +41,11 @@ export const heldOutLoss =
 function* feeds(
   batches: Iterable<LanguageModelBatch>,
   shape: readonly number[],
-): Generator<Record<'inputIds' | 'labels', TensorData>> {
-  for (const { inputIds, labels } of batches) {
-    yield { inputIds: { dtype: 'int32', shape, data: inputIds }, labels: { dtype: 'int32', shape, data: labels } }
+): Generator<Record<'inputIds' | 'shiftLabels', TensorData>> {
+  for (const { inputIds, shiftLabels } of batches) {
+    yield {
+      inputIds: { dtype: 'int32', shape, data: inputIds },
+      shiftLabels: { dtype: 'int32', shape, data: shiftLabels },
+    }
   }
 }

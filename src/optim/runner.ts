@@ -71,6 +71,8 @@ export interface RunnerOptions {
   readonly optimizer: OptimizerSettings
   /** Micro-batches to a step. */
   readonly accumulate: number
+  /** See `TrainerOptions`. */
+  readonly memoryPattern: boolean
 }
 
 /** Entries as an object, every name with `prefix` before it. */

@@ -5,25 +5,55 @@ import { z } from 'zod'
 import { openSafetensors } from '../hub/safetensors.ts'
 import { writeSafetensors } from '../hub/safetensors-write.ts'
 import type { HostTensor, TrainingState } from './flat-parameters.ts'
+import type { Scalars } from './recipe.ts'
 import type { Trainer } from './trainer.ts'
 
 /**
- * A training run on disk, so that it goes on bit for bit. Flat arrays are written as they lie in memory, to a folder
- * under a temporary name that is renamed when it is whole.
+ * A training run on disk, so that it goes on bit for bit: all its trainers at one and the same point, and what the loop
+ * around them carries. Flat arrays are written as they lie in memory, to a folder under a temporary name that is renamed
+ * when it is whole.
  */
 
 const FOLDER = /^step-(\d+)$/
 const PARTIAL = /^\.step-\d+\.partial$/
 const STATE = 'state.json'
-const TENSORS = 'training.safetensors'
+
+const COUNT = z.int().nonnegative()
 
 const STATE_SCHEMA = z.object({
-  step: z.int().nonnegative(),
-  /** What the arrays mean: which are kept, how long they are, and where in them each parameter begins. */
-  kept: z.array(z.string()),
-  length: z.int().nonnegative(),
-  offsets: z.record(z.string(), z.int().nonnegative()),
+  /** Of the loop. */
+  step: COUNT,
+  state: z.record(z.string(), z.unknown()),
+  evaluation: z.object({ step: COUNT, scores: z.record(z.string(), z.number().nullable()) }).optional(),
+  metrics: COUNT,
+  trainers: z.record(
+    z.string(),
+    z.object({
+      /** Of the trainer, which may take several in one of the loop. */
+      step: COUNT,
+      /** What the arrays mean: which are kept, how long they are, and where in them each parameter begins. */
+      kept: z.array(z.string()),
+      length: COUNT,
+      offsets: z.record(z.string(), COUNT),
+    }),
+  ),
 })
+
+/** Where a loop stands. */
+export interface LoopPoint {
+  /** Steps done. */
+  readonly step: number
+  /** What the loop carries from step to step, as JSON. */
+  readonly state?: object
+  /** The latest, and after which step it was. */
+  readonly evaluation?: { readonly step: number; readonly scores: Scalars }
+  /** The length of metrics.jsonl, in bytes. */
+  readonly metrics?: number
+}
+
+type SavedPoint = LoopPoint & Required<Pick<LoopPoint, 'state' | 'metrics'>>
+
+export type Trainers = Readonly<Record<string, Trainer>>
 
 type Saved = Pick<TrainingState, 'flat' | 'fixed' | 'layout'>
 
@@ -44,39 +74,52 @@ function tensorsOf({ flat, fixed }: Saved): [string, HostTensor][] {
 }
 
 export interface SnapshotOptions {
-  /** How many of the newest checkpoints stay. Default 2. */
+  /** How many of the newest snapshots stay. Default 2. */
   keep?: number
 }
 
 /** Writes `folder/step-N` and removes all but the newest. */
-export async function saveSnapshot(folder: string, trainer: Trainer, options?: SnapshotOptions): Promise<string> {
-  return (await startSnapshot(folder, trainer, options)).written
+export async function saveSnapshot(
+  folder: string,
+  trainers: Trainers,
+  point: LoopPoint,
+  options?: SnapshotOptions,
+): Promise<string> {
+  return (await startSnapshot(folder, trainers, point, options)).written
 }
 
 /**
- * The same beside training: resolves when the trainer may go on. Only its next update waits until the arrays are
+ * The same beside training: resolves when the trainers may go on. Only their next updates wait until the arrays are
  * written, so that a disk that keeps up with a forward and backward pass costs no time.
  *
- * @returns `written`, the folder's path once it is whole; it rejects, as does the trainer's next step, where writing fails
+ * @returns `written`, the folder's path once it is whole; it rejects, as do the trainers' next steps, where writing fails
  */
 export async function startSnapshot(
   folder: string,
-  trainer: Trainer,
+  trainers: Trainers,
+  { step, state = {}, evaluation, metrics = 0 }: LoopPoint,
   options?: SnapshotOptions,
 ): Promise<{ written: Promise<string> }> {
-  const state = await trainer.snapshot()
-  // Running statistics change with every pass, so these are copied; the flat arrays, which are large, wait.
-  const fixed = new Map(Array.from(state.fixed, ([name, tensor]) => [name, { ...tensor, data: tensor.data.slice() }]))
-  const { flat, layout } = state
-  const written = writeSnapshot(folder, trainer.step, { flat, layout, fixed }, options)
-  trainer.holdState(written)
+  const saved = new Map<string, Saved>()
+  const described: z.infer<typeof STATE_SCHEMA>['trainers'] = {}
+  for (const [name, trainer] of Object.entries(trainers)) {
+    const { flat, layout, fixed } = await trainer.snapshot()
+    // Running statistics change with every pass, so these are copied; the flat arrays, which are large, wait.
+    const copied = new Map(Array.from(fixed, ([key, tensor]) => [key, { ...tensor, data: tensor.data.slice() }]))
+    saved.set(name, { flat, layout, fixed: copied })
+    described[name] = { step: trainer.step, ...describe({ flat, layout, fixed }) }
+  }
+  const text = `${JSON.stringify({ step, state, evaluation, metrics, trainers: described })}\n`
+  const written = writeSnapshot(folder, step, text, saved, options)
+  for (const trainer of Object.values(trainers)) trainer.holdState(written)
   return { written }
 }
 
 async function writeSnapshot(
   folder: string,
   step: number,
-  state: Saved,
+  state: string,
+  saved: ReadonlyMap<string, Saved>,
   { keep = 2 }: SnapshotOptions = {},
 ): Promise<string> {
   await mkdir(folder, { recursive: true })
@@ -86,8 +129,8 @@ async function writeSnapshot(
     await rm(join(folder, left), { recursive: true, force: true })
   }
   await mkdir(partial)
-  await writeSafetensors(join(partial, TENSORS), tensorsOf(state))
-  await writeFile(join(partial, STATE), `${JSON.stringify({ step, ...describe(state) })}\n`)
+  for (const [trainer, arrays] of saved) await writeSafetensors(join(partial, fileOf(trainer)), tensorsOf(arrays))
+  await writeFile(join(partial, STATE), state)
   await rm(target, { recursive: true, force: true })
   await rename(partial, target)
   for (const old of (await snapshotNames(folder)).slice(0, -keep)) {
@@ -96,7 +139,9 @@ async function writeSnapshot(
   return target
 }
 
-/** Whole checkpoints, the oldest first. */
+const fileOf = (trainer: string): string => `${trainer}.safetensors`
+
+/** Whole snapshots, the oldest first. */
 async function snapshotNames(folder: string): Promise<string[]> {
   if (!existsSync(folder)) return []
   const names = (await readdir(folder)).filter((name) => FOLDER.test(name))
@@ -109,46 +154,64 @@ export async function newestSnapshot(folder: string): Promise<string | undefined
 }
 
 /**
- * Puts a trainer where the checkpoint was written.
+ * Where the loop stood that wrote a snapshot.
  *
- * @throws Error where the checkpoint is of another model, or damaged
+ * @throws Error where the snapshot is damaged
  */
-export async function loadSnapshot(checkpoint: string, trainer: Trainer): Promise<void> {
-  const damaged = (error: unknown): never => {
-    const { message } = error as Error
-    throw new Error(`${checkpoint} is damaged (${message}): remove it to go on from the one before, if there is one`)
-  }
-  const { step, ...stored } = await readState(join(checkpoint, STATE)).catch(damaged)
-  const state = await trainer.snapshot()
-  if (JSON.stringify(stored) !== JSON.stringify(describe(state))) {
-    throw new Error(
-      `${checkpoint} was written by a run of another model or optimiser: name another --out, or take its settings`,
-    )
-  }
-  try {
-    const file = openSafetensors(join(checkpoint, TENSORS))
-    try {
-      for (const [name, { data }] of tensorsOf(state)) file.read(name, data)
-    } finally {
-      file.close()
-    }
-  } catch (error) {
-    damaged(error)
-  }
-  trainer.restore(step)
+export async function readSnapshot(snapshot: string): Promise<SavedPoint> {
+  const { step, state, evaluation, metrics } = await readState(snapshot)
+  // JSON has no word for what is no number.
+  const scores = Object.entries(evaluation?.scores ?? {}).map(([name, value]) => [name, value ?? Number.NaN])
+  return { step, state, metrics, evaluation: evaluation && { ...evaluation, scores: Object.fromEntries(scores) } }
 }
 
-async function readState(path: string): Promise<z.infer<typeof STATE_SCHEMA>> {
-  const text = await readFile(path, 'utf8').catch(() => {
-    throw new Error(`${STATE} is missing`)
+/**
+ * Puts trainers where the snapshot was written.
+ *
+ * @throws Error where the snapshot is of other models, or damaged
+ */
+export async function loadSnapshot(snapshot: string, trainers: Trainers): Promise<SavedPoint> {
+  const { trainers: stored } = await readState(snapshot)
+  const states = new Map<string, TrainingState>()
+  for (const [name, trainer] of Object.entries(trainers)) states.set(name, await trainer.snapshot())
+  const written = Object.entries(stored).map(([name, { step, ...arrays }]) => [name, arrays])
+  if (JSON.stringify(written) !== JSON.stringify(Array.from(states, ([name, state]) => [name, describe(state)]))) {
+    throw new Error(
+      `${snapshot} was written by a run of another model or optimiser: name another --out, or take its settings`,
+    )
+  }
+  for (const [name, state] of states) {
+    try {
+      const file = openSafetensors(join(snapshot, fileOf(name)))
+      try {
+        for (const [key, { data }] of tensorsOf(state)) file.read(key, data)
+      } finally {
+        file.close()
+      }
+    } catch (error) {
+      throw damaged(snapshot, error)
+    }
+  }
+  for (const [name, trainer] of Object.entries(trainers)) trainer.restore(stored[name].step)
+  return readSnapshot(snapshot)
+}
+
+const damaged = (snapshot: string, error: unknown): Error =>
+  new Error(
+    `${snapshot} is damaged (${(error as Error).message}): remove it to go on from the one before, if there is one`,
+  )
+
+async function readState(snapshot: string): Promise<z.infer<typeof STATE_SCHEMA>> {
+  const text = await readFile(join(snapshot, STATE), 'utf8').catch(() => {
+    throw damaged(snapshot, new Error(`${STATE} is missing`))
   })
   let json: unknown
   try {
     json = JSON.parse(text)
   } catch {
-    throw new Error(`${STATE} is not JSON`)
+    throw damaged(snapshot, new Error(`${STATE} is not JSON`))
   }
   const result = STATE_SCHEMA.safeParse(json)
-  if (!result.success) throw new Error(`${STATE} lacks ${result.error.issues[0].path.join('.') || 'everything'}`)
-  return result.data
+  if (result.success) return result.data
+  throw damaged(snapshot, new Error(`${STATE} lacks ${result.error.issues[0].path.join('.') || 'everything'}`))
 }

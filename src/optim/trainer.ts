@@ -61,6 +61,11 @@ export interface TrainerOptions {
   readonly unused?: 'error' | 'ignore'
   /** Compute the activations of blocks again in the backward pass: less memory, a third more time. Default false. */
   readonly recompute?: boolean
+  /**
+   * Let ONNX Runtime plan the memory of a step ahead: faster by up to a tenth in large models, for a third to three
+   * quarters more memory. Default: for models of 50 million parameters and more.
+   */
+  readonly memoryPattern?: boolean
   /** Processes that train together: each takes batches of its own. Default: this one alone. */
   readonly comm?: Comm
   readonly provider?: Provider
@@ -77,6 +82,8 @@ export interface StepResult {
   /** What else the objective answers with. */
   readonly metrics: Readonly<Record<string, number>>
 }
+
+const LARGE_PARAMETERS = 50e6
 
 /** One model in training: its parameters, the optimiser's state and the compiled step. */
 export class Trainer implements LiveWeights {
@@ -110,7 +117,9 @@ export class Trainer implements LiveWeights {
     const state = new TrainingState(step.layout, { averaged: emaDecay > 0, scratch })
     const initialized = state.initialize(parameters, seed, options)
     const optimizer = { beta1, beta2, epsilon, emaDecay }
-    const runner = await (onDevice ? DeviceRunner : HostRunner).create(backend, { step, state, optimizer, accumulate })
+    const { memoryPattern = step.layout.parameterCount >= LARGE_PARAMETERS } = options
+    const runnerOptions = { step, state, optimizer, accumulate, memoryPattern }
+    const runner = await (onDevice ? DeviceRunner : HostRunner).create(backend, runnerOptions)
     return new Trainer(options, step.layout, initialized, state, runner, step.random)
   }
 

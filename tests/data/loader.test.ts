@@ -10,7 +10,7 @@ import {
 } from '../../src/data/loader.ts'
 import { TokenDataset } from '../../src/data/token-dataset.ts'
 
-const copy = ({ inputIds, labels }: LanguageModelBatch): number[][] => [[...inputIds], [...labels]]
+const copy = ({ inputIds, shiftLabels }: LanguageModelBatch): number[][] => [[...inputIds], [...shiftLabels]]
 
 /** Tokens 0, 1, 2, …, so that a token tells where it stood. */
 const numbered = (length: number): TokenDataset =>
@@ -90,12 +90,12 @@ describe('RandomWindows', () => {
     fc.assert(
       fc.property(shape, seed, fc.nat({ max: 50 }), (shape, seed, extra) => {
         const length = shape.seq + 1 + extra
-        const { inputIds, labels } = new RandomWindows(numbered(length), shape, seed).next()
+        const { inputIds, shiftLabels } = new RandomWindows(numbered(length), shape, seed).next()
         for (let i = 0; i < inputIds.length; i++) {
-          expect(labels[i]).toBe(inputIds[i] + 1)
+          expect(shiftLabels[i]).toBe(inputIds[i] + 1)
           if (i % shape.seq > 0) expect(inputIds[i]).toBe(inputIds[i - 1] + 1)
         }
-        expect(Math.max(...labels)).toBeLessThan(length)
+        expect(Math.max(...shiftLabels)).toBeLessThan(length)
       }),
     )
   })
@@ -118,14 +118,14 @@ describe('SequentialWindows', () => {
         const windows = new SequentialWindows(numbered(length), shape)
         const labelled: number[] = []
         let batches = 0
-        for (const { inputIds, labels } of windows) {
+        for (const { inputIds, shiftLabels } of windows) {
           batches++
           expect(inputIds.length).toBe(shape.batch * shape.seq)
-          for (let i = 0; i < labels.length; i++) {
-            if (labels[i] === IGNORED_LABEL) expect(inputIds[i]).toBe(0)
+          for (let i = 0; i < shiftLabels.length; i++) {
+            if (shiftLabels[i] === IGNORED_LABEL) expect(inputIds[i]).toBe(0)
             else {
-              expect(labels[i]).toBe(inputIds[i] + 1)
-              labelled.push(labels[i])
+              expect(shiftLabels[i]).toBe(inputIds[i] + 1)
+              labelled.push(shiftLabels[i])
             }
           }
         }
@@ -149,9 +149,9 @@ describe('PackedDocuments', () => {
     const { batch, seq } = loader.shape
     return Array.from({ length: loader.windowsPerEpoch }, (_, i) => {
       const window = epoch * loader.windowsPerEpoch + i
-      const { inputIds, labels } = loader.batchAt(Math.floor(window / batch))
+      const { inputIds, shiftLabels } = loader.batchAt(Math.floor(window / batch))
       const row = (window % batch) * seq
-      return [...inputIds.subarray(row, row + seq), labels[row + seq - 1]]
+      return [...inputIds.subarray(row, row + seq), shiftLabels[row + seq - 1]]
     })
   }
 
@@ -191,8 +191,8 @@ describe('PackedDocuments', () => {
 
   it('takes data without any separator, and data smaller than a batch', () => {
     const loader = new PackedDocuments(TokenDataset.from([1, 2, 3], 9), 0, { batch: 7, seq: 2 }, 0)
-    const { inputIds, labels } = loader.next()
+    const { inputIds, shiftLabels } = loader.next()
     expect([...inputIds]).toEqual(Array.from({ length: 7 }, () => [1, 2]).flat())
-    expect([...labels]).toEqual(Array.from({ length: 7 }, () => [2, 3]).flat())
+    expect([...shiftLabels]).toEqual(Array.from({ length: 7 }, () => [2, 3]).flat())
   })
 })

@@ -1,12 +1,10 @@
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
-import { CachedDecoder } from '../../src/generate/decoder.ts'
-import { EncoderDecoder, isEncoderDecoder } from '../../src/generate/encoder-decoder.ts'
+import { CachedDecoder, writerOf } from '../../src/generate/decoder.ts'
 import { openCheckpoint } from '../../src/hub/open.ts'
 import { loadModel } from '../../src/load/load.ts'
 import { forward } from '../../src/load/run.ts'
 import { Llama } from '../../src/models/llama.ts'
-import type { CausalLm } from '../../src/nn/model.ts'
 import { Scope } from '../../src/nn/scope.ts'
 import '../../src/runtime/node.ts'
 import { input, sizeOf, type TensorData } from '../../src/tensor/index.ts'
@@ -43,11 +41,9 @@ async function fullLogits(name: string, ids: readonly number[]): Promise<Float32
 
 async function openDecoder(name: string): Promise<CachedDecoder> {
   const { model, weights } = await loadModel(fixture(name))
-  const options = { slots: TEXTS.length, capacity: 20 }
-  if (!isEncoderDecoder(model)) return CachedDecoder.create(model as CausalLm, weights, options)
-  const encoderDecoder = await EncoderDecoder.create(model, weights, options)
-  await encoderDecoder.read(SOURCE)
-  return encoderDecoder.decoder
+  const decoder = await CachedDecoder.create(writerOf(model), weights, { slots: TEXTS.length, capacity: 20 })
+  if (name.startsWith('t5')) for (const slot of TEXTS.keys()) await decoder.open(slot, { sourceIds: SOURCE })
+  return decoder
 }
 
 function expectClose(actual: Float32Array, expected: Float32Array): void {

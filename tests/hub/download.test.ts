@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -114,6 +114,35 @@ describe('downloads from the hub', () => {
     log = []
     expect(await download()).toBe(folder)
     expect(log).toEqual(['GET /api/models/some/model/revision/main?blobs=true'])
+  })
+
+  it('fetch pipelines: each part in a folder of its own, or as the oldest did the network beside the index', async () => {
+    const index = Buffer.from('{"_class_name":"P","unet":["diffusers","UNet2DModel"],"scheduler":["diffusers","S"]}')
+    const [config, stem] = [Buffer.from('{}'), 'diffusion_pytorch_model']
+    for (const [place, schedulerPlace] of [
+      ['unet/', 'scheduler/'],
+      ['', ''],
+    ]) {
+      files = {
+        'model_index.json': index,
+        [`${place}config.json`]: config,
+        [`${place}${stem}.safetensors`]: weights,
+        [`${place}${stem}.bin`]: Buffer.from('never fetched'),
+        [`${place}${stem}.fp16.safetensors`]: Buffer.from('never fetched'),
+        [`${schedulerPlace}scheduler_config.json`]: config,
+      }
+      cache = join(root, `pipeline-${count++}`)
+      const folder = await download()
+      const fetched = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((name) => name.includes('.'))
+      expect(fetched.sort()).toEqual(
+        Object.keys(files)
+          .filter((name) => !/bin|fp16/.test(name))
+          .sort(),
+      )
+      expect(await download({ offline: true })).toBe(folder)
+      rmSync(join(folder, `${place}${stem}.safetensors`))
+      await expect(download({ offline: true })).rejects.toThrow('is not in the cache')
+    }
   })
 
   it('tell how many bytes there are and how many have come', async () => {

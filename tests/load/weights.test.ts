@@ -10,7 +10,7 @@ import { loadModel } from '../../src/load/load.ts'
 import { type Quantization, quantizers } from '../../src/load/quantize.ts'
 import { modelFromConfig } from '../../src/load/registry.ts'
 import type { CausalLm } from '../../src/nn/model.ts'
-import { Scope } from '../../src/nn/scope.ts'
+import { trace } from '../../src/nn/trace.ts'
 import { isQuantized } from '../../src/runtime/lower.ts'
 import { placeOf } from '../../src/runtime/mapped-file.ts'
 import '../../src/runtime/node.ts'
@@ -49,9 +49,9 @@ const sameBytes = (a: ArrayBufferView, b: ArrayBufferView): boolean =>
 function quantizedInMemory(path: string, quantization: Quantization): Map<string, QuantizedWeight> {
   const checkpoint = openCheckpoint(path)
   const { model } = modelFromConfig(checkpoint.config)
-  const scope = Scope.root()
-  const outputs = Object.values(model.forward(scope, model.exampleInputs())).filter((tensor) => tensor !== undefined)
-  const parameters = [...scope.parameters.values()]
+  const traced = trace((scope, inputs) => model.forward(scope, inputs), model.inputs)
+  const outputs = Object.values(traced.outputs).filter((tensor) => tensor !== undefined)
+  const parameters = [...traced.parameters.values()]
   const made = [...quantizers(quantization, { outputs, parameters })].map(([name, { quantize }]) => {
     const { shape } = parameters.find((parameter) => parameter.name === name)!
     return [name, quantize({ dtype: 'float32', shape, data: checkpoint.read(name) })] as const

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { type AttentionOptions, attention } from '../../src/nn/attention.ts'
-import { KvCache } from '../../src/nn/kv-cache.ts'
+import { GrowingCache } from '../../src/nn/kv-cache.ts'
 import { rotaryTables } from '../../src/nn/positions.ts'
 import { compileGraph } from '../../src/runtime/compiled.ts'
 import * as t from '../../src/tensor/index.ts'
@@ -178,12 +178,12 @@ describe('attention with a cache', () => {
     const whole = await compileGraph({ inputs: [q, k, v], outputs: { y: attention(q, k, v, options) } })
     const want = (await whole.run(value)).y
 
-    const cache = new KvCache(batch, t.symbol('seq'))
+    const cache = new GrowingCache(batch, t.symbol('seq'))
     const [newQ, newK, newV] = leaves(t.symbol('seq'))
     const y = attention(newQ, newK, newV, { ...options, cache })
     const [{ pastKey, pastValue, presentKey, presentValue }] = cache.entries
     const step = await compileGraph({
-      inputs: [newQ, newK, newV, ...cache.inputs, pastKey, pastValue],
+      inputs: [newQ, newK, newV, cache.pastLengths, cache.totalLength, pastKey, pastValue],
       outputs: { y, presentKey, presentValue },
     })
     const room = Math.ceil(headDim / 8) * 8
@@ -237,13 +237,13 @@ describe('attention with a cache', () => {
     })
     const want = (await whole.run({ ...value, bias: slopes })).y
 
-    const cache = new KvCache(2, 1)
+    const cache = new GrowingCache(2, 1)
     const [newQ, newK, newV] = Object.keys(value).map((name) => t.input(name, [2, 1, width]))
     const row = t.input('bias', [2, nHeads, 1, t.symbol('total')])
     const y = attention(newQ, newK, newV, { nHeads, causal: true, bias: row, cache })
     const [{ pastKey, pastValue, presentKey, presentValue }] = cache.entries
     const step = await compileGraph({
-      inputs: [newQ, newK, newV, row, ...cache.inputs, pastKey, pastValue],
+      inputs: [newQ, newK, newV, row, cache.pastLengths, cache.totalLength, pastKey, pastValue],
       outputs: { y, presentKey, presentValue },
     })
     const [keys, values] = [0, 1].map(() => t.tensorData('float32', [2, nHeads, capacity, headDim]))

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { lossCurve } from '../../src/optim/curve.ts'
+import { runCurve } from '../../src/optim/curve.ts'
 
 it('draws a point for every step and a dot for every evaluation, lower losses lower', () => {
   const lines = [
@@ -7,7 +7,7 @@ it('draws a point for every step and a dot for every evaluation, lower losses lo
     ...[1, 2, 3, 4].map((step) => ({ step, loss: 4 - 0.5 * step })),
     { step: 4, valLoss: 2.2 },
   ]
-  const svg = lossCurve(lines.map((line) => `${JSON.stringify(line)}\n`).join(''))
+  const svg = runCurve(lines.map((line) => `${JSON.stringify(line)}\n`).join(''))
   const points =
     /points="([^"]+)"/
       .exec(svg)?.[1]
@@ -20,4 +20,47 @@ it('draws a point for every step and a dot for every evaluation, lower losses lo
   }
   expect(svg.match(/<circle/g)).toHaveLength(2)
   expect(svg).toContain('step 4: 2.2000')
+})
+
+const text = (lines: readonly object[]): string => lines.map((line) => `${JSON.stringify(line)}\n`).join('')
+
+it('survives whatever a run may have written', () => {
+  const cases = [
+    '',
+    text([{ step: 0, valLoss: 3 }]),
+    text([1, 2, 3].map((step) => ({ step, loss: 0.5 }))),
+    text([{ step: 1, loss: 0 }]),
+    text([
+      { step: 1, loss: null },
+      { step: 2, loss: 1e-9 },
+    ]),
+    `${text([{ step: 1, loss: 2 }])}{"step":2,"lo`,
+    text([{ taught: 3 }, { step: 1 }]),
+  ]
+  for (const metrics of cases) {
+    const svg = runCurve(metrics)
+    expect(svg).toMatch(/^<svg [\s\S]*<\/svg>\n$/)
+    expect(svg, metrics).not.toMatch(/NaN|Infinity|undefined/)
+  }
+})
+
+it('draws a panel for every stage, for what the recipe asks for, and for other scores', () => {
+  const svg = runCurve(
+    text([
+      { stage: 'sft', step: 1, loss: 2 },
+      { stage: 'ppo', step: 1, loss: 0.1, reward: -1 },
+      { stage: 'ppo', step: 1, winRate: 0.4 },
+      { stage: 'ppo', step: 2, loss: 0.2, reward: 1 },
+    ]),
+    ['reward'],
+  )
+  const titles = [...svg.matchAll(/text-anchor="end">([^<\d-][^<]*)</g)].map(([, title]) => title)
+  expect(titles).toEqual(['sft: loss', 'ppo: loss', 'ppo: reward', 'ppo: winRate'])
+})
+
+it('has round numbers at its side and no more points than it is wide', () => {
+  const svg = runCurve(text(Array.from({ length: 5000 }, (_, i) => ({ step: i + 1, loss: 0.031 + 0.02 / (i + 1) }))))
+  const ticks = [...svg.matchAll(/text-anchor="end">([\d.]+)</g)].map(([, tick]) => Number(tick))
+  expect(ticks).toEqual([0.03, 0.035, 0.04, 0.045, 0.05, 0.055])
+  expect(/points="([^"]+)"/.exec(svg)?.[1].split(' ').length).toBeLessThanOrEqual(720)
 })

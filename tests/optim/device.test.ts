@@ -132,10 +132,10 @@ describe('training on WebGPU', { timeout: 120_000 }, () => {
     const saved = new Map([...state.flat].map(([name, array]) => [name, array.slice()]))
 
     const evaluator = await trainer.evaluator()
-    const { inputIds, labels } = countingBatch(3)
+    const { inputIds, shiftLabels } = countingBatch(3)
     const feeds = {
       inputIds: { dtype: 'int32', shape: [4, SEQ], data: inputIds },
-      labels: { dtype: 'int32', shape: [4, SEQ], data: labels },
+      shiftLabels: { dtype: 'int32', shape: [4, SEQ], data: shiftLabels },
     } as const
     const evaluated = await evaluator.mean([feeds])
     const fourth = await trainer.train(countingBatch(3))

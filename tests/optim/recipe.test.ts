@@ -21,6 +21,8 @@ describe('settings', () => {
 
   it.each([
     ['rate=1', '--set rate=1: write key=value with one of the keys data, steps, seed'],
+    ['step=1', '--set step=1: did you mean steps? write key=value'],
+    ['learningrate=1', 'did you mean learningRate? write key=value'],
     ['steps', '--set steps: write key=value'],
     ['=5', '--set =5: write key=value'],
     ['steps=many', '--set steps=many: the value must be a number'],

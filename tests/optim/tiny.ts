@@ -41,5 +41,5 @@ export function countingBatch(step: number, batch = 4): Batch {
   const at = (row: number, t: number): number => (7 * step + 3 * row + (1 + ((step + row) % 3)) * t) % VOCAB
   const fill = (shift: number) =>
     Int32Array.from({ length: batch * SEQ }, (_, i) => at(Math.floor(i / SEQ), (i % SEQ) + shift))
-  return { inputIds: fill(0), labels: fill(1) }
+  return { inputIds: fill(0), shiftLabels: fill(1) }
 }

@@ -50,9 +50,9 @@ describe('a trainer', () => {
 
   it('k micro-batches are one batch k times as large', async () => {
     const whole = await trained(tinyOptions({ batch: 6 }), 5, (step) => countingBatch(step, 6))
-    const part = ({ inputIds, labels }: Batch, i: number): Batch => ({
+    const part = ({ inputIds, shiftLabels }: Batch, i: number): Batch => ({
       inputIds: inputIds.subarray(i * 2 * SEQ, (i + 1) * 2 * SEQ),
-      labels: labels.subarray(i * 2 * SEQ, (i + 1) * 2 * SEQ),
+      shiftLabels: shiftLabels.subarray(i * 2 * SEQ, (i + 1) * 2 * SEQ),
     })
     const parts = await trained(tinyOptions({ batch: 2 }, { accumulate: 3 }), 5, function* (step) {
       for (let i = 0; i < 3; i++) yield part(countingBatch(step, 6), i)
@@ -73,7 +73,7 @@ describe('a trainer', () => {
       for (const i of [0, 1]) {
         const next = countingBatch(2 * step + i)
         ;(arrays.inputIds as Int32Array).set(next.inputIds as Int32Array)
-        ;(arrays.labels as Int32Array).set(next.labels as Int32Array)
+        ;(arrays.shiftLabels as Int32Array).set(next.shiftLabels as Int32Array)
         yield arrays
       }
     })
@@ -275,11 +275,13 @@ describe('a trainer', () => {
 
   it('says which input a batch lacks, and how many micro-batches a step needs', async () => {
     const trainer = await Trainer.create(tinyOptions({}, { accumulate: 2 }))
-    const { inputIds, labels } = countingBatch(0)
+    const { inputIds, shiftLabels } = countingBatch(0)
     await expect(trainer.train([{ inputIds }, { inputIds }])).rejects.toThrow(
-      "train: input 'labels' needs 64 numbers, got none",
+      "train: input 'shiftLabels' needs 64 numbers, got none",
     )
-    await expect(trainer.train([{ inputIds, labels: labels.subarray(1) }])).rejects.toThrow("'labels' needs 64 numbers")
+    await expect(trainer.train([{ inputIds, shiftLabels: shiftLabels.subarray(1) }])).rejects.toThrow(
+      "'shiftLabels' needs 64 numbers",
+    )
     await expect(trainer.train(countingBatch(0))).rejects.toThrow('train: needs 2 micro-batches, got 1')
     await expect(trainer.train([0, 1, 2].map((step) => countingBatch(step)))).rejects.toThrow('got more')
     await expect(Trainer.create(tinyOptions({}, { accumulate: 0 }))).rejects.toThrow(/accumulate must be an integer/)

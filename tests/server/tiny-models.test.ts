@@ -162,16 +162,17 @@ describe('an encoder-decoder (T5)', () => {
   it('has room for an answer however long the text, and says when the text is too long', async () => {
     const whole = await client.completions.create({ ...request, prompt: 'a'.repeat(2048), max_tokens: 2 })
     expect(whole.usage?.completion_tokens).toBe(2)
-    for (const call of [
-      client.completions.create({ ...request, prompt: 'a'.repeat(2049) }),
-      client.chat.completions.create({
-        model: 't5',
-        messages: user('a'.repeat(2049)),
-        ...{ truncation: 'auto' },
-      }),
-    ]) {
-      expect(await failure(call)).toMatchObject({ status: 400, code: 'context_length_exceeded' })
-    }
+    const errors = await Promise.all([
+      failure(client.completions.create({ ...request, prompt: 'a'.repeat(2049) })),
+      failure(
+        client.chat.completions.create({
+          model: 't5',
+          messages: user('a'.repeat(2049)),
+          ...{ truncation: 'auto' },
+        }),
+      ),
+    ])
+    for (const error of errors) expect(error).toMatchObject({ status: 400, code: 'context_length_exceeded' })
   })
 
   it('refuses in one sentence to score a prompt, which it reads all at once', async () => {

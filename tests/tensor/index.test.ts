@@ -173,11 +173,15 @@ describe('oneHot, at and takeRows', () => {
       })
     }))
 
-  it('take one position of every sequence', () =>
+  it('take positions counted through all sequences', () =>
     checkGradient({
-      inputs: { x: uniform([3, 4, 2], 1), positions: t.tensorData('int32', [3], [0, 3, 1]) },
+      inputs: { x: uniform([3, 4, 2], 1), positions: t.tensorData('int32', [4], [0, 11, 5, 1]) },
       fn: ({ x, positions }) => ({ y: t.takeRows(x, positions) }),
-      reference: ({ x, positions }) => ({ y: nd([3, 2], ([b, f]) => get(x, [b, positions.data[b], f])) }),
+      reference: ({ x, positions }) => ({
+        y: nd([4, 2], ([row, f]) =>
+          get(x, [Math.floor(Number(positions.data[row]) / 4), Number(positions.data[row]) % 4, f]),
+        ),
+      }),
       named: { x: [2] },
     }))
 })

@@ -1,7 +1,7 @@
 import { normalizeAxis } from '../dim.ts'
 import { MICROSOFT } from '../emitter.ts'
 import { apply, type Op, scalar, type Tensor } from '../graph.ts'
-import { exp, maximum, minimum, relu, sigmoid, tanh, where } from './elementwise.ts'
+import { exp, maximum, minimum, relu, sigmoid, softplus, tanh, where } from './elementwise.ts'
 import { sumKeepingAxes } from './shape.ts'
 
 /** Activation functions in every variant that the papers use, and softmax. */
@@ -75,6 +75,9 @@ export const leakyRelu = (x: Tensor, slope = 0.01): Tensor => where(x.greater(0)
 /** x for x > 0, eˣ − 1 below. */
 export const elu = (x: Tensor): Tensor => where(x.greater(0), x, exp(minimum(x, 0)).sub(1))
 
+/** x tanh(softplus(x)) (Misra, 2019, arXiv 1908.08681). */
+export const mish = (x: Tensor): Tensor => x.mul(tanh(softplus(x)))
+
 /** min(max(x, 0), 6) */
 export const relu6 = (x: Tensor): Tensor => minimum(maximum(x, 0), 6)
 
@@ -89,6 +92,7 @@ export const ACTIVATIONS = {
   quick_gelu: quickGelu,
   silu,
   swish: silu,
+  mish,
   tanh,
   sigmoid,
 } as const satisfies Record<string, (x: Tensor) => Tensor>

@@ -3,7 +3,7 @@ import { MICROSOFT } from '../emitter.ts'
 import { apply, applyMany, type Op, type OpNode, type Tensor } from '../graph.ts'
 import { add, indicator } from './elementwise.ts'
 import { scatterAxisInOneOrder, scatterRowsInOneOrder } from './repeats.ts'
-import { arange, cast, dimTensor, expandDims, fillValue, full, reshape, slice, transpose, zerosLike } from './shape.ts'
+import { arange, cast, expandDims, fillValue, full, reshape, slice, transpose, zerosLike } from './shape.ts'
 
 /** Ops that pick elements by position. Positions are int32. */
 
@@ -276,14 +276,13 @@ export const at = (x: Tensor, axis: number, position: number): Tensor => {
 }
 
 /**
- * One position of every sequence.
+ * Some positions of a batch of sequences.
  *
  * @param x - [batch, seq, features]
- * @param positions - int32 [batch]
- * @returns [batch, features]
+ * @param positions - int32 [rows], counted through all sequences: position s of sequence b is b · seq + s
+ * @returns [rows, features]
  */
 export function takeRows(x: Tensor, positions: Tensor): Tensor {
   const [batch, seq, features] = x.shape
-  const starts = arange(batch).mul(dimTensor(seq))
-  return gather(reshape(x, [mulDims(batch, seq), features]), starts.add(cast(positions, 'int32')), 0)
+  return gather(reshape(x, [mulDims(batch, seq), features]), cast(positions, 'int32'), 0)
 }

@@ -1,6 +1,6 @@
-/** Prints what the corpus holds, by source: `npm ci --prefix recipes/corpus`, `npm run build`, then run this file. */
+/** Prints what the corpus holds, by source: `npm ci --prefix recipes/corpus`, then run this file. */
 
-import { corpusFolder, corpusStatistics } from '../../src/data/corpus.ts'
+import { corpusFolder, corpusStatistics } from '../src/data/corpus.ts'
 
 const columns = ['documents', 'characters', 'heldOutDocuments', 'heldOutCharacters'] as const
 try {
