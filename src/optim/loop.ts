@@ -121,9 +121,10 @@ export async function trainLoop<Scores extends Scalars>(
   const onStop = async (): Promise<void> => {
     if (save) await run.save({ ...save, weights: trainer })
   }
-  const parameters = (trainer.layout.parameterCount / 1e6).toFixed(2)
+  const { parameterCount } = trainer.layout
+  const parameters = parameterCount < 1e5 ? `${parameterCount}` : `${(parameterCount / 1e6).toFixed(2)}M`
   const sees = Object.entries(options.perStep ?? {}).map(([unit, count]) => `, ${count} ${unit} a step`)
-  run.say(`${parameters}M parameters${sees.join('')}`)
+  run.say(`${parameters} parameters${sees.join('')}`)
   const loop = { ...options, trainers: { training: trainer }, evaluate: evaluate && (() => evaluate(trainer)), onStop }
   for await (const { step } of steps(run, loop)) run.log(await trainer.train(batches(step)))
   await onStop()

@@ -182,7 +182,7 @@ describe('a run', () => {
     writeFileSync(join(out, 'run.json'), '{"recipe":')
     await expect(resumedSettings(tiny, { out })).rejects.toThrow('run.json is damaged')
     await expect(run('new', {}, { resume: true, say: (line) => said.push(line) })).resolves.toBeDefined()
-    expect(said).toContain(`no checkpoint in ${join(folder, 'new', 'checkpoints')}: started anew`)
+    expect(said).toContain(`no snapshot in ${join(folder, 'new', 'checkpoints')}: started anew`)
   })
 })
 
