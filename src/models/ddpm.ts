@@ -45,7 +45,7 @@ import { embedding } from '../nn/layers.ts'
 import { Network } from '../nn/model.ts'
 import type { Scope } from '../nn/scope.ts'
 import { sinusoids, timeEmbedding } from '../nn/time-embedding.ts'
-import { float32, type InputSpecs, int32, optional } from '../nn/trace.ts'
+import { flexible, float32, type InputSpecs, int32, optional } from '../nn/trace.ts'
 import { conv3x3, downsample, pixelAttention, type ResidualBlockOptions, residualBlock, upsample } from '../nn/unet.ts'
 import { broadcastTo, concat, showShape, silu, square, type Tensor } from '../tensor/index.ts'
 
@@ -225,12 +225,12 @@ export class UNet2D extends Network<UNet2DConfig> {
     const { sampleSize, inChannels, outChannels, timeDim, classLabels } = this.config
     const [height, width = height] = [sampleSize ?? 32].flat()
     return {
-      sample: float32('batch', inChannels, height, width),
-      timestep: int32('batch'),
+      sample: flexible(float32('batch', inChannels, height, width)),
+      timestep: flexible(int32('batch')),
       ...(this.hasClasses
         ? { classLabels: classLabels === 'identity' ? float32('batch', timeDim) : int32('batch') }
         : {}),
-      target: optional(float32('batch', outChannels, height, width)),
+      target: optional(flexible(float32('batch', outChannels, height, width))),
     }
   }
 
