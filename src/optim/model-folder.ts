@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { openSafetensors } from '../hub/safetensors.ts'
 import { writeSafetensors } from '../hub/safetensors-write.ts'
 import type { Model } from '../nn/model.ts'
-import { Scope } from '../nn/scope.ts'
+import { trace } from '../nn/trace.ts'
 import type { TensorData } from '../tensor/index.ts'
 import { toJson, writeWhole } from './files.ts'
 import type { ModelProduct } from './recipe.ts'
@@ -13,11 +13,9 @@ import { Trainer } from './trainer.ts'
 const CONFIG = 'config.json'
 
 /** Names of all that a checkpoint of the model holds: what tracing it asks for. */
-function parameterNames(model: Model): string[] {
-  const scope = Scope.root()
-  model.forward(scope, model.exampleInputs())
-  return [...scope.parameters.keys()]
-}
+const parameterNames = (model: Model): string[] => [
+  ...trace((scope, inputs) => model.forward(scope, inputs), model.inputs).parameters.keys(),
+]
 
 /** Networks of the diffusers library say what they are under `_class_name`, and have a file name of their own. */
 const weightsFile = (config: Record<string, unknown>): string =>
