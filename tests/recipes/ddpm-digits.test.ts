@@ -17,7 +17,7 @@ it.skipIf(lacking)(
   async () => {
     const settings = {
       ...digitsRecipe.settings,
-      ...{ steps: 4, batch: 8, evalEvery: 0, noiseLevels: 6, classifierSteps: 3, drawings: 10 },
+      ...{ steps: 4, batch: 8, evalEvery: 0, noiseLevels: 6, classifierSteps: 3, drawings: 10, drawingSteps: 6 },
     }
     const out = join(root, 'digits')
     const { finished, measured } = await runRecipe(digitsRecipe, settings, { out })
