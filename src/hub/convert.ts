@@ -89,7 +89,8 @@ function targetFormat(target: string): Format {
   const extension = extname(target)
   if (extension === '.gguf') return 'gguf'
   if (extension === '.safetensors') return 'safetensors'
-  if (extension === '.onnx') throw new Error(`${target}: ONNX files cannot be written by convert yet`)
+  if (extension === '.onnx')
+    throw new Error(`${target}: an ONNX file holds a whole computation, so exportOnnx (or jackdaw convert) writes it`)
   if (existsSync(target) && !statSync(target).isDirectory()) throw new Error(`${target}: is a file of an unknown kind`)
   if (/^\.(bin|pt|pth|ckpt|h5|json|npz|msgpack)$/.test(extension)) {
     throw new Error(

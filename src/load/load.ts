@@ -3,8 +3,7 @@ import { basename, join } from 'node:path'
 import type { Checkpoint } from '../hub/checkpoint.ts'
 import type { DownloadOptions } from '../hub/download.ts'
 import { openCheckpoint, resolveModelRef } from '../hub/open.ts'
-import type { Model } from '../nn/model.ts'
-import { trace } from '../nn/trace.ts'
+import { type Model, traceModel } from '../nn/model.ts'
 import { separateLargeArrays } from '../runtime/memory.ts'
 import type { QuantizedWeight, TensorData } from '../tensor/index.ts'
 import { tokenizerFromGguf } from '../text/gguf-tokenizer.ts'
@@ -53,7 +52,7 @@ export async function loadModel(reference: string, options: LoadOptions = {}): P
   const checkpoint = openCheckpoint(path)
   try {
     const { model, modelClass } = modelFromConfig(checkpoint.config, checkpoint.names())
-    const traced = trace((scope, inputs) => model.forward(scope, inputs), model.inputs)
+    const traced = traceModel(model)
     const outputs = Object.values(traced.outputs).filter((tensor) => tensor !== undefined)
     const parameters = [...traced.parameters.values()]
     const blocks = options.quantize ? quantizers(options.quantize, { outputs, parameters }) : undefined

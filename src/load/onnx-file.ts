@@ -2,10 +2,9 @@ import { readFileSync, statSync } from 'node:fs'
 import { type Checkpoint, elementsToRead } from '../hub/checkpoint.ts'
 import { writeAtomically } from '../hub/file.ts'
 import { bfloatToFloat, halfToFloat } from '../hub/half.ts'
-import { trace } from '../nn/trace.ts'
-import { lower } from '../runtime/lower.ts'
+import { traceModel } from '../nn/model.ts'
+import { toOnnx } from '../runtime/compile.ts'
 import { onnxWeights } from '../runtime/onnx-weights.ts'
-import type { Tensor } from '../tensor/index.ts'
 import { type LoadOptions, loadModel } from './load.ts'
 
 /** Models as ONNX files: written whole, and read for their weights. */
@@ -22,17 +21,7 @@ const MAX_BYTES = 2 ** 31
  */
 export async function exportOnnx(reference: string, target: string, options: LoadOptions = {}): Promise<number> {
   const { model, weights } = await loadModel(reference, options)
-  const traced = trace((scope, inputs) => model.forward(scope, inputs), model.inputs)
-  const outputs = Object.fromEntries(
-    Object.entries(traced.outputs).filter((entry): entry is [string, Tensor] => entry[1] !== undefined),
-  )
-  const constants = new Map(
-    [...traced.parameters.values()].map(({ name, tensor }) => {
-      const value = weights.get(name)
-      if (!value) throw new Error(`internal: no value for parameter ${name}`)
-      return [tensor, value] as const
-    }),
-  )
+  const traced = traceModel(model)
   const bytes = [...weights.values()].reduce(
     (sum, value) =>
       sum + ('packed' in value ? value.packed.byteLength + value.scales.byteLength : value.data.byteLength),
@@ -42,10 +31,7 @@ export async function exportOnnx(reference: string, target: string, options: Loa
     throw new Error(
       `${target}: ${(bytes / 1e9).toFixed(1)} GB of weights do not fit an ONNX file, which ends at 2 GB; add --quantize q4`,
     )
-  const { model: file } = lower(
-    { inputs: Object.values(traced.inputs), outputs, weights: constants },
-    { inlineWeights: true },
-  )
+  const file = toOnnx(traced, weights)
   await writeAtomically(target, (write) => write(file))
   return weights.size
 }

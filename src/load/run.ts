@@ -1,12 +1,15 @@
 import type { Checkpoint } from '../hub/checkpoint.ts'
-import { Scope } from '../nn/scope.ts'
-import type { Tensors } from '../nn/trace.ts'
-import { type CompileOptions, compileGraph } from '../runtime/compiled.ts'
-import { grad, input, type Tensor, type TensorData } from '../tensor/index.ts'
+import type { Model } from '../nn/model.ts'
+import { checkInputs, type InputSpecs, type Tensors, type Traced, trace } from '../nn/trace.ts'
+import { compile } from '../runtime/compile.ts'
+import type { CompileOptions } from '../runtime/compiled.ts'
+import { grad, type TensorData } from '../tensor/index.ts'
 import { modelFromConfig } from './registry.ts'
 import { readWeights } from './weights.ts'
 
 /** Runs a checkpoint once on named inputs, in the reference implementation's words: what parity is checked with. */
+
+type Named = Record<string, TensorData>
 
 const camelCase = (name: string): string => name.replace(/_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase())
 const snakeCase = (name: string): string => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
@@ -17,47 +20,19 @@ function narrow({ dtype, shape, data }: TensorData): TensorData {
   return { dtype: 'int32', shape, data: Int32Array.from(data as BigInt64Array, Number) }
 }
 
-interface Traced {
-  scope: Scope
-  outputs: Tensors
-  leaves: Tensor[]
-  feeds: Record<string, TensorData>
-}
-
-function trace(checkpoint: Checkpoint, inputs: Readonly<Record<string, TensorData>>): Traced {
-  const { model, modelClass } = modelFromConfig(checkpoint.config, checkpoint.names())
-  const feeds = Object.fromEntries(Object.entries(inputs).map(([name, value]) => [camelCase(name), narrow(value)]))
-  const leaves = Object.entries(feeds).map(([name, { dtype, shape }]) => input(name, shape, dtype))
-  const scope = Scope.root()
-  const outputs = model.forward(scope, Object.fromEntries(leaves.map((leaf, i) => [Object.keys(feeds)[i], leaf])))
-  const weights = readWeights(scope.parameters.values(), checkpoint, modelClass)
-  return { scope, outputs, leaves, feeds: { ...feeds, ...Object.fromEntries(weights) } }
-}
-
-async function evaluate({ scope, leaves, feeds }: Traced, outputs: Record<string, Tensor>, options?: CompileOptions) {
-  const parameters = [...scope.parameters.values()].map(({ tensor }) => tensor)
-  const compiled = await compileGraph({ inputs: [...leaves, ...parameters], outputs }, options)
-  try {
-    return await compiled.run(feeds)
-  } finally {
-    compiled.release()
-  }
-}
-
 /**
  * The forward pass in fp32.
  *
  * @param inputs - under the reference's names: `input_ids`, `attention_mask`, `labels`, `pixel_values`, …
  * @returns outputs under the reference's names: `logits`, `loss`, `last_hidden_state`, …
+ * @throws Error with one sentence where the inputs are not those of the model
  */
 export async function forward(
   checkpoint: Checkpoint,
-  inputs: Readonly<Record<string, TensorData>>,
+  inputs: Readonly<Named>,
   options?: CompileOptions,
-): Promise<Record<string, TensorData>> {
-  const traced = trace(checkpoint, inputs)
-  const outputs = Object.entries(traced.outputs).flatMap(([name, tensor]) => (tensor ? [[name, tensor] as const] : []))
-  const results = await evaluate(traced, Object.fromEntries(outputs), options)
+): Promise<Named> {
+  const results = await runOnce(checkpoint, inputs, (_model, { outputs }) => outputs, options)
   return Object.fromEntries(Object.entries(results).map(([name, value]) => [snakeCase(name), value]))
 }
 
@@ -66,21 +41,60 @@ export async function forward(
  *
  * @throws Error where the inputs give the model no loss
  */
-export async function gradients(
-  checkpoint: Checkpoint,
-  inputs: Readonly<Record<string, TensorData>>,
-  options?: CompileOptions,
-): Promise<Record<string, TensorData>> {
-  const traced = trace(checkpoint, inputs)
-  const { loss } = traced.outputs
-  if (!loss) throw new Error(`the model has no loss on inputs ${Object.keys(inputs).join(', ')}: give it labels`)
-  const trained = [...traced.scope.parameters.values()].filter(({ trainable }) => trainable)
+export const gradients = (checkpoint: Checkpoint, inputs: Readonly<Named>, options?: CompileOptions): Promise<Named> =>
+  runOnce(checkpoint, inputs, gradientsOf, options)
+
+function gradientsOf(model: Model, { inputs, outputs: { loss }, parameters }: Traced): Tensors {
+  if (!loss) {
+    const named = Object.keys(inputs).map(snakeCase).join(', ')
+    const labels = Object.keys(model.inputs).filter((name) => /labels|target/i.test(name) && !(name in inputs))
+    throw new Error(`${model.constructor.name} has no loss on ${named}: give it ${labels.map(snakeCase).join(' or ')}`)
+  }
+  const trained = [...parameters.values()].filter(({ trainable }) => trainable)
   const tensors = grad(
     loss,
     trained.map(({ tensor }) => tensor),
   )
-  // A graph's outputs may not be called like its inputs.
-  const outputs = Object.fromEntries(trained.map(({ name }, i) => [`grad.${name}`, tensors[i]]))
-  const results = await evaluate(traced, outputs, options)
-  return Object.fromEntries(trained.map(({ name }) => [name, results[`grad.${name}`]]))
+  return Object.fromEntries(trained.map(({ name }, i) => [name, tensors[i]]))
+}
+
+/** @param wanted - picks or makes what is computed out of the traced forward pass */
+async function runOnce(
+  checkpoint: Checkpoint,
+  inputs: Readonly<Named>,
+  wanted: (model: Model, traced: Traced) => Tensors,
+  options?: CompileOptions,
+): Promise<Named> {
+  const { model, modelClass } = modelFromConfig(checkpoint.config, checkpoint.names())
+  const feeds = Object.fromEntries(Object.entries(inputs).map(([name, value]) => [camelCase(name), narrow(value)]))
+  checkFeeds(model, feeds)
+  // On the sizes that are given: graphs of known sizes compute less.
+  const traced = trace((scope, given) => model.forward(scope, given), feeds as InputSpecs)
+  const outputs = wanted(model, traced)
+  const weights = readWeights(traced.parameters.values(), checkpoint, modelClass)
+  const run = await compile({ ...traced, outputs }, weights, { prepack: false, ...options })
+  try {
+    return (await run(feeds)) as Named
+  } finally {
+    run.release()
+  }
+}
+
+function checkFeeds(model: Model, feeds: Readonly<Named>): void {
+  const { name } = model.constructor
+  checkInputs(name, model.inputs, Object.keys(feeds), snakeCase)
+  for (const [input, { dtype, shape }] of Object.entries(feeds)) {
+    const spec = model.inputs[input]
+    const fits =
+      spec.shape.length === shape.length && spec.shape.every((dim, i) => typeof dim === 'string' || dim === shape[i])
+    const isNumber =
+      dtype === spec.dtype ||
+      (spec.dtype === 'float32' && dtype === 'int32') ||
+      (spec.dtype === 'int32' && dtype === 'float32')
+    if (!fits || !isNumber) {
+      throw new Error(
+        `${name}: ${snakeCase(input)} must be ${spec.dtype} [${spec.shape.join(', ')}], got ${dtype} [${shape.join(', ')}]`,
+      )
+    }
+  }
 }

@@ -20,14 +20,7 @@ import { type AttentionOptions, attention } from '../nn/attention.ts'
 import { type ConfigOf, config, flag, ownSetting, positive, rate, size, text } from '../nn/config.ts'
 import { normal } from '../nn/initializers.ts'
 import { layerNorm, linear } from '../nn/layers.ts'
-import {
-  type CausalInputs,
-  CausalNetwork,
-  type CausalOptions,
-  type CausalOutputs,
-  causalOutputs,
-  embedTokens,
-} from '../nn/model.ts'
+import { type CausalInputs, CausalNetwork, type CausalOptions, causalOutputs, embedTokens } from '../nn/model.ts'
 import type { Scope } from '../nn/scope.ts'
 import { activation, arange, embedding, type Tensor } from '../tensor/index.ts'
 
@@ -101,7 +94,7 @@ export class GPT2 extends CausalNetwork<GPT2Config> {
   static override readonly baseModelPrefix = 'transformer.'
 
   /** @returns logits [batch, seq, vocabSize] */
-  forward(scope: Scope, inputs: CausalInputs, options: CausalOptions = {}): CausalOutputs {
+  forward(scope: Scope, inputs: CausalInputs, options: CausalOptions = {}) {
     const { config: c } = this
     const { attentionMask } = inputs
     const { cache } = options

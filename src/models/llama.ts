@@ -21,20 +21,10 @@ import { type AttentionOptions, attention } from '../nn/attention.ts'
 import { type ConfigOf, config, flag, positive, size, text } from '../nn/config.ts'
 import { normal } from '../nn/initializers.ts'
 import { linear, rmsNorm } from '../nn/layers.ts'
-import {
-  type CausalInputs,
-  CausalNetwork,
-  type CausalOptions,
-  type CausalOutputs,
-  causalOutputs,
-  embedTokens,
-} from '../nn/model.ts'
+import { type CausalInputs, CausalNetwork, type CausalOptions, causalOutputs, embedTokens } from '../nn/model.ts'
 import { ropeFields, ropeTables } from '../nn/rope-config.ts'
 import type { Scope } from '../nn/scope.ts'
 import { activation, type Tensor } from '../tensor/index.ts'
-
-/** 2/3 of 4d, rounded up to a multiple of 256 (§2.2). */
-export const swigluWidth = (dModel: number): number => 256 * Math.ceil(Math.floor((8 * dModel) / 3) / 256)
 
 /** What is left out is as in the paper's 7B. */
 export const LlamaConfig = config('LLaMA', ['LlamaForCausalLM'], {
@@ -67,6 +57,9 @@ export const LLAMA_SIZES = {
 /** What every layer is told beside its input. */
 export type LlamaContext = Pick<AttentionOptions, 'attentionMask' | 'positionIds' | 'cache' | 'rotary'>
 
+/** Hidden features of SwiGLU: 2/3 of 4d, rounded up to a multiple of 256 (§2.2). */
+export const swigluWidth = (dModel: number): number => 256 * Math.ceil(Math.floor((8 * dModel) / 3) / 256)
+
 /** SwiGLU: W₂(silu(W₁x) ⊙ W₃x) (§2.2). */
 export function swiGlu(scope: Scope, x: Tensor, c: LlamaConfig): Tensor {
   const options = { bias: c.mlpBias, init: normal(c.initializerRange) }
@@ -97,7 +90,7 @@ export class Llama extends CausalNetwork<LlamaConfig> {
   static override readonly baseModelPrefix = 'model.'
 
   /** @returns logits [batch, seq, vocabSize] */
-  forward(scope: Scope, inputs: CausalInputs, options: CausalOptions = {}): CausalOutputs {
+  forward(scope: Scope, inputs: CausalInputs, options: CausalOptions = {}) {
     const { config: c } = this
     const { attentionMask, positionIds } = inputs
     const model = scope.at('model')

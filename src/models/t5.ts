@@ -40,12 +40,10 @@ import { constantInit, normal } from '../nn/initializers.ts'
 import { linear } from '../nn/layers.ts'
 import {
   type CausalOptions,
-  type CausalOutputs,
   causalOutputs,
   type DecodeInputs,
   type EncoderDecoderInputs,
   EncoderDecoderNetwork,
-  type EncoderDecoderOutputs,
   embedTokens,
   type KeysValues,
   shiftRight,
@@ -273,7 +271,7 @@ export class T5 extends EncoderDecoderNetwork<T5Config> {
    * @param inputs.decoderInputIds - int32 [batch, targetSeq]; the labels one place later where left out
    * @returns logits [batch, targetSeq, vocabSize]
    */
-  forward(scope: Scope, inputs: EncoderDecoderInputs): EncoderDecoderOutputs {
+  forward(scope: Scope, inputs: EncoderDecoderInputs) {
     const { labels, attentionMask, decoderAttentionMask } = inputs
     const { decoderStartTokenId, padTokenId } = this.config
     const decoderInputIds = inputs.decoderInputIds ?? (labels && shiftRight(labels, decoderStartTokenId, padTokenId))
@@ -309,7 +307,7 @@ export class T5 extends EncoderDecoderNetwork<T5Config> {
   }
 
   /** @returns logits [batch, seq, vocabSize], or [batch, vocabSize] at the positions asked for */
-  decode(scope: Scope, inputs: DecodeInputs, options: CausalOptions = {}): CausalOutputs {
+  decode(scope: Scope, inputs: DecodeInputs, options: CausalOptions = {}) {
     const { config: c } = this
     const { attentionMask, crossKeysValues, crossAttentionMask } = inputs
     const { cache } = options

@@ -2,7 +2,7 @@ import { concat, crossEntropy, embedding, full, linear, type Tensor, takeRows, w
 import type { ConfigTable } from './config.ts'
 import type { KvCache } from './kv-cache.ts'
 import type { Scope } from './scope.ts'
-import { float32, type InputSpecs, int32, optional, type Tensors } from './trace.ts'
+import { float32, type InputSpecs, int32, optional, type Tensors, type Traced, trace } from './trace.ts'
 
 /** What the parts above models may rely on: a model is a function of a scope and named tensors. */
 
@@ -21,6 +21,10 @@ export interface Model {
    */
   forward(scope: Scope, inputs: Tensors): Tensors
 }
+
+/** Records a model's plainest run, on inputs of any size: what loading, saving and exporting it start from. */
+export const traceModel = (model: Model): Traced =>
+  trace((scope, inputs) => model.forward(scope, inputs), model.inputs, { name: model.constructor.name })
 
 /** A class of models: `new Llama(LlamaConfig.read(json))` is made from a checkpoint's config.json. */
 export interface ModelClass<C extends object = object> {

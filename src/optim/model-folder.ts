@@ -3,8 +3,7 @@ import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { openSafetensors } from '../hub/safetensors.ts'
 import { writeSafetensors } from '../hub/safetensors-write.ts'
-import type { Model } from '../nn/model.ts'
-import { trace } from '../nn/trace.ts'
+import { type Model, traceModel } from '../nn/model.ts'
 import type { TensorData } from '../tensor/index.ts'
 import { toJson, writeWhole } from './files.ts'
 import type { ModelProduct } from './recipe.ts'
@@ -13,9 +12,7 @@ import { Trainer } from './trainer.ts'
 const CONFIG = 'config.json'
 
 /** Names of all that a checkpoint of the model holds: what tracing it asks for. */
-const parameterNames = (model: Model): string[] => [
-  ...trace((scope, inputs) => model.forward(scope, inputs), model.inputs).parameters.keys(),
-]
+const parameterNames = (model: Model): string[] => [...traceModel(model).parameters.keys()]
 
 /** Networks of the diffusers library say what they are under `_class_name`, and have a file name of their own. */
 const weightsFile = (config: Record<string, unknown>): string =>

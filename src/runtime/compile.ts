@@ -4,6 +4,7 @@ import type { Tensor } from '../tensor/graph.ts'
 import type { RandomDraw } from '../tensor/ops/random.ts'
 import type { Binding, DeviceTensor, Feeds, RunOptions } from './backend.ts'
 import { type CompileOptions, compileGraph } from './compiled.ts'
+import { type Graph, lower } from './lower.ts'
 import { NoiseFeeds } from './random-feeds.ts'
 
 /** The door from a recorded function and its weights to something that runs. `trace` of `nn/` records. */
@@ -66,35 +67,14 @@ export async function compile<Outputs extends Readonly<Record<string, Tensor | u
   options: CompileOptions = {},
 ): Promise<Program<Outputs>> {
   const { name, draws } = traced
-  const parameters = [...traced.parameters.values()]
-  const leaves = Object.values(traced.inputs)
-  const outputs = Object.fromEntries(
-    Object.entries(traced.outputs).filter((entry): entry is [string, Tensor] => entry[1] !== undefined),
-  )
   const isLive = 'liveWeights' in weights
-  const values = isLive ? weights.liveWeights() : Object.fromEntries(weights)
-  // Where weights change, a frozen part must not follow those that are called like its own without the part's name.
-  const weightOf = ({ name, plainName }: { name: string; plainName: string }) =>
-    values[name] ?? (isLive ? undefined : values[plainName])
-  const lacking = parameters.filter((parameter) => !weightOf(parameter)).map((parameter) => parameter.name)
-  if (lacking.length > 0) throw new Error(lacks(name, lacking))
-  const inputs = [...leaves, ...draws.map(({ leaf }) => leaf)]
-  const compiled = await compileGraph(
-    isLive
-      ? { inputs: [...inputs, ...parameters.map(({ tensor }) => tensor)], outputs }
-      : {
-          inputs,
-          outputs,
-          weights: new Map(parameters.map((spec) => [spec.tensor, weightOf(spec) as TensorData | QuantizedWeight])),
-        },
-    options,
-  )
+  const compiled = await compileGraph(isLive ? liveGraph(traced, weights) : constantGraph(traced, weights), options)
   const live = (): Record<string, TensorData | DeviceTensor> => {
     if (!isLive) return {}
     const current = weights.liveWeights()
-    return Object.fromEntries(parameters.map(({ name }) => [name, current[name]]))
+    return Object.fromEntries([...traced.parameters.keys()].map((parameter) => [parameter, current[parameter]]))
   }
-  const noise = new NoiseFeeds(leaves, draws)
+  const noise = new NoiseFeeds(Object.values(traced.inputs), draws)
   let calls = 0
   const run = async (feeds: Feeds, { seed = 1337, step = calls, signal }: CallOptions = {}) => {
     checkFed(name, Object.keys(traced.inputs), feeds)
@@ -107,6 +87,55 @@ export async function compile<Outputs extends Readonly<Record<string, Tensor | u
     toOnnx: () => compiled.toOnnx(),
     release: () => compiled.release(),
   })
+}
+
+/**
+ * A recorded function as an ONNX file that ONNX Runtime and Netron open, its weights inside. At most 2 GB.
+ *
+ * @throws Error with one sentence where the weights lack parameters
+ */
+export const toOnnx = (traced: Runnable<Readonly<Record<string, Tensor | undefined>>>, weights: Weights): Uint8Array =>
+  lower(constantGraph(traced, weights), { inlineWeights: true }).model
+
+type AnyRunnable = Runnable<Readonly<Record<string, Tensor | undefined>>>
+
+/** A graph whose weights are compiled in. A frozen part finds its own under the names that it has alone, too. */
+function constantGraph(traced: AnyRunnable, weights: Weights): Graph {
+  const parameters = [...traced.parameters.values()]
+  const weightOf = ({ name, plainName }: { name: string; plainName: string }) =>
+    weights.get(name) ?? weights.get(plainName)
+  requireAll(
+    traced,
+    parameters.filter((parameter) => !weightOf(parameter)),
+  )
+  const values = parameters.map((spec) => [spec.tensor, weightOf(spec) as TensorData | QuantizedWeight] as const)
+  return { ...leavesAndOutputs(traced), weights: new Map(values) }
+}
+
+/**
+ * A graph that reads its weights at every run. A frozen part must not follow weights that train under the names that it
+ * has alone: here the full names count.
+ */
+function liveGraph(traced: AnyRunnable, weights: LiveWeights): Graph {
+  const parameters = [...traced.parameters.values()]
+  const values = weights.liveWeights()
+  requireAll(
+    traced,
+    parameters.filter(({ name }) => !values[name]),
+  )
+  const { inputs, outputs } = leavesAndOutputs(traced)
+  return { inputs: [...inputs, ...parameters.map(({ tensor }) => tensor)], outputs }
+}
+
+function leavesAndOutputs({ inputs, outputs, draws }: AnyRunnable): Graph {
+  const given = Object.entries(outputs).filter((entry): entry is [string, Tensor] => entry[1] !== undefined)
+  return { inputs: [...Object.values(inputs), ...draws.map(({ leaf }) => leaf)], outputs: Object.fromEntries(given) }
+}
+
+function requireAll({ name }: AnyRunnable, lacking: readonly { readonly name: string }[]): void {
+  if (lacking.length === 0) return
+  const names = lacking.map((parameter) => parameter.name)
+  throw new Error(lacks(name, names))
 }
 
 const MOST_NAMES = 3

@@ -163,7 +163,7 @@ describe('convert', () => {
     await writeLlama(at('llama'))
     const fails = (source: string, target: string, message: string, options = {}) =>
       expect(convert(at(source), at(target), options)).rejects.toThrow(message)
-    await fails('llama', 'x.onnx', 'ONNX files cannot be written by convert yet')
+    await fails('llama', 'x.onnx', 'exportOnnx (or jackdaw convert) writes it')
     await fails('llama', 'x.bin', 'cannot write .bin files')
     await fails('llama', 'llama', 'source and target are the same')
     await fails('llama', 'x.safetensors', 'Q4_0 is a type of GGUF files', { quantize: 'Q4_0' })
