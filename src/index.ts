@@ -3,6 +3,10 @@
 import './runtime/node.ts'
 
 export { loadTokens, saveTokens } from './data/token-file.ts'
+export { logLikelihoods, type Score, type ScoringRequest } from './eval/log-likelihoods.ts'
+export { CachedDecoder, type Prompt } from './generate/decoder.ts'
+export { Engine } from './generate/engine.ts'
+export { type Episode, rollout } from './generate/rollout.ts'
 export { generate, load, type TextOptions } from './generate/text.ts'
 export type { ChatMessage, ServedModel } from './generate/types.ts'
 export { loadModel } from './load/load.ts'

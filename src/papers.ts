@@ -154,7 +154,27 @@ export const PAPERS: readonly Paper[] = [
   { number: 30, title: 'ViT', files: ['models/vit.ts'] },
   { number: 31, title: 'Swin', files: ['models/swin.ts'] },
   { number: 32, title: 'Swin V2', files: ['models/swin-v2.ts'] },
-  { number: 33, title: 'DDPM', files: ['models/ddpm.ts'] },
+  {
+    number: 33,
+    title: 'DDPM',
+    files: ['models/ddpm.ts', 'train/diffusion.ts', 'generate/samplers.ts'],
+    checks: {
+      same: {
+        what: 'the U-Net’s outputs and all gradients within 1e-4 of diffusers; a DDPM pipeline’s pictures from the same noise',
+        by: ['tests/parity/parity.test.ts', 'tests/generate/samplers.test.ts', 'tests/load/pipeline.test.ts'],
+        result: HELD,
+      },
+      learns: {
+        what: 'digits at 16 × 16: most of what it draws is recognised as a digit, and guidance draws the digit asked for',
+        by: ['recipes/ddpm/digits.ts'],
+      },
+      usable: {
+        what: 'forward and grad on its checkpoints; sampling, guided by a gradient, in ten lines',
+        by: ['tests/generate/samplers.test.ts', 'tests/models/ddpm.test.ts'],
+        result: HELD,
+      },
+    },
+  },
   { number: 34, title: 'CLIP', files: ['models/clip.ts'] },
   { number: 35, title: 'CLIP-guided diffusion', files: ['generate/guided-diffusion.ts'] },
   { number: 36, title: 'DALL·E 2 (unCLIP)', files: ['models/unclip.ts'] },

@@ -32,7 +32,7 @@ export const DECODING = { prompt: 16, newTokens: 128, longPrompt: 512, chats: 8,
 
 export async function openDecoder(reference: string, slots: number): Promise<CachedDecoder> {
   // Without zero points, as llama.cpp's Q4_0 has none.
-  const { model, weights, release } = await quantizedModel(reference, 'q4_0')
+  const { model, weights, release } = await quantizedModel(reference, 'q4s')
   try {
     return await CachedDecoder.create(model, weights, { slots, capacity: DECODING.capacity })
   } finally {

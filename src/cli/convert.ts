@@ -2,7 +2,10 @@ import { SingleBar } from 'cli-progress'
 import { Command, Option } from 'commander'
 import { withDownloadBar } from './download-bar.ts'
 
-const TYPES = ['f32', 'f16', 'bf16', 'q8_0', 'q4_0', 'q4_1', 'q8', 'q4'] as const
+const FILE_TYPES = ['f32', 'f16', 'bf16', 'q8_0', 'q4_0', 'q4_1'] as const
+/** Of ONNX models. */
+const BLOCK_TYPES = ['q8', 'q4', 'q4s'] as const
+const TYPES = [...FILE_TYPES, ...BLOCK_TYPES] as const
 
 interface Flags {
   quantize?: (typeof TYPES)[number]
@@ -13,7 +16,7 @@ export const convertCommand = (): Command =>
     .description('convert a model: safetensors, GGUF, ONNX, or a folder in the Hugging Face layout, by the names')
     .argument('<source>', 'a .gguf, .safetensors or .onnx file, a model folder, or hf:owner/name')
     .argument('<target>', 'a .gguf, .safetensors or .onnx file, or a folder')
-    .addOption(new Option('--quantize <type>', 'what the weights become; q8 and q4 are for ONNX').choices(TYPES))
+    .addOption(new Option('--quantize <type>', 'what the weights become; q8, q4 and q4s are for ONNX').choices(TYPES))
     .addHelpText(
       'after',
       '\nExample:\n  jackdaw convert model.gguf model-folder\n  jackdaw convert model-folder model.gguf --quantize q8_0',
@@ -55,17 +58,17 @@ export const convertCommand = (): Command =>
     })
 
 async function toOnnx(source: string, target: string, { quantize }: Flags): Promise<void> {
-  if (quantize && quantize !== 'q4' && quantize !== 'q4_0' && quantize !== 'q8') {
-    throw new Error(`--quantize ${quantize} is for safetensors and GGUF; an ONNX model takes q8, q4 or q4_0`)
+  const block = BLOCK_TYPES.find((type) => type === quantize)
+  if (quantize && !block) {
+    throw new Error(`--quantize ${quantize} is for safetensors and GGUF; an ONNX model takes q8, q4 or q4s`)
   }
   const { exportOnnx } = await import('../load/onnx-file.ts')
-  const count = await withDownloadBar((onProgress) => exportOnnx(source, target, { quantize, onProgress }))
+  const count = await withDownloadBar((onProgress) => exportOnnx(source, target, { quantize: block, onProgress }))
   process.stderr.write(`${target}: ${count} tensors\n`)
 }
 
-function fileType(
-  type: Flags['quantize'],
-): Uppercase<Exclude<NonNullable<Flags['quantize']>, 'q8' | 'q4'>> | undefined {
-  if (type === 'q8' || type === 'q4') throw new Error(`--quantize ${type} is for ONNX models; here, say q8_0 or q4_0`)
-  return type?.toUpperCase() as ReturnType<typeof fileType>
+function fileType(type: Flags['quantize']): Uppercase<(typeof FILE_TYPES)[number]> | undefined {
+  const known = FILE_TYPES.find((file) => file === type)
+  if (type && !known) throw new Error(`--quantize ${type} is for ONNX models; here, say q8_0 or q4_0`)
+  return known?.toUpperCase() as ReturnType<typeof fileType>
 }

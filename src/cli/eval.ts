@@ -33,7 +33,7 @@ async function evaluate(tasks: readonly string[], flags: EvalFlags): Promise<voi
   const { data } = flags
   if (!data) throw new Error('perplexity needs --data FILE, a text to predict')
   await import('../runtime/node.ts')
-  const [{ loadModel }, { isCausal }, { perplexity }] = await Promise.all([
+  const [{ loadModel }, { isWriter }, { perplexity }] = await Promise.all([
     import('../load/load.ts'),
     import('../generate/decoder.ts'),
     import('../eval/perplexity.ts'),
@@ -41,7 +41,8 @@ async function evaluate(tasks: readonly string[], flags: EvalFlags): Promise<voi
   const { model, weights, tokenizer, releaseFiles } = await withDownloadBar((onProgress) =>
     loadModel(flags.model, { quantize: flags.quantize, mapped: true, onProgress }),
   )
-  if (!isCausal(model) || !tokenizer) throw new Error(`${flags.model} does not continue text, so it has no perplexity`)
+  if (!isWriter(model) || model.kind !== 'causal' || !tokenizer)
+    throw new Error(`${flags.model} does not continue text, so it has no perplexity`)
   const text = await readFile(data, 'utf8')
   const ids = [...tokenizer.encode(text)]
   const bar = process.stderr.isTTY

@@ -28,10 +28,18 @@ export function number(min = Number.NEGATIVE_INFINITY, max = Number.POSITIVE_INF
   }
 }
 
-export type Quantize = 'q4' | 'q4_0' | 'q8'
+const QUANTIZATIONS = ['q8', 'q4', 'q4s'] as const
+export type Quantize = (typeof QUANTIZATIONS)[number]
 
 export const quantizeOption = (): Option =>
-  new Option('--quantize <type>', 'block-quantise the weights while loading').choices(['q4', 'q4_0', 'q8'])
+  new Option('--quantize <type>', 'block-quantise the weights while loading')
+    .choices(QUANTIZATIONS)
+    .argParser((text): Quantize => {
+      const known = QUANTIZATIONS.find((type) => type === text)
+      if (known) return known
+      const why = text === 'q4_0' ? 'That is a type of GGUF files; what is loaded takes' : 'It must be'
+      throw new InvalidArgumentError(`${why} q8, q4 or q4s.`)
+    })
 
 export const providerOption = (): Option =>
   new Option('--provider <name>', 'where to run').choices(['cpu', 'webgpu', 'cuda']).default('cpu')

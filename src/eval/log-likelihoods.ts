@@ -39,7 +39,8 @@ interface Reading {
 
 /**
  * The log-likelihoods of continuations. Sequences that begin alike are computed one after another in one slot, from
- * where they part; short ones with little in common side by side, as many as the decoder has slots.
+ * where they part; short ones with little in common side by side, as many as the decoder has slots. What was in the slots
+ * is overwritten.
  */
 export async function logLikelihoods(
   decoder: CachedDecoder,
@@ -88,14 +89,13 @@ function reading(decoder: CachedDecoder, { contextIds, continuationIds }: Scorin
   return { prompt, ids, from: before.length - 1, continuationIds, perToken: [], isGreedy: true }
 }
 
-/** Runs of readings, in order of their ids, of which each has at least half of its tokens from the one before. */
+/** Runs of readings, in order of their ids, of which each has its source, or half of its ids, from the one before. */
 function families(readings: readonly Reading[]): Reading[][] {
   const found: Reading[][] = []
   for (const next of readings.toSorted(compare)) {
     const family = found[found.length - 1]
     const last = family?.[family.length - 1]
-    const sharesMost = last && sameSource(last, next) && 2 * commonPrefix(last.ids, next.ids) >= next.ids.length
-    if (sharesMost) family.push(next)
+    if (last && belongTogether(last, next)) family.push(next)
     else found.push([next])
   }
   return found
@@ -144,7 +144,10 @@ function score(reading: Reading, logits: Float32Array, vocabSize: number): void 
   }
 }
 
-const sameSource = (a: Reading, b: Reading): boolean => isSame(a.prompt.sourceIds ?? [], b.prompt.sourceIds ?? [])
+const belongTogether = (a: Reading, b: Reading): boolean =>
+  b.prompt.sourceIds
+    ? isSame(a.prompt.sourceIds ?? [], b.prompt.sourceIds)
+    : 2 * commonPrefix(a.ids, b.ids) >= b.ids.length
 
 function commonPrefix(a: readonly number[], b: readonly number[]): number {
   let length = 0

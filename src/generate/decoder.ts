@@ -4,8 +4,9 @@ import { type InputSpecs, int32, trace } from '../nn/trace.ts'
 import type { Binding, Provider } from '../runtime/backend.ts'
 import { compile, type LiveWeights, type Program, type Weights } from '../runtime/compile.ts'
 import { inputName } from '../runtime/lower.ts'
-import { mean, mulDims, sizeOf, type Tensor, type TensorData } from '../tensor/index.ts'
-import { type CacheLayer, PrefixPrograms } from './prefix.ts'
+import { mean, mulDims, type Tensor, type TensorData } from '../tensor/index.ts'
+import { type CacheLayer, CacheSlots } from './cache-slots.ts'
+import { PrefixPrograms } from './prefix.ts'
 import { packSources, type Source, SourceReader } from './source.ts'
 
 export interface DecoderOptions {
@@ -19,19 +20,16 @@ export interface DecoderOptions {
 }
 
 /** As much of a causal model as decoding needs. */
-export type Decodable = Pick<CausalLm, 'vocabSize' | 'maxPositions' | 'forward'>
+export type Decodable = Pick<CausalLm, 'kind' | 'vocabSize' | 'maxPositions' | 'forward'>
 
 /** A model that writes. */
-export type Writer = Decodable | EncoderDecoderLm
+export type Writer = CausalLm | EncoderDecoderLm
 
-export const isCausal = (model: Model): model is CausalLm => 'vocabSize' in model && 'maxPositions' in model
-
-export const isEncoderDecoder = (model: Model | Writer): model is EncoderDecoderLm =>
-  'crossKeysValues' in model && 'decoderStartTokenId' in model
+export const isWriter = (model: Model): model is Writer => model.kind === 'causal' || model.kind === 'encoder-decoder'
 
 /** @throws Error for a model that does not write */
-export function writerOf(model: Model): CausalLm | EncoderDecoderLm {
-  if (isEncoderDecoder(model) || isCausal(model)) return model
+export function writerOf(model: Model): Writer {
+  if (isWriter(model)) return model
   throw new Error(`${model.constructor.name} is no model that generates text`)
 }
 
@@ -64,14 +62,6 @@ const SHORT_STEP_MS = 6
  */
 export const PROMPT_PIECE = 128
 
-/** One layer's keys, or values, of all slots: [slots, nKvHeads, capacity, headDim]. */
-interface Store {
-  readonly name: string
-  readonly heads: number
-  readonly headDim: number
-  readonly data: Float32Array
-}
-
 interface DecodeCall {
   readonly binding: Binding
   readonly inputIds: Int32Array
@@ -96,32 +86,39 @@ export class CachedDecoder {
 
   private constructor(
     private readonly program: Program<Record<string, Tensor>>,
-    /** Keys and values of layer 0, of layer 1, … */
-    private readonly stores: readonly Store[],
+    private readonly cache: CacheSlots,
     private readonly reader: SourceReader | undefined,
     private readonly prefixes: PrefixPrograms | undefined,
     readonly vocabSize: number,
     readonly dModel: number,
-    readonly slots: number,
-    readonly capacity: number,
     /** What answers start from, where the model has an encoder. */
     readonly startTokenId: number | undefined,
   ) {
-    this.sources = new Array(slots)
+    this.sources = new Array(cache.slots)
+  }
+
+  /** Sequences that can be in the cache at once. */
+  get slots(): number {
+    return this.cache.slots
+  }
+
+  /** Tokens a sequence may have. */
+  get capacity(): number {
+    return this.cache.capacity
   }
 
   /** @param weights - constants, compiled in and packed: fastest; or a trainer, whose current weights every step reads */
   static async create(
-    model: Writer,
+    model: Decodable | EncoderDecoderLm,
     weights: Weights | LiveWeights,
     options: DecoderOptions = {},
   ): Promise<CachedDecoder> {
     const { slots = 1, copyWeights, provider } = options
     const compiling = { on: provider, copyWeights }
-    const answers = isEncoderDecoder(model)
-    const longest = answers ? (options.capacity ?? DEFAULT_ANSWER_LENGTH) : model.maxPositions
+    const isCausal = model.kind === 'causal'
+    const longest = isCausal ? model.maxPositions : (options.capacity ?? DEFAULT_ANSWER_LENGTH)
     const capacity = Math.min(options.capacity ?? longest, longest)
-    const reader = answers ? await SourceReader.create(model, weights, compiling) : undefined
+    const reader = isCausal ? undefined : await SourceReader.create(model, weights, compiling)
     // Each source is answered by as many sequences as any other.
     const tokens: InputSpecs = reader
       ? { inputIds: int32('sources', 'answers', 'seq'), ...reader.inputs }
@@ -132,9 +129,9 @@ export class CachedDecoder {
         const inputIds = ids.reshape([ids.shape.slice(0, -1).reduce(mulDims), ids.shape[ids.rank - 1]])
         cache = new GrowingCache(inputIds.shape[0], inputIds.shape[1])
         const decoding = { cache, logitsAt }
-        const { logits, lastHiddenState } = answers
-          ? model.decode(scope, { inputIds, ...SourceReader.decodeInputs(leaves) }, decoding)
-          : model.forward(scope, { inputIds }, decoding)
+        const { logits, lastHiddenState } = isCausal
+          ? model.forward(scope, { inputIds }, decoding)
+          : model.decode(scope, { inputIds, ...SourceReader.decodeInputs(leaves) }, decoding)
         const presents = cache.entries.flatMap(({ presentKey, presentValue }, i): [string, Tensor][] => [
           [`present.${i}.key`, presentKey],
           [`present.${i}.value`, presentValue],
@@ -152,19 +149,19 @@ export class CachedDecoder {
       weights,
       compiling,
     )
-    const stores = pasts.map((past): Store => {
+    const layers = pasts.map((past) => {
       const [, heads, , headDim] = past.shape as [unknown, number, unknown, number]
-      // Zero pages are given by the system when they are first written, so room for long contexts costs nothing unused.
-      return { name: inputName(past), heads, headDim, data: new Float32Array(slots * heads * capacity * headDim) }
+      return { name: inputName(past), heads, headDim }
     })
     const dModel = traced.outputs.embedding.shape[1] as number
     // These read the weights where they lie, as they are: a second packed copy would cost as much memory as the first.
     const prefixes =
-      answers || copyWeights
-        ? undefined
-        : new PrefixPrograms(model as CausalLm, weights, dModel, { on: provider, prepack: false })
-    const start = answers ? model.decoderStartTokenId : undefined
-    return new CachedDecoder(program, stores, reader, prefixes, model.vocabSize, dModel, slots, capacity, start)
+      isCausal && !copyWeights
+        ? new PrefixPrograms(model, weights, dModel, { on: provider, prepack: false })
+        : undefined
+    const start = isCausal ? undefined : model.decoderStartTokenId
+    const cacheSlots = new CacheSlots(layers, slots, capacity)
+    return new CachedDecoder(program, cacheSlots, reader, prefixes, model.vocabSize, dModel, start)
   }
 
   /** A text as this kind of model takes it: as the source of an answer where it has an encoder, else as its beginning. */
@@ -193,10 +190,7 @@ export class CachedDecoder {
     { sourceIds, promptIds, promptEmbeds, bidirectional = false, initialCache }: Prompt,
     signal?: AbortSignal,
   ): Promise<{ length: number; logits?: Float32Array }> {
-    if (sourceIds) {
-      const known = this.sources.find((source) => source && isSame(source.ids, sourceIds))
-      this.sources[slot] = known ?? (await this.reader?.read(sourceIds, signal))
-    }
+    if (sourceIds) this.sources[slot] = await this.reader?.read(sourceIds, signal)
     const length = initialCache ? this.setCache(slot, initialCache) : 0
     const of = promptEmbeds ?? (bidirectional ? promptIds : undefined)
     if (!of) return { length }
@@ -208,6 +202,10 @@ export class CachedDecoder {
           : 'the decoder no longer has its weights for another kind of prompt: create it without copyWeights',
       )
     }
+    const positions = promptEmbeds ? promptEmbeds.length / this.dModel : of.length
+    if (positions > this.capacity) {
+      throw new RangeError(`the prompt has ${positions} positions; the model takes ${this.capacity}`)
+    }
     const { logits, layers } = await this.prefixes.run({ of, bidirectional }, signal)
     return { length: this.setCache(slot, layers), logits }
   }
@@ -218,37 +216,12 @@ export class CachedDecoder {
    * @returns how many positions they take
    */
   setCache(slot: number, layers: readonly CacheLayer[]): number {
-    const given = layers.flatMap(({ key, value }) => [key, value])
-    if (given.length !== this.stores.length) {
-      throw new RangeError(`the cache has ${this.stores.length / 2} layers, got ${layers.length}`)
-    }
-    const length = given[0].shape[given[0].shape.length - 2]
-    for (const [i, { heads, headDim, data }] of this.stores.entries()) {
-      const [width, positions, theirHeads] = [...given[i].shape].reverse()
-      if (theirHeads !== heads || positions !== length || width > headDim || length > this.capacity) {
-        throw new RangeError(
-          `the cache holds [${heads}, up to ${this.capacity}, ${headDim}] in layer ${i >> 1}, got [${given[i].shape}]`,
-        )
-      }
-      for (let row = 0; row < heads * length; row++) {
-        const to = ((slot * heads + Math.floor(row / length)) * this.capacity + (row % length)) * headDim
-        data.set((given[i].data as Float32Array).subarray(row * width, (row + 1) * width), to)
-      }
-    }
-    return length
+    return this.cache.write(slot, layers)
   }
 
-  /** A copy of the first `length` positions of a slot: keys and values, as wide as the cache keeps them. */
+  /** A copy of the first `length` positions of a slot. */
   getCache(slot: number, length: number): CacheLayer[] {
-    const copies = this.stores.map(({ heads, headDim, data }): TensorData => {
-      const copy = new Float32Array(heads * length * headDim)
-      for (let h = 0; h < heads; h++) {
-        const from = (slot * heads + h) * this.capacity * headDim
-        copy.set(data.subarray(from, from + length * headDim), h * length * headDim)
-      }
-      return { dtype: 'float32', shape: [heads, length, headDim], data: copy }
-    })
-    return Array.from({ length: copies.length / 2 }, (_, i) => ({ key: copies[2 * i], value: copies[2 * i + 1] }))
+    return this.cache.read(slot, length)
   }
 
   /**
@@ -361,13 +334,16 @@ export class CachedDecoder {
     if (ids.length === 0 || ids.length > this.capacity) {
       throw new RangeError(`embed: needs 1 to ${this.capacity} tokens, got ${ids.length}`)
     }
-    const caches = this.stores.map(({ heads, headDim }): TensorData => {
-      const shape = [1, heads, ids.length, headDim]
-      return { dtype: 'float32', shape, data: new Float32Array(sizeOf(shape)) }
-    })
     const embedding = new Float32Array(this.dModel)
     const results = { embedding: { dtype: 'float32', shape: [1, this.dModel], data: embedding } } as const
-    const { binding, inputIds, totalLength } = this.call(1, ids.length, Int32Array.of(0), caches, {}, results)
+    const { binding, inputIds, totalLength } = this.call(
+      1,
+      ids.length,
+      Int32Array.of(0),
+      this.cache.alike(ids.length).inputs(),
+      {},
+      results,
+    )
     try {
       inputIds.set(ids)
       totalLength[0] = ids.length
@@ -382,67 +358,39 @@ export class CachedDecoder {
   copySlot(from: number, to: number, length: number): void {
     if (from === to) return
     this.sources[to] = this.sources[from]
-    for (const { heads, headDim, data } of this.stores) {
-      const head = this.capacity * headDim
-      for (let h = 0; h < heads; h++) {
-        const source = (from * heads + h) * head
-        data.copyWithin((to * heads + h) * head, source, source + length * headDim)
-      }
-    }
+    this.cache.copy(from, to, length)
   }
 
   /** Exchanges two slots, of which the first `length` tokens matter. */
   swapSlots(a: number, b: number, length: number): void {
     if (a === b) return
     ;[this.sources[a], this.sources[b]] = [this.sources[b], this.sources[a]]
-    for (const { heads, headDim, data } of this.stores) {
-      const head = this.capacity * headDim
-      for (let h = 0; h < heads; h++) {
-        const [startA, startB] = [(a * heads + h) * head, (b * heads + h) * head]
-        const held = data.slice(startA, startA + length * headDim)
-        data.copyWithin(startA, startB, startB + length * headDim)
-        data.set(held, startB)
-      }
-    }
+    this.cache.swap(a, b, length)
   }
 
   /** Puts sequences in a new order: slot i continues what slot `order[i]` held. */
   reorderSlots(order: readonly number[], length: number): void {
     if (order.every((from, to) => from === to)) return
     for (const [to, source] of order.map((from) => this.sources[from]).entries()) this.sources[to] = source
-    for (const { heads, headDim, data } of this.stores) {
-      const head = this.capacity * headDim
-      for (let h = 0; h < heads; h++) {
-        const rows = order.map((from) => {
-          const start = (from * heads + h) * head
-          return data.slice(start, start + length * headDim)
-        })
-        for (const [to, row] of rows.entries()) data.set(row, (to * heads + h) * head)
-      }
-    }
+    this.cache.reorder(order, length)
   }
 
   /** A call on `batch` sequences from `firstSlot` on. */
   private bind(firstSlot: number, batch: number, seq: number, logitsAt: Int32Array): DecodeCall {
     const rows = logitsAt.length
     const logits = new Float32Array(rows * this.vocabSize)
-    const caches = this.stores.map(({ heads, headDim, data }): TensorData => {
-      const shape = [batch, heads, this.capacity, headDim]
-      const start = firstSlot * heads * this.capacity * headDim
-      return { dtype: 'float32', shape, data: data.subarray(start, start + sizeOf(shape)) }
-    })
     const sources = this.reader ? this.sources.slice(firstSlot, firstSlot + batch) : []
     if (sources.includes(undefined)) throw new Error('the model answers a text: give its slots a source first')
     const packed = this.reader ? packSources(sources as Source[]) : {}
     const results = { logits: { dtype: 'float32', shape: [rows, this.vocabSize], data: logits } } as const
-    return { ...this.call(batch, seq, logitsAt, caches, packed, results), logits, sources }
+    return { ...this.call(batch, seq, logitsAt, this.cache.inputs(firstSlot, batch), packed, results), logits, sources }
   }
 
   private call(
     batch: number,
     seq: number,
     logitsAt: Int32Array,
-    caches: readonly TensorData[],
+    pasts: Readonly<Record<string, TensorData>>,
     sources: Readonly<Record<string, TensorData>>,
     results: Readonly<Record<string, TensorData>>,
   ): Omit<DecodeCall, 'logits' | 'sources'> {
@@ -457,12 +405,12 @@ export class CachedDecoder {
         logitsAt: int32([logitsAt.length], logitsAt),
         pastLengths: int32([batch], pastLengths),
         totalLength: int32([1], totalLength),
-        ...Object.fromEntries(this.stores.map(({ name }, i) => [name, caches[i]])),
+        ...pasts,
         ...sources,
       },
       {
         ...results,
-        ...Object.fromEntries(this.stores.map(({ name }, i) => [name.replace('past', 'present'), caches[i]])),
+        ...Object.fromEntries(Object.entries(pasts).map(([name, past]) => [name.replace('past', 'present'), past])),
       },
     )
     return { binding, inputIds, pastLengths, totalLength }

@@ -21,7 +21,8 @@ const lengthOf = ({ head, ids }: Slot): number => head + ids.length
 /**
  * Decodes many requests in one batch (continuous batching: Yu et al., Orca, 2022): a request joins as soon as a slot is
  * free and leaves when it ends. What a slot computed stays there until it is needed, so a prompt that begins as an
- * earlier one did is computed only from where they part. Ids in, ids out, whatever the model is made of.
+ * earlier one did is computed only from where they part. Ids in, ids out, whatever the model is made of. The decoder's slots
+ * are the engine's own while it runs.
  */
 export class Engine {
   private readonly slots: Slot[]
@@ -135,7 +136,7 @@ export class Engine {
   private async computeTurn(place: number, slot: Slot, sequence: Sequence): Promise<Float32Array | undefined> {
     const { ids, request } = sequence
     if (!slot.prompt) {
-      const { length, logits } = await this.decoder.open(place, request)
+      const { length, logits } = await this.decoder.open(place, request, request.signal)
       Object.assign(slot, { prompt: request, head: length })
       sequence.promptTokens = length
       if (ids.length === 0) return logits
@@ -144,7 +145,7 @@ export class Engine {
     const from = slot.ids.length
     const turn = ids.slice(from, from + (request.scorePrompt ? PROMPT_PIECE : PROMPT_TURN))
     const rows = request.scorePrompt ? turn.length : 1
-    const logits = await this.decoder.prefill(place, turn, slot.head + from, { rows })
+    const logits = await this.decoder.prefill(place, turn, slot.head + from, { rows, signal: request.signal })
     slot.ids.push(...turn)
     const { vocabSize } = this.decoder
     if (request.scorePrompt) sequence.tellPrompt(from + 1, logits, vocabSize)

@@ -1,15 +1,10 @@
 import { PrefixCache } from '../nn/kv-cache.ts'
-import type { CausalInputs, CausalLm } from '../nn/model.ts'
+import type { CausalLm } from '../nn/model.ts'
 import { float32, int32, trace } from '../nn/trace.ts'
 import { compile, type LiveWeights, type Program, type Weights } from '../runtime/compile.ts'
 import type { CompileOptions } from '../runtime/compiled.ts'
 import { dimTensor, type Tensor, type TensorData } from '../tensor/index.ts'
-
-/** Keys and values of one attention layer for one sequence: [nKvHeads, length, headDim], keys turned by their positions. */
-export interface CacheLayer {
-  readonly key: TensorData
-  readonly value: TensorData
-}
+import type { CacheLayer } from './cache-slots.ts'
 
 /** A prompt that goes through the model at once: ids, or embeddings [seq, dModel]. */
 export interface Prefix {
@@ -26,7 +21,7 @@ export class PrefixPrograms {
   private readonly programs = new Map<string, Promise<Program<Record<string, Tensor>>>>()
 
   constructor(
-    private readonly model: CausalLm,
+    private readonly model: Pick<CausalLm, 'forward'>,
     private readonly weights: Weights | LiveWeights,
     private readonly dModel: number,
     private readonly options: CompileOptions,
@@ -60,7 +55,7 @@ export class PrefixPrograms {
         const seq = inputs[name].shape[1]
         const cache = new PrefixCache(seq, bidirectional)
         const logitsAt = dimTensor(seq).sub(1).reshape([1])
-        const { logits } = this.model.forward(scope, inputs as CausalInputs, { cache, logitsAt })
+        const { logits } = this.model.forward(scope, inputs, { cache, logitsAt })
         const kept = cache.entries.flatMap(({ key, value }, i): [string, Tensor][] => [
           [`key.${i}`, key],
           [`value.${i}`, value],

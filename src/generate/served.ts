@@ -8,7 +8,7 @@ import { type NodeProvider, nodeBackend } from '../runtime/ort-node.ts'
 import { sizeOf } from '../tensor/index.ts'
 import { renderChat } from '../text/chat-template.ts'
 import type { Tokenizer } from '../text/tokenizer.ts'
-import { CachedDecoder, isCausal, isEncoderDecoder } from './decoder.ts'
+import { CachedDecoder, isWriter } from './decoder.ts'
 import { Engine } from './engine.ts'
 import { textEvents } from './text-events.ts'
 import {
@@ -59,14 +59,15 @@ export async function loadServedModel(reference: string, options: ServedOptions 
 async function serve(reference: string, loaded: LoadedModel, options: ServedOptions): Promise<ServedModel> {
   const { model, weights, tokenizer } = loaded
   const { provider, slots, contextLength } = options
-  const answers = isEncoderDecoder(model)
-  if (!answers && !isCausal(model)) throw new Error(`${reference} does not write text, so it cannot be served`)
+  if (!isWriter(model)) throw new Error(`${reference} does not write text, so it cannot be served`)
   if (!tokenizer) throw new Error(`${reference} has no tokenizer.json, so it cannot be served`)
   const description = describe(model, weights, options.quantize)
+  const answers = model.kind === 'encoder-decoder'
   const capacity = answers ? undefined : contextLength
   const decoder = await CachedDecoder.create(model, weights, { slots, capacity, provider, copyWeights: true })
   const sourceLength = answers ? (contextLength ?? DEFAULT_SOURCE_LENGTH) : undefined
-  return new ServedWriter({ ...loaded, tokenizer, description, decoder, sourceLength })
+  const { name, path, stopTokenIds } = loaded // and not the weights, which the decoder has copied
+  return new ServedWriter({ name, path, stopTokenIds, tokenizer, description, decoder, sourceLength })
 }
 
 /** `Llama, 135M parameters, fp32` */

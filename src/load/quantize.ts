@@ -8,7 +8,7 @@ const BLOCK_SIZE = 32
 
 /**
  * Where larger blocks cost no accuracy, the largest that fits first: fewer scales to read, and kernels that stop for one
- * less often. That is so for 8 bits, and for products in `q4_0`, whose searched scales lose no more in blocks of 128
+ * less often. That is so for 8 bits, and for products in `q4s`, whose searched scales lose no more in blocks of 128
  * than the scale of the largest value in blocks of 32 (measured on SmolLM2).
  */
 const BLOCK_SIZES = [128, 64, BLOCK_SIZE]
@@ -17,10 +17,10 @@ const BLOCK_SIZES = [128, 64, BLOCK_SIZE]
 const MOST_PADDING = 1 / 8
 
 /**
- * `q8`: 8 bits. `q4`: 4 bits with a zero point a block; tables of embeddings keep 8 bits. `q4_0`: 4 bits with zero in
+ * `q8`: 8 bits. `q4`: 4 bits with a zero point a block; tables of embeddings keep 8 bits. `q4s`: 4 bits with zero in
  * the middle for all, in larger blocks: faster and coarser.
  */
-export type Quantization = 'q8' | 'q4' | 'q4_0'
+export type Quantization = 'q8' | 'q4' | 'q4s'
 
 /** How a weight is used decides how it may be stored: [out, in] rows for products, rows for look-ups. */
 interface Use {
@@ -98,7 +98,7 @@ export function quantizers(
           const [rows, columns] = inFirst ? [shape[1], shape[0]] : shape
           const values = inFirst ? turned(data as Float32Array, columns, rows) : (data as Float32Array)
           const kind = isTable && quantization === 'q4' ? 'q8' : quantization
-          const blockSize = kind === 'q4' || (kind === 'q4_0' && isTable) ? BLOCK_SIZE : largestBlock(columns, isTable)
+          const blockSize = kind === 'q4' || (kind === 'q4s' && isTable) ? BLOCK_SIZE : largestBlock(columns, isTable)
           return quantizeMatrix(values, [rows, columns], kind, blockSize)
         },
       },
@@ -175,7 +175,7 @@ const BLOCK_SCALE: Readonly<Record<Quantization, (values: Float32Array) => Block
     return { scale: (high - low) / 15, zero }
   },
 
-  q4_0: (values) => ({ scale: searchedScale(values), zero: 8 }),
+  q4s: (values) => ({ scale: searchedScale(values), zero: 8 }),
 }
 
 /** The value of largest size: it gets the lowest level, so that no step of the range is lost. */

@@ -86,7 +86,8 @@ function checkFeeds(model: Model, feeds: Readonly<Named>): void {
   for (const [input, { dtype, shape }] of Object.entries(feeds)) {
     const spec = model.inputs[input]
     const fits =
-      spec.shape.length === shape.length && spec.shape.every((dim, i) => typeof dim === 'string' || dim === shape[i])
+      spec.flexible ||
+      (spec.shape.length === shape.length && spec.shape.every((dim, i) => typeof dim === 'string' || dim === shape[i]))
     const isNumber =
       dtype === spec.dtype ||
       (spec.dtype === 'float32' && dtype === 'int32') ||

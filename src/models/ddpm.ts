@@ -45,7 +45,9 @@ import { embedding } from '../nn/layers.ts'
 import { Network } from '../nn/model.ts'
 import type { Scope } from '../nn/scope.ts'
 import { sinusoids, timeEmbedding } from '../nn/time-embedding.ts'
-import { float32, type InputSpecs, int32, optional } from '../nn/trace.ts'
+
+
+import { flexible, float32, type InputSpecs, int32, optional } from '../nn/trace.ts'
 import {
   conv3x3,
   double,
@@ -56,6 +58,8 @@ import {
   residualBlock,
   upsample,
 } from '../nn/unet.ts'
+
+
 import { broadcastTo, concat, showShape, silu, square, type Tensor } from '../tensor/index.ts'
 
 const sampler = oneOf('conv', 'resnet')
@@ -243,10 +247,11 @@ export class UNet2D extends Network<UNet2DConfig> {
     const { inChannels, outChannels, timeDim, classLabels } = this.config
     return {
       sample: float32('batch', inChannels, 'height', 'width'),
-      timestep: int32('batch'),
+      // One time serves a whole batch, too.
+      timestep: flexible(int32('batch')),
       ...(this.hasClasses
-        ? { classLabels: classLabels === 'identity' ? float32('batch', timeDim) : int32('batch') }
-        : {}),
+        ? classLabels: classLabels === 'identity' ? float32('batch', timeDim) : int32('batch') 
+        : ),
       target: optional(float32('batch', outChannels, 'height', 'width')),
     }
   }

@@ -15,12 +15,17 @@ export interface InputSpec {
   readonly optional?: boolean
   /** May be left out where that other input is given. */
   readonly unless?: string
+  /** The shape is the plainest of several that the function takes and checks itself. Default false. */
+  readonly flexible?: boolean
 }
 
 export const float32 = (...shape: NamedShape): InputSpec => ({ dtype: 'float32', shape })
 export const int32 = (...shape: NamedShape): InputSpec => ({ dtype: 'int32', shape })
 /** An input that may be left out. */
 export const optional = (spec: InputSpec): InputSpec => ({ ...spec, optional: true })
+
+/** An input whose shape is the plainest of several. */
+export const flexible = (spec: InputSpec): InputSpec => ({ ...spec, flexible: true })
 
 export type InputSpecs = Readonly<Record<string, InputSpec>>
 

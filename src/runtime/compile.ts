@@ -69,11 +69,7 @@ export async function compile<Outputs extends Readonly<Record<string, Tensor | u
   const { name, draws } = traced
   const isLive = 'liveWeights' in weights
   const compiled = await compileGraph(isLive ? liveGraph(traced, weights) : constantGraph(traced, weights), options)
-  const live = (): Record<string, TensorData | DeviceTensor> => {
-    if (!isLive) return {}
-    const current = weights.liveWeights()
-    return Object.fromEntries([...traced.parameters.keys()].map((parameter) => [parameter, current[parameter]]))
-  }
+  const live = isLive ? liveFeeds(traced, weights) : () => ({})
   const noise = new NoiseFeeds(Object.values(traced.inputs), draws)
   let calls = 0
   const run = async (feeds: Feeds, { seed = 1337, step = calls, signal }: CallOptions = {}) => {
@@ -96,6 +92,15 @@ export async function compile<Outputs extends Readonly<Record<string, Tensor | u
  */
 export const toOnnx = (traced: Runnable<Readonly<Record<string, Tensor | undefined>>>, weights: Weights): Uint8Array =>
   lower(constantGraph(traced, weights), { inlineWeights: true }).model
+
+/**
+ * What every run reads of live weights. A function of its own: a closure in `compile` would keep constant weights in
+ * memory that the session has copied.
+ */
+const liveFeeds = (traced: AnyRunnable, weights: LiveWeights) => (): Record<string, TensorData | DeviceTensor> => {
+  const current = weights.liveWeights()
+  return Object.fromEntries([...traced.parameters.keys()].map((parameter) => [parameter, current[parameter]]))
+}
 
 type AnyRunnable = Runnable<Readonly<Record<string, Tensor | undefined>>>
 

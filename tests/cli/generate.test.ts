@@ -129,6 +129,11 @@ describe('jackdaw generate', () => {
       [[gpt2, 'hello', '--input-ids', '1'], 'give a prompt or --input-ids, not both'],
       [[gpt2, '--input-ids', '1,47'], '47 is no token of gpt2: its ids are 0 to 46'],
       [[gpt2, '--input-ids', '1', '--eos-token-id', '99'], '99 is no token of gpt2: its ids are 0 to 46'],
+      [
+        [gpt2, '--input-ids', '1', '--quantize', 'q4_0'],
+        'That is a type of GGUF files; what is loaded takes q8, q4 or q4s.',
+      ],
+      [[gpt2, '--input-ids', '1', '--quantize', 'q5'], 'It must be q8, q4 or q4s.'],
       [[gpt2, '--input-ids', '1,x'], 'It must be ids such as 8,65,50.'],
       [[gpt2, '--input-ids', '1', '--top-p', '1.5'], 'It must be a number from 0 to 1.'],
       [[gpt2, '--input-ids', '1', '--num-beams', '0'], 'It must be a whole number of at least 1.'],

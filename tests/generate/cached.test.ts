@@ -1,4 +1,6 @@
 import { fileURLToPath } from 'node:url'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { describe, expect, it } from 'vitest'
 import { CachedDecoder, writerOf } from '../../src/generate/decoder.ts'
 import { openCheckpoint } from '../../src/hub/open.ts'
@@ -160,4 +162,23 @@ it('a prompt of hundreds of tokens leaves the cache, and the logits, as its toke
   }
   expectClose(await decoder.prefill(1, ids.slice(5), 5), expected[269])
   decoder.release()
+})
+
+it.each(['llama', 't5'])('lets go of weights that its sessions have copied: %s', async (name) => {
+  setFlagsFromString('--expose-gc')
+  const gc = runInNewContext('gc') as () => void
+  const create = async (copyWeights: boolean) => {
+    const { model, weights } = await loadModel(fixture(name))
+    return {
+      decoder: await CachedDecoder.create(writerOf(model), weights, { copyWeights }),
+      weights: new WeakRef(weights),
+    }
+  }
+  const [copied, kept] = [await create(true), await create(false)]
+  await new Promise((resolve) => setTimeout(resolve, 10))
+  gc()
+  expect(copied.weights.deref()).toBeUndefined()
+  if (name === 'llama') expect(kept.weights.deref()).toBeDefined()
+  copied.decoder.release()
+  kept.decoder.release()
 })

@@ -153,6 +153,7 @@ describe.each(MODELS)('%s', (_, model, table) => {
     const initialCache = decoder.getCache(0, 2).slice(1)
     const refused: [Prompt, string][] = [
       [{ promptEmbeds: new Float32Array(7) }, 'a prompt of embeddings is [seq, 48], got 7 numbers'],
+      [{ promptEmbeds: new Float32Array(48 * 41) }, 'the prompt has 41 positions; the model takes 40'],
       [{ initialCache, promptIds: [1] }, 'the cache has 2 layers, got 1'],
       [{ sourceIds: [1] }, 'the model has no encoder: give promptIds'],
       [{}, 'the prompt has no tokens'],
@@ -186,6 +187,7 @@ it('scores a prompt in the engine as a full pass does', async () => {
 
 /** Every layer has another shape: heads, their width, how they turn, how far they see. */
 const uneven: Decodable = {
+  kind: 'causal',
   vocabSize: 50,
   maxPositions: 32,
   forward(scope, { inputIds }, { cache, logitsAt } = {}) {

@@ -36,10 +36,10 @@ const squares = (values: Iterable<number>): number => [...values].reduce((sum, v
 
 describe('quantizeMatrix', () => {
   /** Levels that a value may be off by: one where the range ends a level early on one side, two where it is cut. */
-  const worst: Record<Quantization, number> = { q8: 1.001, q4: 1.001, q4_0: 2 }
+  const worst: Record<Quantization, number> = { q8: 1.001, q4: 1.001, q4s: 2 }
 
-  for (const kind of ['q8', 'q4', 'q4_0'] as const) {
-    it(`${kind} keeps every value to within ${kind === 'q4_0' ? 'two levels' : 'a level'}, in blocks that need not divide the row`, () => {
+  for (const kind of ['q8', 'q4', 'q4s'] as const) {
+    it(`${kind} keeps every value to within ${kind === 'q4s' ? 'two levels' : 'a level'}, in blocks that need not divide the row`, () => {
       fc.assert(
         fc.property(matrix, fc.constantFrom(16, 32, 64, 128), ({ rows, columns, values }, blockSize) => {
           const weight = quantizeMatrix(values, [rows, columns], kind, blockSize)
@@ -56,11 +56,11 @@ describe('quantizeMatrix', () => {
     })
   }
 
-  it('q4_0 chooses scales with an error, weighed by squares, of at most that of the largest value at −8', () => {
+  it('q4s chooses scales with an error, weighed by squares, of at most that of the largest value at −8', () => {
     fc.assert(
       fc.property(matrix, ({ columns, values }) => {
         const row = values.subarray(0, columns)
-        const got = dequantized(quantizeMatrix(row, [1, columns], 'q4_0', 512))
+        const got = dequantized(quantizeMatrix(row, [1, columns], 'q4s', 512))
         const largest = row.reduce((a, b) => (Math.abs(b) > Math.abs(a) ? b : a), 0)
         const scale = Math.fround(largest / -8) || 1
         const plain = row.map((v) => Math.min(Math.max(Math.floor(v / scale + 8.5), 0), 15) * scale - 8 * scale)
@@ -71,7 +71,7 @@ describe('quantizeMatrix', () => {
   })
 
   it('keeps zeros', () => {
-    for (const kind of ['q8', 'q4', 'q4_0'] as const) {
+    for (const kind of ['q8', 'q4', 'q4s'] as const) {
       const zeros = dequantized(quantizeMatrix(new Float32Array(80), [2, 40], kind))
       expect(zeros.every((value) => value === 0)).toBe(true)
     }
@@ -82,7 +82,7 @@ describe('quantizers', () => {
   it.each([
     ['q8', { 'narrow.weight': [8, 32], 'wide.weight': [8, 128], 'table.weight': [8, 64] }],
     ['q4', { 'narrow.weight': [4, 32], 'wide.weight': [4, 32], 'table.weight': [8, 64] }],
-    ['q4_0', { 'narrow.weight': [4, 32], 'wide.weight': [4, 128], 'table.weight': [4, 32] }],
+    ['q4s', { 'narrow.weight': [4, 32], 'wide.weight': [4, 128], 'table.weight': [4, 32] }],
   ] as const)('%s takes the largest blocks that cost no accuracy, and pads none in tables', (kind, expected) => {
     const scope = Scope.root()
     const ids = input('ids', [2], 'int32')

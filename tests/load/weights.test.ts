@@ -79,7 +79,7 @@ describe('mapped weights', () => {
     }
   })
 
-  it.each(['q4', 'q4_0', 'q8'] as const)('in blocks of %s equal those quantised whole', async (quantization) => {
+  it.each(['q4', 'q4s', 'q8'] as const)('in blocks of %s equal those quantised whole', async (quantization) => {
     const { weights, releaseFiles } = await loadModel(SHIPPED, { quantize: quantization })
     const expected = quantizedInMemory(SHIPPED, quantization)
     expect(expected.size).toBeGreaterThan(0)
