@@ -45,8 +45,6 @@ import { embedding } from '../nn/layers.ts'
 import { Network } from '../nn/model.ts'
 import type { Scope } from '../nn/scope.ts'
 import { sinusoids, timeEmbedding } from '../nn/time-embedding.ts'
-
-
 import { flexible, float32, type InputSpecs, int32, optional } from '../nn/trace.ts'
 import {
   conv3x3,
@@ -58,8 +56,6 @@ import {
   residualBlock,
   upsample,
 } from '../nn/unet.ts'
-
-
 import { broadcastTo, concat, showShape, silu, square, type Tensor } from '../tensor/index.ts'
 
 const sampler = oneOf('conv', 'resnet')
@@ -250,8 +246,8 @@ export class UNet2D extends Network<UNet2DConfig> {
       // One time serves a whole batch, too.
       timestep: flexible(int32('batch')),
       ...(this.hasClasses
-        ? classLabels: classLabels === 'identity' ? float32('batch', timeDim) : int32('batch') 
-        : ),
+        ? { classLabels: classLabels === 'identity' ? float32('batch', timeDim) : int32('batch') }
+        : {}),
       target: optional(float32('batch', outChannels, 'height', 'width')),
     }
   }

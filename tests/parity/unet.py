@@ -10,7 +10,7 @@ from diffusers import UNet2DModel
 from safetensors.torch import save_file
 
 CASES = {
-    # Times scale and shift; one head as wide as the picture's channels; pictures in [0, 1]; a time between two.
+    # Times scale and shift; one head as wide as the picture's channels; pictures in [0, 1]; one time between two for all.
     'unet-scale-shift': dict(
         block_out_channels=(8, 12), layers_per_block=1, norm_num_groups=4, attention_head_dim=None,
         down_block_types=('AttnDownBlock2D', 'DownBlock2D'), up_block_types=('UpBlock2D', 'AttnUpBlock2D'),
@@ -51,7 +51,7 @@ for name, settings in CASES.items():
     channels, batch = model.config.in_channels, 2
     inputs = {
         'sample': torch.randn((batch, channels, 8, 12), generator=generator),
-        'timestep': torch.tensor([123.5, 123.5]) if name == 'unet-scale-shift' else torch.tensor([3, 999]),
+        'timestep': torch.tensor(123.5) if name == 'unet-scale-shift' else torch.tensor([3, 999]),
     }
     if model.config.class_embed_type == 'identity':
         inputs['class_labels'] = torch.randn((batch, 4 * settings['block_out_channels'][0]), generator=generator)
