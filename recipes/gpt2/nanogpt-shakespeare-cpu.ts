@@ -1,6 +1,6 @@
 /**
  * nanoGPT's setting for a CPU on tinyshakespeare (character level): 4 layers, 4 heads, width 128, context 64, batch 12,
- * 2,000 steps, no dropout: 0.8M parameters, minutes. Its published validation loss is 1.88.
+ * 2,000 steps, no dropout: 0.8M parameters, minutes. Its published validation loss is 1.88, over 20 random batches.
  *
  *     jackdaw train nanogpt-shakespeare-cpu --set data=tinyshakespeare.txt --out runs/shakespeare
  */
@@ -15,12 +15,13 @@ import { recipe } from '../../src/optim/recipe.ts'
 import { cosineSchedule } from '../../src/optim/schedule.ts'
 import { tokenizerFromJson } from '../../src/text/tokenizer.ts'
 
-/** nanoGPT's figure. */
-const PUBLISHED = 1.88
+/** The same network and setting in PyTorch, the mean of three seeds (1.889, 1.880, 1.899), over the whole held-out split. */
+const IN_PYTORCH = 1.889
+const TOLERANCE = 0.015
 
 export default recipe({
   paper: 'gpt2',
-  claim: `nanoGPT’s CPU setting on tinyshakespeare: a validation loss of at most ${PUBLISHED} in 2,000 steps`,
+  claim: `nanoGPT’s CPU setting on tinyshakespeare: a validation loss within ${TOLERANCE} of PyTorch’s ${IN_PYTORCH} in 2,000 steps`,
   settings: {
     data: '',
     steps: 2000,
@@ -78,6 +79,6 @@ export default recipe({
       evaluate: heldOutLoss(scoring),
       save: { model, files: { 'tokenizer.json': JSON.stringify(tokenizerJson) } },
     })
-    claim({ valLoss }, valLoss <= PUBLISHED)
+    claim({ valLoss }, valLoss <= IN_PYTORCH + TOLERANCE)
   },
 })

@@ -18,7 +18,7 @@ A recipe is a program in recipes/PAPER/EXPERIMENT.ts; a file of your own may be 
   curve.svg       the same as a picture, drawn again at every evaluation
   result.json     what is claimed and what came out, with settings, seed, machine and time
   samples/        texts and pictures that the recipe shows
-  checkpoints/    the newest two: Ctrl-C, or any other end, loses no more than the steps since
+  checkpoints/    the newest two snapshots: Ctrl-C loses nothing, any other end only the steps since
 and at the end, or when it is stopped, the model: config.json, the weights, tokenizer.json.
 
 Examples:
@@ -38,7 +38,7 @@ export const trainCommand = (): Command =>
       collect,
     )
     .option('--out <dir>', 'where the model goes (default: runs/EXPERIMENT)')
-    .option('--resume', 'go on from the newest checkpoint in DIR, with the settings of the run there')
+    .option('--resume', 'go on from the newest snapshot in DIR, with the settings of the run there')
     .addOption(new Option('--provider <name>', 'where to run (default: JACKDAW_PROVIDER, or cpu)').choices(PROVIDERS))
     .addHelpText('after', HELP)
     .action(async (reference: string | undefined, flags: TrainFlags) => {

@@ -152,6 +152,7 @@ export class RunContext implements RecipeContext {
     if (finished) {
       this.metrics.reached(finished.metrics)
       this.say(`stage ${name}: finished before`)
+      await rm(stage.checkpoints, { recursive: true, force: true })
       return productOf<Value>(stage.folder, finished.value)
     }
     this.stopWhereAsked()
@@ -198,9 +199,11 @@ export class RunContext implements RecipeContext {
     this.writeSample(`${name}-${this.stepLabel()}.png`, encodePng(pictureGrid(pictures, options)))
 
   readonly save = async (product: ModelProduct): Promise<void> => {
+    const { activity } = this.progress
     this.report({ activity: 'saving' })
     await this.firstWrite()
     await saveModel(join(this.current.folder, product.folder ?? ''), product)
+    this.report({ activity })
   }
 
   readonly claim = (measured: Scalars, holds: boolean): void => {
@@ -225,7 +228,7 @@ export class RunContext implements RecipeContext {
     else this.metrics.begin()
     if (!this.resumes) return
     const where = name === '' ? '' : `stage ${name}: `
-    this.say(where + (from ? `resumed after step ${from.step}` : `no checkpoint in ${checkpoints}: started anew`))
+    this.say(where + (from ? `resumed after step ${from.step}` : `no snapshot in ${checkpoints}: started anew`))
   }
 
   /** Brings curve.svg and result.json up to date. */

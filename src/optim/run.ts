@@ -32,7 +32,7 @@ export interface RunOptions {
   /** Go on from where the run in `out` was. */
   resume?: boolean
   provider?: Provider
-  /** Stops after the step in progress, with a checkpoint. */
+  /** Stops after the step in progress, with a snapshot. */
   signal?: AbortSignal
   onProgress?: (report: RunReport) => void
   /** A line for the user. */
@@ -55,7 +55,7 @@ const RUN = 'run.json'
 /**
  * Runs a recipe from start to end, or on from where it stopped.
  *
- * @throws Error where `out` holds another run, or the recipe fails; checkpoints stay as they are then
+ * @throws Error where `out` holds another run, or the recipe fails; snapshots stay as they are then
  */
 export async function runRecipe<Settings extends CommonSettings>(
   recipe: Recipe<Settings>,

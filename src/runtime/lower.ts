@@ -35,8 +35,11 @@ const OPSETS = [
 ]
 const IR_VERSION = 9
 
-/** Operators that must name all their outputs. Others may leave unused ones at the end out, and skip their work. */
-const FIXED_OUTPUTS: ReadonlySet<string> = new Set(['Split', 'TopK'])
+/**
+ * Operators that must name all their outputs. Others may leave unused ones at the end out, and skip their work. Attention
+ * over a cache that does not name the present forgets the past.
+ */
+const FIXED_OUTPUTS: ReadonlySet<string> = new Set(['Split', 'TopK', 'GroupQueryAttention'])
 
 /** Ops that read quantised weights. */
 const READ_BLOCKS: ReadonlySet<string> = new Set(['linear', 'gather'])

@@ -2,7 +2,9 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
-import { PAPERS, papersMarkdown } from '../../src/papers.ts'
+import { allRecipes } from '../../src/optim/recipe-files.ts'
+import { papersMarkdown, paperText, parseHeader, readPapers } from '../../src/paper-status.ts'
+import { PAPERS } from '../../src/papers.ts'
 import { commands, parse, words } from './commands.ts'
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))
@@ -79,7 +81,7 @@ describe('what the pages tell to type is there', () => {
   it('recipes and files in the repository that the README names are there', () => {
     for (const line of typed('README.md').map(toCommand)) {
       const [, command, first] = words(line)
-      if (command === 'train') expect(exists(`recipes/${first}.ts`), line).toBe(true)
+      if (command === 'train') expect(recipeNames(), line).toContain(first)
       for (const word of words(line)) if (/^(tests|src|docs)\//.test(word)) expect(exists(word), line).toBe(true)
     }
   })
@@ -94,6 +96,13 @@ describe('what the pages tell to type is there', () => {
     expect(names.filter((name) => !exported.includes(name))).toEqual([])
   })
 })
+
+/** What `jackdaw train` takes: with its paper, and without. */
+const recipeNames = (): string[] =>
+  readdirSync(join(ROOT, 'recipes'), { recursive: true, encoding: 'utf8' })
+    .filter((path) => /^[\w-]+\/[\w-]+\.ts$/.test(path))
+    .map((path) => path.replace(/\.ts$/, ''))
+    .flatMap((name) => [name, name.split('/')[1]])
 
 describe('links', () => {
   for (const page of PAGES) {
@@ -127,21 +136,68 @@ describe('jackdaw', () => {
 })
 
 describe('the index of papers', () => {
-  it('counts from 1 without a gap', () => {
+  const papers = async () => readPapers(ROOT, await allRecipes())
+
+  it('counts from 1 without a gap, and calls every paper by a name of its own', () => {
     expect(PAPERS.map(({ number }) => number)).toEqual(PAPERS.map((_, i) => i + 1))
+    expect(new Set(PAPERS.map(({ slug }) => slug)).size).toBe(PAPERS.length)
   })
 
-  it('names tests, recipes and commands that are there', () => {
-    const named = PAPERS.flatMap(({ checks = {} }) => Object.values(checks).flatMap(({ by }) => by))
-    expect(named.filter((path) => !exists(path))).toEqual([])
+  it('names tests that are there', () => {
+    expect(PAPERS.flatMap(({ usable }) => usable?.by ?? []).filter((path) => !exists(path))).toEqual([])
   })
 
   it('claims nothing of a paper whose file is not there', () => {
     const planned = PAPERS.filter(({ files }) => !files.every((file) => exists(`src/${file}`)))
-    expect(planned.filter(({ checks }) => checks)).toEqual([])
+    expect(planned.filter(({ usable }) => usable)).toEqual([])
+  })
+
+  it('reads of every paper that is there its title, authors, year and ideas, and what it is compared with', async () => {
+    for (const paper of (await papers()).filter(({ state }) => state !== 'planned')) {
+      expect(paper.same.fixtures.length + paper.same.tests.length, paper.slug).toBeGreaterThan(0)
+      if (paper.within) {
+        expect(PAPERS.map(({ slug }) => slug)).toContain(paper.within)
+        continue
+      }
+      expect(paper.header?.title, paper.slug).toMatch(/./)
+      expect(paper.header?.authors, paper.slug).toMatch(/./)
+      expect(paper.header?.year, paper.slug).toBeGreaterThan(1980)
+      expect(paper.header?.ideas.length, paper.slug).toBeGreaterThanOrEqual(3)
+      for (const idea of paper.header?.ideas ?? []) expect(paperText(paper)).toContain(idea)
+    }
+  })
+
+  it('has every recipe in the folder of its paper', async () => {
+    const recipes = await allRecipes()
+    expect(recipes.length).toBeGreaterThan(1)
+    for (const { name, recipe } of recipes) {
+      expect(name.split('/')[0]).toBe(recipe.paper)
+      expect(PAPERS.map(({ slug }) => slug)).toContain(recipe.paper)
+      expect(exists(`recipes/${name}.result.json`), `result and curve of ${name}`).toBe(exists(`recipes/${name}.svg`))
+    }
   })
 
   it('is written to docs/papers.md (jackdaw papers --write, or -u here)', async () => {
-    await expect(papersMarkdown(exists)).toMatchFileSnapshot(join(ROOT, 'docs', 'papers.md'))
+    await expect(papersMarkdown(await papers())).toMatchFileSnapshot(join(ROOT, 'docs', 'papers.md'))
+  })
+})
+
+describe('the header of a paper', () => {
+  it('is read where it is one, and from nothing else', () => {
+    const header = parseHeader(
+      '/**\n * A Title — X\n * Some One and Another, A Place,\n * 2020. arXiv 2001.00001\n *\n * New over Y (§2):\n' +
+        ' * - one idea\n *   on two lines;\n * - another.\n *\n * Departures: none.\n */\n',
+    )
+    expect(header).toEqual({
+      title: 'A Title — X',
+      authors: 'Some One and Another, A Place',
+      year: 2020,
+      arXiv: '2001.00001',
+      over: 'New over Y (§2)',
+      ideas: ['one idea on two lines', 'another'],
+    })
+    expect(parseHeader("import { x } from 'y'")).toBeUndefined()
+    expect(parseHeader('/** One line. */')).toBeUndefined()
+    expect(parseHeader('/**\n * Some machinery.\n */')).toBeUndefined()
   })
 })

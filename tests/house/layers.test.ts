@@ -27,7 +27,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   optim: [...DEFINITION, ...BESIDE, 'runtime', 'load'],
   ...Object.fromEntries(USERS.map((name) => [name, [...CORE, ...USERS]])),
   server: [...CORE, ...USERS],
-  cli: [...CORE, ...USERS, 'server', 'papers.ts'],
+  cli: [...CORE, ...USERS, 'server', 'papers.ts', 'paper-status.ts'],
 }
 
 /** Packages that few may name: the engine, its file format, its library. */

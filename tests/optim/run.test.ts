@@ -182,7 +182,7 @@ describe('a run', () => {
     writeFileSync(join(out, 'run.json'), '{"recipe":')
     await expect(resumedSettings(tiny, { out })).rejects.toThrow('run.json is damaged')
     await expect(run('new', {}, { resume: true, say: (line) => said.push(line) })).resolves.toBeDefined()
-    expect(said).toContain(`no checkpoint in ${join(folder, 'new', 'checkpoints')}: started anew`)
+    expect(said).toContain(`no snapshot in ${join(folder, 'new', 'checkpoints')}: started anew`)
   })
 })
 
@@ -287,6 +287,33 @@ describe('a run in stages', () => {
     expect(said).toEqual(['stage teacher: finished before', 'stage students: resumed after step 13'])
     await runStaged('whole')
     expect(filesOf('stopped')).toEqual(filesOf('whole'))
+  })
+
+  it('ends a loop before its time, once and for all', async () => {
+    const settings = { data: '', steps: 50, seed: 1, evalEvery: 20, checkpointEvery: 3 }
+    const out = join(folder, 'ended')
+    const seen: number[] = []
+    const early = recipe({
+      ...{ paper: 'p', claim: 'c', settings },
+      async run({ settings, trainer, steps, log }) {
+        const trainers = { one: await trainer(tinyOptions()) }
+        const evaluate = async () => ({ valLoss: 1 })
+        for await (const { step, end } of steps({ steps: settings.steps, trainers, evaluate })) {
+          seen.push(step)
+          log({ reward: step })
+          if (step === 4) end()
+        }
+      },
+    })
+    await runRecipe(early, settings, { out })
+    await runRecipe(early, settings, { out, resume: true })
+    expect(seen).toEqual([0, 1, 2, 3, 4])
+    const lines = readFileSync(join(out, 'metrics.jsonl'), 'utf8').trimEnd().split('\n')
+    expect(lines.map((line) => JSON.parse(line)).filter((line) => 'valLoss' in line)).toEqual([
+      { step: 0, valLoss: 1 },
+      { step: 5, valLoss: 1 },
+    ])
+    expect(lines).toHaveLength(7)
   })
 
   it('refuses what would not be told apart on disk', async () => {
