@@ -12,7 +12,7 @@ import { packSources, type Source, SourceReader } from './source.ts'
 export interface DecoderOptions {
   /** Sequences that can be in the cache at once. Default 1. */
   slots?: number
-  /** Tokens a sequence may have; at most the model's positions, which is the default. */
+  /** Tokens a sequence may have; at most the model's positions. Default: those, or 131,072 where there are more. */
   capacity?: number
   /** Copy constant weights into the session, so that the caller's arrays can be dropped. Default false. */
   copyWeights?: boolean
@@ -52,6 +52,9 @@ export interface Prompt {
 
 /** Answers may have this many tokens, the start token included, unless the caller says otherwise. */
 const DEFAULT_ANSWER_LENGTH = 1024
+
+/** A file may call for any number of positions; more than this are kept where someone asks for them. */
+const DEFAULT_CAPACITY = 1 << 17
 
 /** A step shorter than this runs on the calling thread: handing it to another would cost a good part of it. */
 const SHORT_STEP_MS = 6
@@ -117,7 +120,7 @@ export class CachedDecoder {
     const compiling = { on: provider, copyWeights }
     const isCausal = model.kind === 'causal'
     const longest = isCausal ? model.maxPositions : (options.capacity ?? DEFAULT_ANSWER_LENGTH)
-    const capacity = Math.min(options.capacity ?? longest, longest)
+    const capacity = Math.min(options.capacity ?? Math.min(longest, DEFAULT_CAPACITY), longest)
     const reader = isCausal ? undefined : await SourceReader.create(model, weights, compiling)
     // Each source is answered by as many sequences as any other.
     const tokens: InputSpecs = reader
@@ -127,7 +130,7 @@ export class CachedDecoder {
     const traced = trace(
       (scope, { inputIds: ids, logitsAt, ...leaves }): Record<string, Tensor> => {
         const inputIds = ids.reshape([ids.shape.slice(0, -1).reduce(mulDims), ids.shape[ids.rank - 1]])
-        cache = new GrowingCache(inputIds.shape[0], inputIds.shape[1])
+        cache = new GrowingCache(inputIds.shape[0], inputIds.shape[1], undefined, capacity)
         const decoding = { cache, logitsAt }
         const { logits, lastHiddenState } = isCausal
           ? model.forward(scope, { inputIds }, decoding)

@@ -11,7 +11,7 @@ import { loadTokenizer } from '../text/load.ts'
 import type { Tokenizer } from '../text/tokenizer.ts'
 import { type Quantization, quantizers } from './quantize.ts'
 import { modelFromConfig } from './registry.ts'
-import { mapWeights, readWeights } from './weights.ts'
+import { finder, mapWeights, readWeights } from './weights.ts'
 
 export interface LoadedModel {
   /** The folder's, file's or repository's name. */
@@ -52,7 +52,7 @@ export async function loadModel(reference: string, options: LoadOptions = {}): P
   const checkpoint = openCheckpoint(path)
   try {
     const { model, modelClass } = modelFromConfig(checkpoint.config, checkpoint.names())
-    const traced = traceModel(model)
+    const traced = traceModel(model, { onDeclare: finder(checkpoint, modelClass) })
     const outputs = Object.values(traced.outputs).filter((tensor) => tensor !== undefined)
     const parameters = [...traced.parameters.values()]
     const blocks = options.quantize ? quantizers(options.quantize, { outputs, parameters }) : undefined
