@@ -108,10 +108,11 @@ export interface ServedModel {
   readonly canChat: boolean
   /** Whether `embed` is there. */
   readonly canEmbed: boolean
-  encode(text: string): number[]
+  /** May be done elsewhere: what comes with a model may take long, and others are answered meanwhile. */
+  encode(text: string): number[] | Promise<number[]>
   decode(ids: readonly number[]): string
   /** The conversation as the model's template writes it, ready for the assistant's turn. */
-  renderChat(messages: readonly ChatMessage[]): number[]
+  renderChat(messages: readonly ChatMessage[]): number[] | Promise<number[]>
   /** Aborting the request's signal ends the stream with the signal's reason. */
   generate(request: GenerationRequest): AsyncIterable<GenerationEvent>
   /** Unit-length vectors, one for each sequence of ids. */

@@ -2,13 +2,13 @@ import { existsSync, readFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import type { Checkpoint } from '../hub/checkpoint.ts'
 import type { DownloadOptions } from '../hub/download.ts'
-import { openCheckpoint, resolveModelRef } from '../hub/open.ts'
+import { type ModelFiles, openCheckpoint, resolveModelRef } from '../hub/open.ts'
 import { type Model, traceModel } from '../nn/model.ts'
 import { separateLargeArrays } from '../runtime/memory.ts'
 import type { QuantizedWeight, TensorData } from '../tensor/index.ts'
 import { tokenizerFromGguf } from '../text/gguf-tokenizer.ts'
-import { loadTokenizer } from '../text/load.ts'
 import type { Tokenizer } from '../text/tokenizer.ts'
+import { openTokenizer } from './load-tokenizer.ts'
 import { type Quantization, quantizers } from './quantize.ts'
 import { modelFromConfig } from './registry.ts'
 import { finder, mapWeights, readWeights } from './weights.ts'
@@ -16,8 +16,9 @@ import { finder, mapWeights, readWeights } from './weights.ts'
 export interface LoadedModel {
   /** The folder's, file's or repository's name. */
   readonly name: string
-  /** The folder or file that it was read from. */
+  /** The folder or file that it was read from, and which of them it is. */
   readonly path: string
+  readonly kind: ModelFiles['kind']
   readonly model: Model
   /** By checkpoint name, in fp32 unless quantisation was asked for. Not to be written to where they are mapped. */
   readonly weights: Map<string, TensorData | QuantizedWeight>
@@ -56,23 +57,18 @@ export async function loadModel(reference: string, options: LoadOptions = {}): P
     const outputs = Object.values(traced.outputs).filter((tensor) => tensor !== undefined)
     const parameters = [...traced.parameters.values()]
     const blocks = options.quantize ? quantizers(options.quantize, { outputs, parameters }) : undefined
-    const tokenizer = kind === 'gguf' ? tokenizerFromGguf(checkpoint.metadata) : await folderTokenizer(path)
+    const tokenizer = kind === 'gguf' ? tokenizerFromGguf(checkpoint.metadata) : await openTokenizer({ kind, path })
     const name = reference.startsWith('hf:') ? reference.slice(3) : basename(path, '.gguf')
     const stopTokenIds = stopTokens(checkpoint, kind === 'folder' ? path : undefined, tokenizer)
     const { weights, release: releaseFiles } =
       blocks || options.mapped
         ? mapWeights(parameters, checkpoint, modelClass, blocks)
         : { weights: readWeights(parameters, checkpoint, modelClass), release: () => {} }
-    return { name, path, model, weights, releaseFiles, tokenizer, stopTokenIds, config: checkpoint.config ?? {} }
+    return { name, path, kind, model, weights, releaseFiles, tokenizer, stopTokenIds, config: checkpoint.config ?? {} }
   } finally {
     checkpoint.close()
   }
 }
-
-const TOKENIZER_FILES = ['tokenizer.json', 'vocab.json', 'encoder.json']
-
-const folderTokenizer = async (folder: string): Promise<Tokenizer | undefined> =>
-  TOKENIZER_FILES.some((file) => existsSync(join(folder, file))) ? loadTokenizer(folder) : undefined
 
 /** Every token that any of the model's files calls the end of a text. */
 function stopTokens({ config }: Checkpoint, folder: string | undefined, tokenizer: Tokenizer | undefined): number[] {

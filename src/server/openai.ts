@@ -1,6 +1,6 @@
 import { type Context, Hono } from 'hono'
 import type { ServedModel } from '../generate/types.ts'
-import { type Answer, idsOf } from './answer.ts'
+import { type Answer, idsOfAll } from './answer.ts'
 import { ChatAnswer } from './chat-answer.ts'
 import { CompletionAnswer } from './completion-answer.ts'
 import { badRequest, internalError, RequestError, readBody } from './errors.ts'
@@ -25,12 +25,12 @@ export function openaiRoutes({ models, logger, shutdown }: RouteContext): Hono {
 
   app.post('/chat/completions', async (context) => {
     const request = await readBody(context, chatRequest)
-    return respond(context, new ChatAnswer(models.get(request.model), request), request)
+    return respond(context, await ChatAnswer.create(models.get(request.model), request), request)
   })
 
   app.post('/completions', async (context) => {
     const request = await readBody(context, completionRequest)
-    return respond(context, new CompletionAnswer(models.get(request.model), request), request)
+    return respond(context, await CompletionAnswer.create(models.get(request.model), request), request)
   })
 
   app.post('/embeddings', async (context) => {
@@ -38,7 +38,7 @@ export function openaiRoutes({ models, logger, shutdown }: RouteContext): Hono {
     const desk = models.get(request.model)
     const { model } = desk
     if (!model.canEmbed) throw badRequest(`The model '${model.id}' does not make embeddings.`, 'model')
-    const inputs = inputList(request.input).map((input) => idsOf(model, input, 'input'))
+    const inputs = await idsOfAll(model, inputList(request.input), 'input')
     for (const ids of inputs) {
       if (ids.length === 0) throw badRequest("Invalid 'input': it has no tokens.", 'input', 'invalid_value')
       if (ids.length > model.contextLength) {

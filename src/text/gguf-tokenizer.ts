@@ -1,16 +1,6 @@
 import { byteTokens } from './byte-level.ts'
 import { type Tokenizer, tokenizerFromJson } from './tokenizer.ts'
-
-/** GPT-2's words, in the dialect of `tokenizer.json`. */
-const GPT2_WORDS = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
-const CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-const UPPER = '[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]'
-const LOWER = '[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]'
-const llamaWords = (digits: string) =>
-  `${CONTRACTIONS}|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|${digits}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+`
-const casedWords = (contractions: string, digits: string) =>
-  `[^\\r\\n\\p{L}\\p{N}]?${UPPER}*${LOWER}+${contractions}|[^\\r\\n\\p{L}\\p{N}]?${UPPER}+${LOWER}*${contractions}|` +
-  `${digits}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+`
+import { GPT2_WORDS, GPT4O_WORDS, LLAMA3_WORDS, QWEN2_WORDS, TEKKEN_WORDS } from './word-patterns.ts'
 
 interface WordRules {
   /** Regular expressions applied one after the other, each isolating its matches. */
@@ -23,15 +13,15 @@ interface WordRules {
 
 const GPT2: WordRules = { patterns: [GPT2_WORDS] }
 const SINGLE_DIGITS: WordRules = { patterns: ['\\p{N}', GPT2_WORDS] }
-const LLAMA3: WordRules = { patterns: [llamaWords('\\p{N}{1,3}')], ignoreMerges: true, addsBos: true }
-const QWEN2: WordRules = { patterns: [llamaWords('\\p{N}')] }
-const GPT4O: WordRules = { patterns: [casedWords(`${CONTRACTIONS}?`, '\\p{N}{1,3}')] }
+const LLAMA3: WordRules = { patterns: [LLAMA3_WORDS], ignoreMerges: true, addsBos: true }
+const QWEN2: WordRules = { patterns: [QWEN2_WORDS] }
+const GPT4O: WordRules = { patterns: [GPT4O_WORDS] }
 
 /** By the value of `tokenizer.ggml.pre`, whose meaning is defined by llama.cpp's table of pre-tokenizers. */
 const WORD_RULES = new Map<string, WordRules>([
   ['default', { patterns: ['[\\p{P}\\$\\+<=>\\^~\\|]+', GPT2_WORDS, '\\p{N}+', '[0-9][0-9][0-9]'] }],
   ['falcon', { patterns: ['[\\p{P}\\$\\+<=>\\^~\\|`]+', GPT2_WORDS, '[0-9][0-9][0-9]'] }],
-  ['tekken', { patterns: [casedWords('', '\\p{N}')], ignoreMerges: true, addsBos: true }],
+  ['tekken', { patterns: [TEKKEN_WORDS], ignoreMerges: true, addsBos: true }],
   ['dbrx', { patterns: LLAMA3.patterns }],
   ['smaug-bpe', { patterns: LLAMA3.patterns }],
   ...['gpt-2', 'mpt', 'olmo', 'jais', 'phi-2', 'roberta-bpe'].map((pre) => [pre, GPT2] as const),

@@ -39,14 +39,17 @@ function wordPiece(json: Extract<ModelJson, { type: 'WordPiece' }>, vocab: Reado
   const { continuing_subword_prefix: prefix, max_input_chars_per_word: maxCharacters } = json
   const unk = required(json.unk_token, vocab)
   return (word: string): number[] => {
-    const characters = Array.from(word)
-    if (characters.length > maxCharacters) return [unk()]
+    /** Where characters begin, and the last ends. */
+    const places = [0]
+    for (let at = 0; at < word.length; places.push(at)) at += word.codePointAt(at)! > 0xffff ? 2 : 1
+    const characters = places.length - 1
+    if (characters > maxCharacters) return [unk()]
     const ids: number[] = []
-    for (let start = 0; start < characters.length; ) {
-      let end = characters.length
+    for (let start = 0; start < characters; ) {
+      let end = characters
       let id: number | undefined
       for (; end > start; end--) {
-        const piece = characters.slice(start, end).join('')
+        const piece = word.slice(places[start], places[end])
         id = vocab.get(start > 0 ? prefix + piece : piece)
         if (id !== undefined) break
       }

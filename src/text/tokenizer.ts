@@ -3,6 +3,7 @@ import { makeSplitter, type Segment } from './added-tokens.ts'
 import { type DecoderStep, makeDecoder } from './decoders.ts'
 import { makeModel } from './models.ts'
 import { makeNormalizer } from './normalizers.ts'
+import { isPlain, normalizesPlainly } from './plain.ts'
 import { makePreTokenizer, type PreTokenizer } from './pre-tokenizers.ts'
 import { type PostProcessorJson, parseTokenizerJson } from './tokenizer-json.ts'
 import { wellFormed } from './unicode.ts'
@@ -39,6 +40,11 @@ export interface Tokenizer {
   /** One more than the largest id: the rows that an embedding needs. */
   readonly vocabSize: number
   readonly specialIds: ReadonlySet<number>
+  /**
+   * Text becomes ids in time proportional to it. Otherwise `encode` may take for ever: what answers others meanwhile
+   * should let a process of its own do it. `decode` and `stream` are always fast.
+   */
+  readonly isPlain: boolean
   readonly bosTokenId?: number
   readonly eosTokenId?: number
   readonly padTokenId?: number
@@ -83,6 +89,7 @@ const MAX_CACHED_WORDS = 100_000
  */
 export function tokenizerFromJson(tokenizerJson: unknown, config: unknown = {}): Tokenizer {
   const file = parseTokenizerJson(tokenizerJson)
+  const plain = isPlain(file)
   const names = tokenizerConfig.safeParse(config)
   if (!names.success) throw new Error('tokenizer_config.json must hold an object')
 
@@ -114,6 +121,11 @@ export function tokenizerFromJson(tokenizerJson: unknown, config: unknown = {}):
   const template = file.post_processor ? makeTemplate(file.post_processor) : [TEXT]
   const decoder = file.decoder ? makeDecoder(file.decoder) : () => [joinBySpaces()]
   const isNormalized = (token: (typeof file.added_tokens)[number]) => token.normalized ?? !token.special
+  if (file.normalizer && !normalizesPlainly(file.normalizer) && file.added_tokens.some(isNormalized)) {
+    throw new Error(
+      'tokenizer.json: "normalizer" may take for ever on a text, so "added_tokens" cannot be normalized with it',
+    )
+  }
   // Where added tokens are looked for in normalised text, the reference also writes them normalised.
   const written = normalizer ? tokens.slice() : tokens
   for (const token of file.added_tokens) {
@@ -215,6 +227,7 @@ export function tokenizerFromJson(tokenizerJson: unknown, config: unknown = {}):
     idOf: (token) => ids.get(token),
     vocabSize: tokens.length,
     specialIds,
+    isPlain: plain,
     bosTokenId: specialToken(names.data.bos_token),
     eosTokenId: specialToken(names.data.eos_token),
     padTokenId: specialToken(names.data.pad_token),
