@@ -45,7 +45,7 @@ export interface TextLimits {
   deadlineMs?: number
   /** Of the process, in megabytes. Default 256. */
   memoryMb?: number
-  /** A process that nobody needs is ended. Default after a minute. */
+  /** A process that nobody needs is ended. Default after ten minutes. */
   idleMs?: number
 }
 
@@ -75,7 +75,7 @@ export class TextProcess {
   /** @param source - where the tokenizer lies */
   constructor(
     private readonly source: ModelFiles,
-    { deadlineMs = 5000, memoryMb = 256, idleMs = 60_000 }: TextLimits = {},
+    { deadlineMs = 5000, memoryMb = 256, idleMs = 600_000 }: TextLimits = {},
   ) {
     this.deadlineMs = deadlineMs
     this.memoryMb = memoryMb
