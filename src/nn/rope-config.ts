@@ -1,14 +1,14 @@
 import { z } from 'zod'
 import type { Tensor } from '../tensor/index.ts'
-import { type FieldCodec, positive, readField } from './config.ts'
+import { type FieldCodec, positive, readField, text } from './config.ts'
 import type { KvCache } from './kv-cache.ts'
 import { type RopeScaling, rotaryTables } from './positions.ts'
 
 /** How checkpoints write rotary positions down: `rope_parameters` today, `rope_theta` and `rope_scaling` before. */
 
 const SCALING = z.looseObject({
-  rope_type: z.string().optional(),
-  type: z.string().optional(),
+  rope_type: text.optional(),
+  type: text.optional(),
   rope_theta: z.number().positive().optional(),
   factor: z.number().positive().optional(),
   low_freq_factor: z.number().positive().optional(),

@@ -1,5 +1,6 @@
 import { byteTokens } from './byte-level.ts'
 import { type Tokenizer, tokenizerFromJson } from './tokenizer.ts'
+import { quote } from './unicode.ts'
 import { GPT2_WORDS, GPT4O_WORDS, LLAMA3_WORDS, QWEN2_WORDS, TEKKEN_WORDS } from './word-patterns.ts'
 
 interface WordRules {
@@ -47,7 +48,7 @@ export function tokenizerFromGguf(metadata: Readonly<Record<string, unknown>>): 
   const tokens = read.strings('tokens')
   if (!kind || !tokens) throw new Error('the GGUF file has no tokenizer: it lacks "tokenizer.ggml.model" or ".tokens"')
   if (kind !== 'gpt2' && kind !== 'llama') {
-    throw new Error(`the GGUF file's tokenizer is of the kind ${JSON.stringify(kind)}; we know "gpt2" and "llama"`)
+    throw new Error(`the GGUF file's tokenizer is of the kind ${quote(kind)}; we know "gpt2" and "llama"`)
   }
   const types = read.numbers('token_type')
   if (types && types.length !== tokens.length) {
@@ -138,7 +139,7 @@ function byteLevelParts(read: Reader, vocab: Record<string, number>): Parts {
   const rules = WORD_RULES.get(pre)
   if (!rules) {
     const known = [...WORD_RULES.keys()].join(', ')
-    throw new Error(`the GGUF file's pre-tokenizer ${JSON.stringify(pre)} is not one we know (${known})`)
+    throw new Error(`the GGUF file's pre-tokenizer ${quote(pre)} is not one we know (${known})`)
   }
   const merges = read.strings('merges')
   if (!merges) throw new Error('the GGUF file has no tokenizer merges: it lacks "tokenizer.ggml.merges"')
@@ -213,6 +214,8 @@ const bpeModel = (vocab: Record<string, number>, merges: readonly (string | stri
   merges,
 })
 
+const LONGEST_MERGED = 256
+
 /** Every way to put a piece together from two others, pieces of the highest score first. */
 function mergesFromScores(
   tokens: readonly string[],
@@ -220,10 +223,13 @@ function mergesFromScores(
   vocab: Record<string, number>,
 ): string[][] {
   const merges: { pair: [string, string]; score: number }[] = []
+  const lengths = new Set(tokens.map((token) => token.length))
   tokens.forEach((token, id) => {
-    if (vocab[token] !== id) return
+    // Every part of a token of a megabyte would take hours. Pieces that were trained have up to 16 characters.
+    if (vocab[token] !== id || token.length > LONGEST_MERGED) return
     const ways: [string, string][] = []
     for (let at = 1; at < token.length; at++) {
+      if (!lengths.has(at) || !lengths.has(token.length - at)) continue
       const pair: [string, string] = [token.slice(0, at), token.slice(at)]
       if (pair[0] in vocab && pair[1] in vocab) ways.push(pair)
     }

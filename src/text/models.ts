@@ -2,6 +2,7 @@ import { makeBpe } from './bpe.ts'
 import { byteTokens } from './byte-level.ts'
 import { PairTable } from './pair-table.ts'
 import type { ModelJson } from './tokenizer-json.ts'
+import { quote } from './unicode.ts'
 
 /** What turns one word into ids: byte-pair encoding, WordPiece, Unigram or whole words. */
 export interface WordModel {
@@ -29,8 +30,7 @@ export function makeModel(json: ModelJson, vocab: ReadonlyMap<string, number>): 
 /** The id of the unknown token, asked for only when a word needs it: a vocabulary may cover everything. */
 const required = (token: string, vocab: ReadonlyMap<string, number>) => (): number => {
   const id = vocab.get(token)
-  if (id === undefined)
-    throw new Error(`tokenizer.json: the vocabulary lacks its unknown token ${JSON.stringify(token)}`)
+  if (id === undefined) throw new Error(`tokenizer.json: the vocabulary lacks its unknown token ${quote(token)}`)
   return id
 }
 

@@ -6,7 +6,7 @@ import { makeNormalizer } from './normalizers.ts'
 import { isPlain, normalizesPlainly } from './plain.ts'
 import { makePreTokenizer, type PreTokenizer } from './pre-tokenizers.ts'
 import { type PostProcessorJson, parseTokenizerJson } from './tokenizer-json.ts'
-import { wellFormed } from './unicode.ts'
+import { quote, wellFormed } from './unicode.ts'
 
 export interface EncodeOptions {
   /** Add what the tokenizer puts around a text, such as `[CLS]` and `[SEP]`; true by default. */
@@ -289,7 +289,7 @@ function makeTemplate(json: PostProcessorJson): number[] {
           : undefined
         if (special) return special.ids
         throw new Error(
-          `tokenizer.json: "post_processor.special_tokens" lacks ${JSON.stringify(part.SpecialToken.id)}, which "single" uses`,
+          `tokenizer.json: "post_processor.special_tokens" lacks ${quote(part.SpecialToken.id)}, which "single" uses`,
         )
       })
     case 'Sequence': {

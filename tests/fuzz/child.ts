@@ -1,7 +1,7 @@
 import { writeSync } from 'node:fs'
 import { Worker } from 'node:worker_threads'
 import { Dice } from './mutate.ts'
-import { openReaders } from './readers.ts'
+import { openReaders, type Reader } from './readers.ts'
 
 /**
  * Runs cases `from` to `to` of a seed, and says on standard output, a line each: `ready`, `wrong CASE READER SENTENCE`,
@@ -37,25 +37,34 @@ const workerData = { shared, mostMs: Number(mostMs), mostBytes: Number(mostMb) *
 new Worker(WATCH, { eval: true, workerData, execArgv: [] }).unref()
 const say = (line: string) => writeSync(1, `${line}\n`)
 say('ready')
+const pending = new Set<Promise<void>>()
 for (let index = Number(from); index < Number(to); index++) {
   shared[0] = index
   const reader = chosen[index % chosen.length]
+  const read = run(reader, index)
+  if (reader.waits) {
+    pending.add(read)
+    void read.then(() => pending.delete(read))
+    if (pending.size > 100) await Promise.race(pending)
+  } else await read
+  // Streams, timers and other processes have their turn.
+  if (index % chosen.length === 0) await new Promise((resolve) => setImmediate(resolve))
+  if (index % 100 === 99) say(`done ${index + 1}`)
+}
+await Promise.all(pending)
+say(`done ${to}`)
+process.exit(0)
+
+async function run(reader: Reader, index: number): Promise<void> {
   try {
     await reader.run(new Dice(Number(seed), index))
   } catch (error) {
     const { name, message, stack = '' } = error as Error
-    const where =
-      stack
-        .split('\n')
-        .find((line) => line.includes('/src/'))
-        ?.trim() ?? ''
+    const frames = stack.split('\n').filter((line) => /\/(src|fuzz)\//.test(line))
+    const where = frames
+      .slice(0, 3)
+      .map((line) => line.trim().replace(/\(.*?\/(?=src|tests)/, '('))
+      .join(' ')
     say(`wrong ${index} ${reader.name}: ${name}: ${message.slice(0, 300).replaceAll('\n', '\\n')} ${where}`)
   }
-  if (index % 100 === 99) {
-    say(`done ${index + 1}`)
-    // Streams and timers have their turn.
-    await new Promise((resolve) => setImmediate(resolve))
-  }
 }
-say(`done ${to}`)
-process.exit(0)

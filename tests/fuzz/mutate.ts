@@ -144,7 +144,7 @@ function anything(dice: Dice): Json {
       return Array.from({ length: dice.oneOf([0, 1, 3, 2000]) }, () => dice.oneOf<Json>([0, 'a', null, [], {}]))
     default: {
       let deep: Json = 0
-      for (let i = dice.oneOf([1, 5, 3000]); i > 0; i--) deep = dice.chance(2) ? [deep] : { type: 'Sequence', a: deep }
+      for (let i = dice.oneOf([1, 5, 1000]); i > 0; i--) deep = dice.chance(2) ? [deep] : { type: 'Sequence', a: deep }
       return deep
     }
   }

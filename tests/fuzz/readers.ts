@@ -33,6 +33,8 @@ export interface Reader {
   readonly name: string
   /** Damages one of its originals and reads it. Throws where that goes wrong in a way that it must not. */
   run(dice: Dice): void | Promise<void>
+  /** Waits for another process: others may be read meanwhile. */
+  readonly waits?: boolean
 }
 
 const PARITY = fileURLToPath(new URL('../parity/', import.meta.url))
@@ -407,6 +409,7 @@ export async function openReaders(deadlineMs = 1000): Promise<Reader[]> {
     ),
     {
       name: 'chat template',
+      waits: true,
       run: async (dice) => {
         const bytes = mutateBytes(dice, Buffer.from(dice.oneOf(TEMPLATES)), Buffer.from(dice.oneOf(TEMPLATES)))
         const messages = dice.chance(3) ? MESSAGES.slice(dice.below(3)) : MESSAGES

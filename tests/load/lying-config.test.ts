@@ -75,6 +75,14 @@ describe('a config.json that lies about its sizes', () => {
     )
   })
 
+  it('is answered so where only the decoder has too many layers', async () => {
+    for (const num_decoder_layers of LIES.slice(0, 4)) {
+      await expect(loadModel(lying('t5', { ...configOf('t5'), num_decoder_layers }))).rejects.toThrow(
+        /^(the checkpoint has no parameter decoder\.|config\.json is not a T5 configuration: num_decoder_layers)/,
+      )
+    }
+  })
+
   it('may name any number of positions: tables are as long as what is computed', async () => {
     const path = lying('llama', { ...configOf('llama'), max_position_embeddings: 1e9 })
     const { model, weights } = await loadModel(path)
