@@ -15,7 +15,8 @@ export interface FuzzOptions {
   mostMb?: number
   /** Begin no case after this. */
   until?: number
-  onProgress?: (done: number, findings: number) => void
+  onProgress?: (done: number) => void
+  onFinding?: (finding: string) => void
 }
 
 export interface FuzzReport {
@@ -37,13 +38,16 @@ const ALONE = 3
  * was only left over from others does not count.
  */
 export async function fuzz(options: FuzzOptions): Promise<FuzzReport> {
-  const { cases, from = 0, onProgress, until = Number.POSITIVE_INFINITY } = options
+  const { cases, from = 0, onProgress, onFinding, until = Number.POSITIVE_INFINITY } = options
   const findings: string[] = []
+  const find = (finding: string) => {
+    findings.push(finding)
+    onFinding?.(finding)
+  }
   let next = from
   let barren = 0
   while (next < from + cases && Date.now() < until) {
-    const part = await runChild(options, next, from + cases, (done) => onProgress?.(done - from, findings.length))
-    findings.push(...part.wrong)
+    const part = await runChild(options, next, from + cases, find, (done) => onProgress?.(done - from))
     if (part.end === undefined || Date.now() >= until) {
       next = part.end === undefined ? from + cases : part.reached
       continue
@@ -54,15 +58,14 @@ export async function fuzz(options: FuzzOptions): Promise<FuzzReport> {
       continue
     }
     barren = 0
-    const alone = await runChild(options, index, index + 1)
-    if (alone.end) findings.push(`${what} at case ${index} (${alone.end.what})`)
+    const alone = await runChild(options, index, index + 1, () => {})
+    if (alone.end) find(`${what} at case ${index} (${alone.end.what})`)
     next = index + 1
   }
   return { cases: Math.min(next, from + cases) - from, findings }
 }
 
 interface Part {
-  wrong: string[]
   /** The first case that is not known to be through. */
   reached: number
   /** Where the process did not come to its end. */
@@ -73,6 +76,7 @@ async function runChild(
   { seed, only = 'all', mostMs = 2000, mostMb = 500, until }: FuzzOptions,
   from: number,
   to: number,
+  onWrong: (line: string) => void,
   onDone: (done: number) => void = () => {},
 ): Promise<Part> {
   const settings = [seed, from, to, only, mostMs, mostMb].map(String)
@@ -81,7 +85,7 @@ async function runChild(
     ['--max-old-space-size=600', '--input-type=module', '-e', RUN, CHILD, ...settings],
     { stdio: ['ignore', 'pipe', 'pipe'] },
   )
-  const part: Part = { wrong: [], reached: from }
+  const part: Part = { reached: from }
   let ended: Part['end']
   let last = from - 1
   let errors = ''
@@ -96,7 +100,7 @@ async function runChild(
       onDone(part.reached)
       if (until !== undefined && Date.now() >= until) child.kill('SIGKILL')
     } else if (word === 'wrong') {
-      part.wrong.push(line)
+      onWrong(line)
       last = Number(number)
     } else if (word === 'hang' || word === 'memory') ended = { index: Number(number), what: word }
   })
