@@ -8,6 +8,7 @@ import '../runtime/node.ts'
 import { TextProcess } from '../load/text-process.ts'
 import { type NodeProvider, nodeBackend } from '../runtime/ort-node.ts'
 import { sizeOf } from '../tensor/index.ts'
+import { isPlainText } from '../text/plain.ts'
 import type { EncodeOptions, Tokenizer } from '../text/tokenizer.ts'
 import { CachedDecoder, isWriter } from './decoder.ts'
 import { Engine } from './engine.ts'
@@ -119,7 +120,7 @@ class ServedWriter implements ServedModel {
 
   async encode(text: string, options?: EncodeOptions): Promise<number[]> {
     const { tokenizer } = this.parts
-    if (!tokenizer.isPlain || text.length > SHORT_TEXT) return this.text.encode(text, options)
+    if (!tokenizer.isPlain || text.length > SHORT_TEXT || !isPlainText(text)) return this.text.encode(text, options)
     // Many short texts are as long as one, so others have their turn between them.
     this.sinceTurn += text.length
     if (this.sinceTurn > SHORT_TEXT) {

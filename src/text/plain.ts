@@ -28,6 +28,12 @@ export function isPlain({ added_tokens, normalizer, pre_tokenizer, model }: Toke
   )
 }
 
+/**
+ * Whether a text is normalised in time proportional to it: the engine puts marks in their order in the square of their
+ * number, and real letters have up to three.
+ */
+export const isPlainText = (text: string): boolean => !/\p{M}{64}/u.test(text)
+
 /** The same of a normaliser alone. */
 export function normalizesPlainly(json: NormalizerJson): boolean {
   const steps = stepsOf(json)

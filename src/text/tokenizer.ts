@@ -41,8 +41,9 @@ export interface Tokenizer {
   readonly vocabSize: number
   readonly specialIds: ReadonlySet<number>
   /**
-   * Text becomes ids in time proportional to it. Otherwise `encode` may take for ever: what answers others meanwhile
-   * should let a process of its own do it. `decode` and `stream` are always fast.
+   * Text becomes ids in time proportional to it (where it is itself plain: `isPlainText`). Otherwise `encode` may take
+   * for ever, and what answers others meanwhile should let a process of its own do it. `decode` and `stream` are always
+   * fast.
    */
   readonly isPlain: boolean
   readonly bosTokenId?: number
@@ -109,9 +110,8 @@ export function tokenizerFromJson(tokenizerJson: unknown, config: unknown = {}):
   const toJSON = keepJson(tokenizerJson as { model: { vocab: object } }, modelVocab)
   const specialTokens = new Set(file.added_tokens.filter((token) => token.special).map((token) => token.content))
   const specialIds = new Set<number>()
-  tokens.forEach((token, id) => {
-    if (specialTokens.has(token)) specialIds.add(id)
-  })
+  // By the entries that there are: ids may leave gaps of millions.
+  for (const id of Object.keys(tokens)) if (specialTokens.has(tokens[Number(id)])) specialIds.add(Number(id))
 
   const normalizer = file.normalizer ? makeNormalizer(file.normalizer) : undefined
   const preTokenizer: PreTokenizer = file.pre_tokenizer
@@ -127,9 +127,9 @@ export function tokenizerFromJson(tokenizerJson: unknown, config: unknown = {}):
     )
   }
   // Where added tokens are looked for in normalised text, the reference also writes them normalised.
-  const written = normalizer ? tokens.slice() : tokens
+  const rewritten = new Map<number, string>()
   for (const token of file.added_tokens) {
-    if (normalizer && isNormalized(token)) written[token.id] = normalizer(token.content)
+    if (normalizer && isNormalized(token)) rewritten.set(token.id, normalizer(token.content))
   }
   const splitBefore = makeSplitter(file.added_tokens.filter((token) => !normalizer || !isNormalized(token)))
   const splitAfter = makeSplitter(
@@ -176,7 +176,7 @@ export function tokenizerFromJson(tokenizerJson: unknown, config: unknown = {}):
     const steps = decoder()
     return {
       push: (id) => {
-        const token = written[id]
+        const token = rewritten.get(id) ?? tokens[id]
         if (token === undefined || (skipSpecialTokens && specialIds.has(id))) return ''
         return run(steps, 0, [token]).join('')
       },
