@@ -120,7 +120,16 @@ export const PAPERS: readonly Paper[] = [
   { number: 30, slug: 'vit', name: 'ViT', files: ['models/vit.ts'] },
   { number: 31, slug: 'swin', name: 'Swin', files: ['models/swin.ts'] },
   { number: 32, slug: 'swin-v2', name: 'Swin V2', files: ['models/swin-v2.ts'] },
-  { number: 33, slug: 'ddpm', name: 'DDPM', files: ['models/ddpm.ts'] },
+  {
+    number: 33,
+    slug: 'ddpm',
+    name: 'DDPM',
+    files: ['models/ddpm.ts', 'train/diffusion.ts', 'generate/samplers.ts'],
+    usable: {
+      what: 'forward and grad on its checkpoints; drawing with saved pipelines, and guided by a gradient, in ten lines',
+      by: ['tests/generate/samplers.test.ts', 'tests/load/pipeline.test.ts', PARITY],
+    },
+  },
   { number: 34, slug: 'clip', name: 'CLIP', files: ['models/clip.ts'] },
   {
     number: 35,

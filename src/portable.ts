@@ -4,6 +4,7 @@ export * from './data/char-tokenizer.ts'
 export * from './data/loader.ts'
 export { StepRandom } from './data/random.ts'
 export { TokenDataset, type TokenEncoder } from './data/token-dataset.ts'
+export * from './generate/samplers.ts'
 export { modelFromConfig } from './load/registry.ts'
 export { DDPM_SIZES, UNet2D, UNet2DConfig } from './models/ddpm.ts'
 export * from './models/gpt2.ts'
@@ -12,6 +13,7 @@ export * from './models/resnet.ts'
 export * from './models/t5.ts'
 /** Layers share names with the ops that they are made of: `nn.linear` has parameters, `linear` is given them. */
 export * as nn from './nn/index.ts'
+export { type NoiseSchedule, noiseSchedule, predictedX0, qSample } from './nn/noise-schedule.ts'
 export { Scope } from './nn/scope.ts'
 export {
   checkInputs,
@@ -35,3 +37,4 @@ export { type Compiled, type CompileOptions, compileGraph, jit } from './runtime
 export * from './tensor/index.ts'
 export { type BpeTrainingOptions, trainByteLevelBpe } from './text/bpe-trainer.ts'
 export { type Tokenizer, tokenizerFromJson } from './text/tokenizer.ts'
+export { ddpmLoss, uniformTimesteps } from './train/diffusion.ts'

@@ -11,7 +11,7 @@ import { ggufType } from './gguf/quants.ts'
 import { type TokenizerFiles, tokenizerToGguf } from './gguf/tokenizer.ts'
 import { writeGguf } from './gguf/write.ts'
 import { openCheckpoint } from './open.ts'
-import { readJsonObject } from './safetensors.ts'
+import { readJsonObject, weightsFile } from './safetensors.ts'
 import { writeFolderSources, writeSafetensorsSources } from './safetensors-write.ts'
 
 export interface ConvertOptions {
@@ -77,7 +77,7 @@ export async function convertModel(
     else {
       mkdirSync(target, { recursive: true })
       if (isFolder) copySideFiles(source, target, options.quantize)
-      await writeFolderSources(target, toSafetensors(checkpoint, options))
+      await writeFolderSources(target, toSafetensors(checkpoint, options), { file: weightsFile(checkpoint.config) })
     }
     return result
   } finally {

@@ -36,6 +36,8 @@ export async function writeSafetensors(
 export interface FolderOptions extends SafetensorsOptions {
   /** Above this many bytes the tensors go to several files with an index. Default 5 GB. */
   maxShardBytes?: number
+  /** Default `model.safetensors`; `weightsFile` knows what a network's is called. */
+  file?: string
 }
 
 /**
@@ -45,9 +47,9 @@ export interface FolderOptions extends SafetensorsOptions {
 export async function writeSafetensorsFolder(
   folder: string,
   tensors: Iterable<readonly [string, TensorData]>,
-  { metadata, dtype, maxShardBytes }: FolderOptions = {},
+  { dtype, ...options }: FolderOptions = {},
 ): Promise<void> {
-  await writeFolderFrom(folder, Array.from(tensors, toItem(dtype)), { metadata, maxShardBytes })
+  await writeFolderFrom(folder, Array.from(tensors, toItem(dtype)), options)
 }
 
 /** One tensor and how its bytes are written: whole, or converted piece by piece. */
@@ -107,7 +109,7 @@ export async function writeSafetensorsSources(
 export async function writeFolderSources(
   folder: string,
   sources: Iterable<TensorSource>,
-  options: Pick<FolderOptions, 'metadata' | 'maxShardBytes'> = {},
+  options: Omit<FolderOptions, 'dtype'> = {},
 ): Promise<void> {
   await writeFolderFrom(folder, Array.from(sources, sourceItem), options)
 }
@@ -128,7 +130,7 @@ async function writeSafetensorsFrom(
 async function writeFolderFrom(
   folder: string,
   items: readonly Item[],
-  { metadata, maxShardBytes = 5e9 }: Pick<FolderOptions, 'metadata' | 'maxShardBytes'>,
+  { metadata, maxShardBytes = 5e9, file = 'model.safetensors' }: Omit<FolderOptions, 'dtype'>,
 ): Promise<void> {
   const shards: Item[][] = [[]]
   let shardBytes = 0
@@ -144,8 +146,9 @@ async function writeFolderFrom(
     totalBytes += bytes
   }
   const number = (n: number) => String(n).padStart(5, '0')
+  const stem = file.replace(/\.safetensors$/, '')
   const nameOf = (i: number) =>
-    shards.length === 1 ? 'model.safetensors' : `model-${number(i + 1)}-of-${number(shards.length)}.safetensors`
+    shards.length === 1 ? file : `${stem}-${number(i + 1)}-of-${number(shards.length)}.safetensors`
   const written = new Set<string>()
   for (const [i, shard] of shards.entries()) {
     await writeSafetensorsFrom(join(folder, nameOf(i)), shard, metadata)
@@ -154,13 +157,14 @@ async function writeFolderFrom(
   if (shards.length > 1) {
     const weightMap = Object.fromEntries(shards.flatMap((shard, i) => shard.map(({ name }) => [name, nameOf(i)])))
     const index = { metadata: { total_size: totalBytes }, weight_map: weightMap }
-    const indexName = 'model.safetensors.index.json'
+    const indexName = `${file}.index.json`
     await writeAtomically(join(folder, indexName), (write) => write(Buffer.from(`${JSON.stringify(index, null, 2)}\n`)))
     written.add(indexName)
   }
-  for (const file of await readdir(folder)) {
-    const isWeights = /^model(-\d{5}-of-\d{5})?\.safetensors(\.index\.json)?$/.test(file)
-    if (isWeights && !written.has(file)) await rm(join(folder, file))
+  for (const name of await readdir(folder)) {
+    const isWeights =
+      name.startsWith(stem) && /^(-\d{5}-of-\d{5})?\.safetensors(\.index\.json)?$/.test(name.slice(stem.length))
+    if (isWeights && !written.has(name)) await rm(join(folder, name))
   }
 }
 

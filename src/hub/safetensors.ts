@@ -135,7 +135,11 @@ export function openSafetensors(path: string): Checkpoint {
   }
 }
 
-const WEIGHT_FILES = ['model.safetensors', 'diffusion_pytorch_model.safetensors']
+const WEIGHT_FILES = ['model.safetensors', 'diffusion_pytorch_model.safetensors'] as const
+
+/** Networks of the diffusers library say what they are under `_class_name`, and have a file name of their own. */
+export const weightsFile = (config: Record<string, unknown> | undefined): string =>
+  WEIGHT_FILES[config && '_class_name' in config ? 1 : 0]
 
 /**
  * Opens a folder in the Hugging Face layout: `config.json` beside `model.safetensors` or

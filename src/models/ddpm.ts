@@ -46,7 +46,16 @@ import { Network } from '../nn/model.ts'
 import type { Scope } from '../nn/scope.ts'
 import { sinusoids, timeEmbedding } from '../nn/time-embedding.ts'
 import { flexible, float32, type InputSpecs, int32, optional } from '../nn/trace.ts'
-import { conv3x3, downsample, pixelAttention, type ResidualBlockOptions, residualBlock, upsample } from '../nn/unet.ts'
+import {
+  conv3x3,
+  double,
+  downsample,
+  halve,
+  pixelAttention,
+  type ResidualBlockOptions,
+  residualBlock,
+  upsample,
+} from '../nn/unet.ts'
 import { broadcastTo, concat, showShape, silu, square, type Tensor } from '../tensor/index.ts'
 
 const sampler = oneOf('conv', 'resnet')
@@ -180,7 +189,7 @@ export function downBlock(scope: Scope, x: Tensor, time: Tensor, c: UNet2DConfig
   const sampler = scope.at('downsamplers', 0)
   const byBlock = type === 'ResnetDownsampleBlock2D' || (type === 'AttnDownBlock2D' && c.downsampler === 'resnet')
   x = byBlock
-    ? residual(sampler, x, channels, time, c, { resample: 'down' })
+    ? residual(sampler, x, channels, time, c, { resample: halve })
     : downsample(sampler, x, { padding: c.downsamplePadding })
   return [...maps, x]
 }
@@ -196,7 +205,13 @@ export function midBlock(scope: Scope, x: Tensor, time: Tensor, c: UNet2DConfig)
   return residual(scope.at('resnets', 1), x, channels, time, c, { outputScale })
 }
 
-/** One size on the way up: each residual block sees a map of the way down beside its input. Then twice the size. */
+/**
+ * One size on the way up: each residual block sees a map of the way down beside its input. Then twice the size, but for
+ * the largest.
+ *
+ * @param maps - of this size, the last first to be seen
+ * @param larger - a map of the next size
+ */
 export function upBlock(
   scope: Scope,
   x: Tensor,
@@ -204,16 +219,19 @@ export function upBlock(
   time: Tensor,
   c: UNet2DConfig,
   level: number,
+  larger: Tensor | undefined,
 ): Tensor {
   const [type, channels] = [c.upBlocks[level], c.channels[c.channels.length - 1 - level]]
   maps.toReversed().forEach((map, layer) => {
     x = residual(scope.at('resnets', layer), concat([x, map], 1), channels, time, c)
     if (type === 'AttnUpBlock2D') x = selfAttention(scope.at('attentions', layer), x, c, { groups: c.normGroups })
   })
-  if (level === c.channels.length - 1) return x
+  if (!larger) return x
   const sampler = scope.at('upsamplers', 0)
   const byBlock = type === 'ResnetUpsampleBlock2D' || (type === 'AttnUpBlock2D' && c.upsampler === 'resnet')
-  return byBlock ? residual(sampler, x, channels, time, c, { resample: 'up' }) : upsample(sampler, x)
+  return byBlock
+    ? residual(sampler, x, channels, time, c, { resample: (x) => double(x, larger) })
+    : upsample(sampler, x, larger)
 }
 
 export class UNet2D extends Network<UNet2DConfig> {
@@ -222,15 +240,15 @@ export class UNet2D extends Network<UNet2DConfig> {
   readonly kind = 'diffusion'
 
   get inputs(): InputSpecs {
-    const { sampleSize, inChannels, outChannels, timeDim, classLabels } = this.config
-    const [height, width = height] = [sampleSize ?? 32].flat()
+    const { inChannels, outChannels, timeDim, classLabels } = this.config
     return {
-      sample: flexible(float32('batch', inChannels, height, width)),
+      sample: float32('batch', inChannels, 'height', 'width'),
+      // One time serves a whole batch, too.
       timestep: flexible(int32('batch')),
       ...(this.hasClasses
         ? { classLabels: classLabels === 'identity' ? float32('batch', timeDim) : int32('batch') }
         : {}),
-      target: optional(flexible(float32('batch', outChannels, height, width))),
+      target: optional(float32('batch', outChannels, 'height', 'width')),
     }
   }
 
@@ -254,7 +272,7 @@ export class UNet2D extends Network<UNet2DConfig> {
     if (c.midBlock !== 'none') x = midBlock(scope.at('mid_block'), x, time, c)
     c.channels.forEach((_, level) => {
       const seen = maps.splice(-(c.layersPerBlock + 1))
-      x = upBlock(scope.at('up_blocks', level), x, seen, time, c, level)
+      x = upBlock(scope.at('up_blocks', level), x, seen, time, c, level, maps.at(-1))
     })
     x = silu(groupNorm(scope.at('conv_norm_out'), x, c.normGroups, c.normEpsilon))
     const noise = conv3x3(scope.at('conv_out'), x, c.outChannels, zeros)
@@ -292,7 +310,7 @@ export class UNet2D extends Network<UNet2DConfig> {
       throw new RangeError(`UNet2D: sample must be [batch, ${inChannels}, height, width], got ${showShape(shape)}`)
     }
     const multiple = 2 ** (channels.length - 1)
-    if (shape.slice(2).some((side) => typeof side !== 'number' || side % multiple !== 0)) {
+    if (shape.slice(2).some((side) => typeof side === 'number' && side % multiple !== 0)) {
       throw new RangeError(`UNet2D: height and width must be multiples of ${multiple}, got ${showShape(shape)}`)
     }
   }

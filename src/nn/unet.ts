@@ -1,4 +1,4 @@
-import { activation, averagePool, interpolate, split, type Tensor } from '../tensor/index.ts'
+import { activation, averagePool, interpolate, sameDim, split, type Tensor } from '../tensor/index.ts'
 import { attention } from './attention.ts'
 import { conv2d, groupNorm } from './conv.ts'
 import { fanAverageUniform, type Initializer, zeros } from './initializers.ts'
@@ -25,14 +25,26 @@ export function downsample(scope: Scope, x: Tensor, { padding = 1 }: { padding?:
   return conv2d(scope.at('conv'), x, x.shape[1] as number, options)
 }
 
-/** Twice the size: every pixel four times, then a 3 × 3 convolution. */
-export const upsample = (scope: Scope, x: Tensor): Tensor =>
-  conv3x3(scope.at('conv'), interpolate(x, { scale: 2 }), x.shape[1] as number)
+/** The mean of every four pixels. */
+export const halve = (x: Tensor): Tensor => averagePool(x, { kernel: 2, stride: 2 })
 
-const RESAMPLERS = {
-  down: (x: Tensor): Tensor => averagePool(x, { kernel: 2, stride: 2 }),
-  up: (x: Tensor): Tensor => interpolate(x, { scale: 2 }),
-} as const
+/**
+ * Every pixel four times.
+ *
+ * @param like - a picture whose height and width the result is cut to: half of an odd size, doubled, has one too many
+ */
+export const double = (x: Tensor, like: Tensor): Tensor =>
+  [2, 3].reduce(
+    (y, axis) => {
+      const end = like.shape[axis]
+      return sameDim(y.shape[axis], end) ? y : y.slice({ axis, end })
+    },
+    interpolate(x, { scale: 2 }),
+  )
+
+/** Twice the size, that of `like`: every pixel four times, then a 3 × 3 convolution. */
+export const upsample = (scope: Scope, x: Tensor, like: Tensor): Tensor =>
+  conv3x3(scope.at('conv'), double(x, like), x.shape[1] as number)
 
 export interface ResidualBlockOptions {
   /** Of the group normalisations. */
@@ -50,8 +62,8 @@ export interface ResidualBlockOptions {
   dropout?: number
   /** Divides the sum with the shortcut. Default 1. */
   outputScale?: number
-  /** Halve or double the picture before the first convolution, and in the shortcut. */
-  resample?: keyof typeof RESAMPLERS
+  /** Halves or doubles the picture before the first convolution, and in the shortcut. Default: leaves it. */
+  resample?: (x: Tensor) => Tensor
 }
 
 /**
@@ -69,9 +81,9 @@ export function residualBlock(
   options: ResidualBlockOptions,
 ): Tensor {
   const { groups, epsilon = 1e-5, timeScaleShift = 'default', dropout = 0, outputScale = 1 } = options
+  const { resample = (x: Tensor): Tensor => x } = options
   const act = activation(options.activation ?? 'silu')
   const norm = (name: string, x: Tensor): Tensor => groupNorm(scope.at(name), x, groups, epsilon)
-  const resample = options.resample ? RESAMPLERS[options.resample] : (x: Tensor): Tensor => x
   /** What the time says, a number a channel: [batch, size, 1, 1]. */
   const project = (time: Tensor, size: number): Tensor =>
     linear(scope.at('time_emb_proj'), act(time), size, { init: fanAverageUniform }).reshape([x.shape[0], size, 1, 1])

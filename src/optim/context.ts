@@ -152,6 +152,7 @@ export class RunContext implements RecipeContext {
     if (finished) {
       this.metrics.reached(finished.metrics)
       this.say(`stage ${name}: finished before`)
+      await rm(stage.checkpoints, { recursive: true, force: true })
       return productOf<Value>(stage.folder, finished.value)
     }
     this.stopWhereAsked()

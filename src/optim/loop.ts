@@ -53,7 +53,7 @@ export async function* steps<State extends object>(
   const loop = stage.beginLoop()
   const newest = run.resumes ? await newestSnapshot(stage.checkpoints) : undefined
   const from = newest === undefined ? undefined : await loadSnapshot(newest, trainers)
-  let evaluation = from?.evaluation
+  let { evaluation, ended = false } = from ?? {}
   if (from) {
     loop.step = from.step
     Object.assign(state, from.state)
@@ -72,8 +72,9 @@ export async function* steps<State extends object>(
   let saved = from?.step
   let saving: Promise<unknown> | undefined
   const save = async (): Promise<void> => {
+    await saving
     const { metrics } = run
-    const point = { step: loop.step, state, evaluation, metrics: metrics.length }
+    const point = { step: loop.step, ended, state, evaluation, metrics: metrics.length }
     saving = (await startSnapshot(stage.checkpoints, trainers, point)).written
     saving.catch(() => {}) // fails the trainers' next step, or the end of the loop
     saved = loop.step
@@ -82,13 +83,18 @@ export async function* steps<State extends object>(
 
   stage.scores = evaluation?.scores
   run.report({ activity: 'training', step: loop.step, steps, scores: stage.scores })
+  await run.publish()
   if (!from && evalEvery > 0) await evaluateNow()
+  const end = (): void => {
+    ended = true
+  }
+  const isOver = (): boolean => ended || loop.step >= steps
   let trainedMs = 0
   try {
-    for (let done = 1; loop.step < steps && !run.signal.aborted; done++) {
+    for (let done = 1; !isOver() && !run.signal.aborted; done++) {
       loop.log = new StepLog()
       const started = performance.now()
-      yield { step: loop.step, state, random: new StepRandom(stage.seed, loop.step) }
+      yield { step: loop.step, state, random: new StepRandom(stage.seed, loop.step), end }
       trainedMs += performance.now() - started
       const scalars = loop.log.means()
       loop.log = undefined
@@ -100,14 +106,14 @@ export async function* steps<State extends object>(
       if (evalEvery > 0 && loop.step % evalEvery === 0) await evaluateNow()
       if (checkpointEvery > 0 && loop.step % checkpointEvery === 0) await save()
     }
-    if (loop.step >= steps) await evaluateNow()
+    if (isOver()) await evaluateNow()
     if (saved !== loop.step) await save()
     await saving
   } finally {
     loop.log = undefined
     await saving?.catch(() => {}) // what is being written stays whole where a step fails
   }
-  if (loop.step >= steps) return
+  if (isOver()) return
   await onStop?.()
   throw new Stopped(`stopped after step ${loop.step}`)
 }

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { openSafetensors } from '../hub/safetensors.ts'
+import { openSafetensors, weightsFile } from '../hub/safetensors.ts'
 import { writeSafetensors } from '../hub/safetensors-write.ts'
 import { type Model, traceModel } from '../nn/model.ts'
 import type { TensorData } from '../tensor/index.ts'
@@ -13,10 +13,6 @@ const CONFIG = 'config.json'
 
 /** Names of all that a checkpoint of the model holds: what tracing it asks for. */
 const parameterNames = (model: Model): string[] => [...traceModel(model).parameters.keys()]
-
-/** Networks of the diffusers library say what they are under `_class_name`, and have a file name of their own. */
-const weightsFile = (config: Record<string, unknown>): string =>
-  '_class_name' in config ? 'diffusion_pytorch_model.safetensors' : 'model.safetensors'
 
 /**
  * Says before a long training what would only be found out after it.

@@ -114,6 +114,8 @@ export interface Step<State extends object> {
   readonly state: State
   /** Draws that are a function of the run's seed, the stage and the step. */
   readonly random: StepRandom
+  /** Makes this step the last one: the goal is reached. (`break` would leave the step without its line.) */
+  end(): void
 }
 
 export interface TrainLoopOptions<Scores extends Scalars>

@@ -23,6 +23,7 @@ const COUNT = z.int().nonnegative()
 const STATE_SCHEMA = z.object({
   /** Of the loop. */
   step: COUNT,
+  ended: z.boolean(),
   state: z.record(z.string(), z.unknown()),
   evaluation: z.object({ step: COUNT, scores: z.record(z.string(), z.number().nullable()) }).optional(),
   metrics: COUNT,
@@ -43,6 +44,8 @@ const STATE_SCHEMA = z.object({
 export interface LoopPoint {
   /** Steps done. */
   readonly step: number
+  /** Whether the loop was over before its time. */
+  readonly ended?: boolean
   /** What the loop carries from step to step, as JSON. */
   readonly state?: object
   /** The latest, and after which step it was. */
@@ -97,7 +100,7 @@ export async function saveSnapshot(
 export async function startSnapshot(
   folder: string,
   trainers: Trainers,
-  { step, state = {}, evaluation, metrics = 0 }: LoopPoint,
+  { step, ended = false, state = {}, evaluation, metrics = 0 }: LoopPoint,
   options?: SnapshotOptions,
 ): Promise<{ written: Promise<string> }> {
   const saved = new Map<string, Saved>()
@@ -109,7 +112,7 @@ export async function startSnapshot(
     saved.set(name, { flat, layout, fixed: copied })
     described[name] = { step: trainer.step, ...describe({ flat, layout, fixed }) }
   }
-  const text = `${JSON.stringify({ step, state, evaluation, metrics, trainers: described })}\n`
+  const text = `${JSON.stringify({ step, ended, state, evaluation, metrics, trainers: described })}\n`
   const written = writeSnapshot(folder, step, text, saved, options)
   for (const trainer of Object.values(trainers)) trainer.holdState(written)
   return { written }
@@ -159,10 +162,16 @@ export async function newestSnapshot(folder: string): Promise<string | undefined
  * @throws Error where the snapshot is damaged
  */
 export async function readSnapshot(snapshot: string): Promise<SavedPoint> {
-  const { step, state, evaluation, metrics } = await readState(snapshot)
+  const { step, ended, state, evaluation, metrics } = await readState(snapshot)
   // JSON has no word for what is no number.
   const scores = Object.entries(evaluation?.scores ?? {}).map(([name, value]) => [name, value ?? Number.NaN])
-  return { step, state, metrics, evaluation: evaluation && { ...evaluation, scores: Object.fromEntries(scores) } }
+  return {
+    step,
+    ended,
+    state,
+    metrics,
+    evaluation: evaluation && { ...evaluation, scores: Object.fromEntries(scores) },
+  }
 }
 
 /**

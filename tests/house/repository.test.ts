@@ -39,7 +39,12 @@ it.skipIf(!inGit)('no file names a package registry’s host or a folder of some
 })
 
 it('lock files name every build of every package, so that `npm ci` works on all platforms', () => {
-  const locks = ['package-lock.json', 'recipes/corpus/package-lock.json', 'bench/peers/package-lock.json']
+  const locks = [
+    'package-lock.json',
+    'recipes/corpus/package-lock.json',
+    'recipes/digits/package-lock.json',
+    'bench/peers/package-lock.json',
+  ]
   for (const lock of locks.filter((path) => existsSync(join(ROOT, path)))) {
     const { packages } = JSON.parse(readFileSync(join(ROOT, lock), 'utf8')) as {
       packages: Record<string, { optionalDependencies?: Record<string, string> }>

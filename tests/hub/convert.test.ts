@@ -1,5 +1,6 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { convertModel, type SaveTokenizer } from '../../src/hub/convert.ts'
 import { openGguf } from '../../src/hub/gguf/file.ts'
@@ -191,4 +192,15 @@ describe('convert', () => {
     expect(statSync(at('smol.gguf')).size).toBeLessThan(80e6)
     expect(existsSync(at('smol.gguf'))).toBe(true)
   })
+})
+
+it('a network of diffusers keeps the file name that diffusers looks for', async () => {
+  const source = fileURLToPath(new URL('../parity/ddpm-pipeline/unet', import.meta.url))
+  await convert(source, at('unet'), { quantize: 'F16' })
+  expect(readdirSync(at('unet')).sort()).toEqual(['config.json', 'diffusion_pytorch_model.safetensors'])
+  const [stored, halved] = [openCheckpoint(source), openCheckpoint(at('unet'))]
+  expect(halved.names().sort()).toEqual(stored.names().sort())
+  expect(halved.config?._class_name).toBe('UNet2DModel')
+  stored.close()
+  halved.close()
 })

@@ -289,6 +289,33 @@ describe('a run in stages', () => {
     expect(filesOf('stopped')).toEqual(filesOf('whole'))
   })
 
+  it('ends a loop before its time, once and for all', async () => {
+    const settings = { data: '', steps: 50, seed: 1, evalEvery: 20, checkpointEvery: 3 }
+    const out = join(folder, 'ended')
+    const seen: number[] = []
+    const early = recipe({
+      ...{ paper: 'p', claim: 'c', settings },
+      async run({ settings, trainer, steps, log }) {
+        const trainers = { one: await trainer(tinyOptions()) }
+        const evaluate = async () => ({ valLoss: 1 })
+        for await (const { step, end } of steps({ steps: settings.steps, trainers, evaluate })) {
+          seen.push(step)
+          log({ reward: step })
+          if (step === 4) end()
+        }
+      },
+    })
+    await runRecipe(early, settings, { out })
+    await runRecipe(early, settings, { out, resume: true })
+    expect(seen).toEqual([0, 1, 2, 3, 4])
+    const lines = readFileSync(join(out, 'metrics.jsonl'), 'utf8').trimEnd().split('\n')
+    expect(lines.map((line) => JSON.parse(line)).filter((line) => 'valLoss' in line)).toEqual([
+      { step: 0, valLoss: 1 },
+      { step: 5, valLoss: 1 },
+    ])
+    expect(lines).toHaveLength(7)
+  })
+
   it('refuses what would not be told apart on disk', async () => {
     const settings = { data: '', steps: 1, seed: 1, evalEvery: 0, checkpointEvery: 0 }
     const failing = (run: Parameters<typeof recipe>[0]['run']) =>

@@ -10,7 +10,7 @@ from diffusers import UNet2DModel
 from safetensors.torch import save_file
 
 CASES = {
-    # Times scale and shift; one head as wide as the picture's channels; pictures in [0, 1]; one time for all pictures.
+    # Times scale and shift; one head as wide as the picture's channels; pictures in [0, 1]; one time between two for all.
     'unet-scale-shift': dict(
         block_out_channels=(8, 12), layers_per_block=1, norm_num_groups=4, attention_head_dim=None,
         down_block_types=('AttnDownBlock2D', 'DownBlock2D'), up_block_types=('UpBlock2D', 'AttnUpBlock2D'),
