@@ -18,13 +18,20 @@ export function readWeights(
   parameters: Iterable<ParameterSpec>,
   checkpoint: Checkpoint,
   modelClass: Pick<ModelClass, 'baseModelPrefix'>,
+  missing: MissingWeights = 'error',
 ): Map<string, TensorData> {
   const weights = new Map<string, TensorData>()
-  for (const { name, shape, read } of findWeights(parameters, checkpoint, modelClass)) {
+  for (const { name, shape, read } of findWeights(parameters, checkpoint, modelClass, missing)) {
     weights.set(name, { dtype: 'float32', shape, data: read(new Float32Array(sizeOf(shape))) })
   }
   return weights
 }
+
+/**
+ * What becomes of parameters that a checkpoint lacks: an error, or they are left out, to be given first values by who
+ * trains them (`init`: a value head, a classifier, adapters).
+ */
+export type MissingWeights = 'error' | 'init'
 
 /** Weights that are parts of files: read-only, and in memory only as far as they are touched. */
 export interface MappedWeights {
@@ -192,21 +199,28 @@ interface StoredWeight {
   read(into: Float32Array, firstRow?: number): Float32Array
 }
 
+/** Parameters that a checkpoint of a few tensors may lack where new ones are wanted. */
+const MOST_NEW = 256
+
 /**
  * What a trace of a checkpoint's model asks about each parameter: the trace ends at the first that is not there, however
  * many more the configuration calls for.
  *
- * @returns the name under which a parameter is stored
+ * @returns the name under which a parameter is stored; undefined for one that may be missing
  * @throws Error that names the parameter which is missing or has another shape
  */
 export function finder(
   checkpoint: Pick<Checkpoint, 'names' | 'info'>,
   { baseModelPrefix }: Pick<ModelClass, 'baseModelPrefix'>,
-): (parameter: Pick<ParameterSpec, 'name' | 'shape'>) => string {
+  missing: MissingWeights = 'error',
+): (parameter: Pick<ParameterSpec, 'name' | 'shape'>) => string | undefined {
   const stored = new Set(checkpoint.names())
+  // What is new is a head, or as much again as what is stored: not a billion layers.
+  let mayLack = missing === 'init' ? stored.size + MOST_NEW : 0
   return ({ name, shape }) => {
     const short = name.startsWith(baseModelPrefix) ? name.slice(baseModelPrefix.length) : name
     const found = [name, short].find((candidate) => stored.has(candidate))
+    if (!found && mayLack-- > 0) return undefined
     if (!found) throw new Error(`the checkpoint has no parameter ${name}, which its config.json calls for`)
     const info = checkpoint.info(found)
     if (`${info.shape}` !== `${shape}`) {
@@ -222,10 +236,12 @@ function* findWeights(
   parameters: Iterable<ParameterSpec>,
   checkpoint: Checkpoint,
   modelClass: Pick<ModelClass, 'baseModelPrefix'>,
+  missing: MissingWeights = 'error',
 ): Generator<StoredWeight> {
-  const find = finder(checkpoint, modelClass)
+  const find = finder(checkpoint, modelClass, missing)
   for (const { name, shape } of parameters) {
     const found = find({ name, shape })
+    if (found === undefined) continue
     const read = (into: Float32Array, firstRow?: number) => checkpoint.read(found, into, firstRow)
     yield { name, shape, place: checkpoint.place(found), read }
   }
