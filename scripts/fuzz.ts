@@ -1,8 +1,9 @@
 /**
  * Damaged files and requests for everything that reads what others wrote, in child processes, for as long as one likes:
  *
- *     node --input-type=module -e "import { runnerImport } from 'vite'; await runnerImport('./scripts/fuzz.ts')" \
- *       scripts/fuzz.ts SEED CASES [FROM] [READER]
+ *     npm run fuzz -- SEED CASES [FROM] [READER]
+ *
+ * A finding names its case: the same seed with CASES 1 and that case as FROM runs it again.
  */
 
 import { fuzz } from '../tests/fuzz/run.ts'
