@@ -1,8 +1,9 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import type { Checkpoint } from '../hub/checkpoint.ts'
 import type { DownloadOptions } from '../hub/download.ts'
 import { type ModelFiles, openCheckpoint, resolveModelRef } from '../hub/open.ts'
+import { readJsonObject } from '../hub/safetensors.ts'
 import { type Model, traceModel } from '../nn/model.ts'
 import { separateLargeArrays } from '../runtime/memory.ts'
 import type { QuantizedWeight, TensorData } from '../tensor/index.ts'
@@ -81,11 +82,8 @@ export async function loadModel(reference: string, options: LoadOptions = {}): P
 /** Every token that any of the model's files calls the end of a text. */
 function stopTokens({ config }: Checkpoint, folder: string | undefined, tokenizer: Tokenizer | undefined): number[] {
   const generationFile = folder && join(folder, 'generation_config.json')
-  const generation =
-    generationFile && existsSync(generationFile)
-      ? (JSON.parse(readFileSync(generationFile, 'utf8')) as typeof config)
-      : {}
-  const named = generation?.eos_token_id ?? config?.eos_token_id
+  const generation = generationFile && existsSync(generationFile) ? readJsonObject(generationFile) : {}
+  const named = generation.eos_token_id ?? config?.eos_token_id
   const ids = [named, tokenizer?.eosTokenId].flat().filter((id): id is number => Number.isInteger(id))
   return [...new Set(ids)]
 }

@@ -12,6 +12,7 @@ import { quantize, WRITABLE_TYPES } from '../../src/hub/gguf/quantize.ts'
 import { writeGguf } from '../../src/hub/gguf/write.ts'
 import { openCheckpoint } from '../../src/hub/open.ts'
 import { openIndex, openSafetensors } from '../../src/hub/safetensors.ts'
+import { loadModel } from '../../src/load/load.ts'
 import { exportOnnx, openOnnx } from '../../src/load/onnx-file.ts'
 import { modelFromConfig } from '../../src/load/registry.ts'
 import { StoppedError, TextProcess } from '../../src/load/text-process.ts'
@@ -342,6 +343,16 @@ export async function openReaders(deadlineMs = 1000): Promise<Reader[]> {
   const text = new TextProcess({ kind: 'folder', path: PARITY }, { deadlineMs, memoryMb: 192 })
   const app = createApp({ models: [new MockModel({ length: 3 })], store: noStore(), logger: pino({ level: 'silent' }) })
   mkdirSync(place('pipeline'))
+  mkdirSync(place('model'))
+  const folderFiles: [string, unknown][] = [
+    ['config.json', readJson(join(PARITY, 'llama/config.json'))],
+    ['generation_config.json', { eos_token_id: [1, 2], temperature: 0.6 }],
+    ['tokenizer.json', unigram],
+    ['tokenizer_config.json', { bos_token: 'a', chat_template: 'x' }],
+    ['special_tokens_map.json', { eos_token: { content: 'ab' } }],
+  ]
+  for (const [file, json] of folderFiles) writeFileSync(join(place('model'), file), JSON.stringify(json))
+  writeFileSync(place('model/model.safetensors'), safetensors[0])
   mkdirSync(place('sharded'))
   writeFileSync(place('sharded/shard.safetensors'), safetensors[0])
 
@@ -396,6 +407,23 @@ export async function openReaders(deadlineMs = 1000): Promise<Reader[]> {
         traceModel(model, { onDeclare: finder(original.stored, modelClass) })
       },
     ),
+    {
+      name: 'model folder',
+      run: async (dice) => {
+        const path = place('model')
+        const [file, original] = dice.oneOf(folderFiles)
+        const whole = Buffer.from(JSON.stringify(original))
+        const mutated = dice.chance(2) ? Buffer.from(JSON.stringify(mutateJson(dice, original)) ?? '') : whole
+        writeFileSync(join(path, file), mutated === whole ? mutateBytes(dice, whole, whole) : mutated)
+        try {
+          await loadModel(path)
+        } catch (error) {
+          mustBeSentence(error)
+        } finally {
+          writeFileSync(join(path, file), whole)
+        }
+      },
+    },
     jsonReader('model_index.json', [pipeline], (json) => {
       writeFileSync(place('pipeline/model_index.json'), JSON.stringify(json))
       openPipeline(place('pipeline'))

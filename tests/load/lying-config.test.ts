@@ -83,6 +83,17 @@ describe('a config.json that lies about its sizes', () => {
     }
   })
 
+  it('may have a damaged generation_config.json beside it, which is a sentence, too', async () => {
+    const path = lying('llama', configOf('llama'))
+    for (const [text, message] of [
+      ['{', 'generation_config.json: is not JSON'],
+      ['null', 'generation_config.json: is not a JSON object'],
+    ]) {
+      writeFileSync(join(path, 'generation_config.json'), text)
+      await expect(loadModel(path)).rejects.toThrow(message)
+    }
+  })
+
   it('may name any number of positions: tables are as long as what is computed', async () => {
     const path = lying('llama', { ...configOf('llama'), max_position_embeddings: 1e9 })
     const { model, weights } = await loadModel(path)
