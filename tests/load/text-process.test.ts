@@ -75,7 +75,7 @@ describe('templates and tokenizers in a process of their own', () => {
     expect(value[0]).toBeInstanceOf(StoppedError)
     expect(value[0].message).toBe('the chat template took more than 0.7 seconds, and was stopped')
     expect(value[1]).toBe('next')
-    expect(heldMs).toBeLessThan(300)
+    expect(heldMs).toBeLessThan(600)
   })
 
   it('are stopped where they ask for all memory, and start again', async () => {
@@ -118,7 +118,7 @@ describe('a served model whose files mean harm', () => {
       'the chat template took more than 5 seconds, and was stopped',
       'the tokenizer took more than 5 seconds, and was stopped',
     ])
-    expect(heldMs).toBeLessThan(500)
+    expect(heldMs).toBeLessThan(1000)
     expect(await model.encode('aab')).toEqual([2, 1])
   })
 
@@ -128,10 +128,10 @@ describe('a served model whose files mean harm', () => {
     const word = 'jackdaw'.repeat(950_000 / 7)
     const { value, heldMs } = await watched(async () => model.encode(word))
     expect(model.decode(value)).toBe(word)
-    expect(heldMs).toBeLessThan(500)
+    expect(heldMs).toBeLessThan(1000)
     const many = await watched(async () => {
       for (let i = 0; i < 60; i++) await model.encode(word.slice(0, 15_000))
     })
-    expect(many.heldMs).toBeLessThan(500)
+    expect(many.heldMs).toBeLessThan(1000)
   })
 })

@@ -59,7 +59,7 @@ describe('regular expressions that take time proportional to the text', () => {
         for (const pattern of [GPT2_WORDS, GPT4O_WORDS, LLAMA3_WORDS, QWEN2_WORDS, TEKKEN_WORDS]) {
           const tokenizer = tokenizerFromJson({ pre_tokenizer: splitBy(pattern), model: words })
           expect(tokenizer.isPlain).toBe(true)
-          expect(timed(() => tokenizer.encode(text))).toBeLessThan(1000)
+          expect(timed(() => tokenizer.encode(text))).toBeLessThan(2000)
         }
       }),
       { numRuns: 30 },
