@@ -17,6 +17,7 @@ import {
   type GenerationEvent,
   type GenerationRequest,
   type ServedModel,
+  type TemplateVariables,
 } from './types.ts'
 import { unitLength } from './unit-length.ts'
 
@@ -93,6 +94,7 @@ class ServedWriter implements ServedModel {
   readonly contextLength: number
   readonly answerLength?: number
   readonly vocabSize: number
+  readonly slots: number
   readonly canChat: boolean
   readonly canEmbed = true
   private readonly engine: Engine
@@ -105,6 +107,7 @@ class ServedWriter implements ServedModel {
     this.contextLength = sourceLength ?? decoder.capacity
     this.answerLength = sourceLength === undefined ? undefined : decoder.capacity
     this.vocabSize = decoder.vocabSize
+    this.slots = decoder.slots
     this.canChat = sourceLength !== undefined || tokenizer.chatTemplate !== undefined
     this.engine = new Engine(decoder)
   }
@@ -117,7 +120,7 @@ class ServedWriter implements ServedModel {
     return this.parts.tokenizer.decode(ids)
   }
 
-  renderChat(messages: readonly ChatMessage[]): number[] {
+  renderChat(messages: readonly ChatMessage[], variables?: TemplateVariables): number[] {
     const { tokenizer, sourceLength } = this.parts
     if (sourceLength !== undefined) {
       // Such a model knows no turns.
@@ -131,7 +134,12 @@ class ServedWriter implements ServedModel {
     const text = renderChat(
       tokenizer.chatTemplate,
       messages.map(({ role, content }) => ({ role, content })),
-      { addGenerationPrompt: true, bosToken: special(tokenizer.bosTokenId), eosToken: special(tokenizer.eosTokenId) },
+      {
+        addGenerationPrompt: true,
+        bosToken: special(tokenizer.bosTokenId),
+        eosToken: special(tokenizer.eosTokenId),
+        variables,
+      },
     )
     return [...tokenizer.encode(text, { addSpecialTokens: false })]
   }
@@ -158,9 +166,12 @@ class ServedWriter implements ServedModel {
     })
   }
 
-  async embed(inputs: readonly (readonly number[])[]): Promise<Float32Array[]> {
+  async embed(inputs: readonly (readonly number[])[], signal?: AbortSignal): Promise<Float32Array[]> {
     const vectors: Float32Array[] = []
-    for (const ids of inputs) vectors.push(unitLength(await this.parts.decoder.embed(ids)))
+    for (const ids of inputs) {
+      signal?.throwIfAborted()
+      vectors.push(unitLength(await this.parts.decoder.embed(ids, signal)))
+    }
     return vectors
   }
 }
