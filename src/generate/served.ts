@@ -27,6 +27,11 @@ export interface ServedOptions extends LoadOptions {
   threads?: number
   /** Requests decoded at once. Default 8. */
   slots?: number
+  /**
+   * The same prompt, options and seed give the same answer, to the last bit, whatever was asked before and is asked
+   * beside it: docs/determinism.md. Costs a position of the context, and time. Default false.
+   */
+  deterministic?: boolean
   /** The longest context to keep; the model's own where left out. */
   contextLength?: number
 }
@@ -59,13 +64,21 @@ export async function loadServedModel(reference: string, options: ServedOptions 
 
 async function serve(reference: string, loaded: LoadedModel, options: ServedOptions): Promise<ServedModel> {
   const { model, weights, tokenizer } = loaded
-  const { provider, slots, contextLength } = options
+  const { provider, contextLength, deterministic } = options
   if (!isWriter(model)) throw new Error(`${reference} does not write text, so it cannot be served`)
   if (!tokenizer) throw new Error(`${reference} has no tokenizer.json, so it cannot be served`)
   const description = describe(model, weights, options.quantize)
   const answers = model.kind === 'encoder-decoder'
   const capacity = answers ? undefined : contextLength
-  const decoder = await CachedDecoder.create(model, weights, { slots, capacity, provider, copyWeights: true })
+  // Texts of several lengths are padded to read side by side: one at a time there is nothing to depend on.
+  const slots = deterministic && answers ? 1 : options.slots
+  const decoder = await CachedDecoder.create(model, weights, {
+    slots,
+    capacity,
+    provider,
+    copyWeights: true,
+    deterministic: deterministic && !answers,
+  })
   const sourceLength = answers ? (contextLength ?? DEFAULT_SOURCE_LENGTH) : undefined
   const { name, path, stopTokenIds } = loaded // and not the weights, which the decoder has copied
   return new ServedWriter({ name, path, stopTokenIds, tokenizer, description, decoder, sourceLength })
