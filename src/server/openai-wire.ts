@@ -84,6 +84,7 @@ const sampling = {
   min_tokens: z.int().min(0).nullish(),
   stop_token_ids: tokenIds.max(maxStopTokens).nullish(),
   ...elsewhere,
+  response_format: unsupported((value) => (value as { type?: unknown }).type === 'text'),
 
   stream: z.boolean().nullish(),
   stream_options: z
@@ -151,7 +152,6 @@ export const chatRequest = z.object({
   truncation: z.enum(['auto', 'disabled']).nullish(),
   logprobs: z.boolean().nullish(),
   top_logprobs: z.int().min(0).max(maxTopLogProbs).nullish(),
-  response_format: unsupported((value) => (value as { type?: unknown }).type === 'text'),
   tools: unsupported(isEmptyArray),
   tool_choice: unsupported((value) => value === 'none' || value === 'auto'),
   parallel_tool_calls: z.boolean().nullish(),

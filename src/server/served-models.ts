@@ -94,7 +94,17 @@ export class ModelDesk {
     })
   }
 
-  async *generate(request: GenerationRequest): AsyncGenerator<GenerationEvent, void, void> {
+  /** @param hasTurn - of a request whose answers are written in one turn; another waits for one of its own */
+  async *generate(request: GenerationRequest, hasTurn = false): AsyncGenerator<GenerationEvent, void, void> {
+    const endTurn = hasTurn ? () => {} : await this.turn(request.signal)
+    try {
+      yield* this.write(request)
+    } finally {
+      endTurn()
+    }
+  }
+
+  private async *write(request: GenerationRequest): AsyncGenerator<GenerationEvent, void, void> {
     if (request.maxNewTokens === 0 && !request.scorePrompt) {
       const promptTokens = request.promptIds.length
       yield {

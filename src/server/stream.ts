@@ -38,7 +38,7 @@ export function answerScope(leave: () => void, ...signals: (AbortSignal | undefi
   }
 }
 
-/** The events of several answers as they come, each with its answer's place in `requests`. */
+/** The events of several answers as they come, each with its answer's place in `requests`: all in the turn of one request. */
 export async function* generateAll(
   desk: ModelDesk,
   requests: readonly GenerationRequest[],
@@ -47,7 +47,7 @@ export async function* generateAll(
   let started = 0
   const start = () => {
     const index = started++
-    const events = desk.generate(requests[index])
+    const events = desk.generate(requests[index], true)
     running.set(index, { events, next: step(index, events) })
   }
   try {

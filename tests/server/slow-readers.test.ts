@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { afterEach, describe, expect, it } from 'vitest'
 import type { Limits } from '../../src/server/limits.ts'
 import { listen, type RunningServer } from '../../src/server/listen.ts'
-import { ServedModels } from '../../src/server/served-models.ts'
+import { ModelDesk, ServedModels } from '../../src/server/served-models.ts'
 import { errorBody } from '../../src/server/wire.ts'
 import { MockModel, type MockOptions } from './mock-model.ts'
 import { captureLogger, noStore, until } from './support.ts'
@@ -148,6 +148,18 @@ describe('what waits', () => {
     sockets[0].destroy()
     expect((await third).status).toBe(200)
     expect(model.running).toBe(1)
+  })
+
+  it('is a reply on the page, too, which says so', async () => {
+    const desk = new ModelDesk(new MockModel({ slots: 1 }), { maxWaitMs: 100 })
+    const endTurn = await desk.turn()
+    const reply = desk.generate({ promptIds: [1], maxNewTokens: 2 })
+    await expect(reply.next()).rejects.toThrow(/^mock was busy with others/)
+    endTurn()
+    const events = []
+    for await (const event of desk.generate({ promptIds: [1], maxNewTokens: 2 })) events.push(event)
+    expect(events).toHaveLength(3)
+    expect(desk.load.running).toBe(0)
   })
 
   it('gives its place in the queue back when its client leaves', async () => {
