@@ -3,7 +3,7 @@ import type { EndEvent, GenerationRequest, PromptEvent, TokenEvent } from '../ge
 import { type Answer, type Choice, seedOf, systemFingerprint, usageOf } from './answer.ts'
 import { badRequest } from './errors.ts'
 import { ChatLogProbs } from './log-probs.ts'
-import { type ChatRequest, samplingOptions } from './openai-wire.ts'
+import { type ChatRequest, samplingOptions, wantedTokens } from './openai-wire.ts'
 import { chatPrompt, fittedPrompt, roomFor } from './prompt.ts'
 import type { ModelDesk } from './served-models.ts'
 
@@ -50,8 +50,8 @@ class ChatChoice implements Choice {
   }
 }
 
-const wantedTokens = (request: ChatRequest): number | undefined =>
-  request.max_completion_tokens ?? request.max_tokens ?? undefined
+const answerTokens = (request: ChatRequest): number | undefined =>
+  request.max_completion_tokens ?? wantedTokens(request.max_tokens)
 
 /** What `/v1/chat/completions` answers. */
 export class ChatAnswer implements Answer {
@@ -69,10 +69,11 @@ export class ChatAnswer implements Answer {
     if (request.top_logprobs != null && !request.logprobs) {
       throw badRequest("'top_logprobs' is only allowed with 'logprobs': true.", 'top_logprobs', 'invalid_value')
     }
+    const variables = request.chat_template_kwargs ?? undefined
     const prompt =
       request.truncation === 'auto'
-        ? (await fittedPrompt(model, request.messages, wantedTokens(request))).promptIds
-        : await chatPrompt(model, request.messages)
+        ? (await fittedPrompt(model, request.messages, answerTokens(request), variables)).promptIds
+        : await chatPrompt(model, request.messages, variables)
     return new ChatAnswer(desk, request, prompt)
   }
 
@@ -85,7 +86,7 @@ export class ChatAnswer implements Answer {
     this.desk = desk
     this.request = request
     this.options = samplingOptions(request, model.vocabSize)
-    this.maxNewTokens = roomFor(model, this.prompt.length, wantedTokens(request), 'messages')
+    this.maxNewTokens = roomFor(model, this.prompt.length, answerTokens(request), 'messages')
     this.choices = Array.from(
       { length: request.n ?? 1 },
       (_, index) => new ChatChoice(index, request.logprobs ? new ChatLogProbs(model) : undefined),
