@@ -8,6 +8,8 @@ import type { SyncedPglite } from './synced-pglite.ts'
 
 /** What a new database takes, and room for its log. */
 const ROOM_BYTES = 64 << 20
+/** With less than the log's next file takes, whatever fails fails for that. */
+const LITTLE_BYTES = 16 << 20
 
 /** A database that may come and go behind the one who asks it. */
 export interface Connection {
@@ -122,6 +124,9 @@ async function initialise(folder: string): Promise<void> {
           fsyncSync(file)
           closeSync(file)
         }
+      })
+      .catch((error) => {
+        throw error instanceof Error ? error : new Error('its file system failed with ' + error?.errno)
       })`,
     {
       eval: true,
@@ -143,17 +148,19 @@ async function initialise(folder: string): Promise<void> {
       worker.once('exit', (code) => (code === 0 ? resolve() : reject(new Error('its creation ended early'))))
     })
   } catch (error) {
-    // On a full disk what there is of it would be in the way of everything.
+    // Before there is room again: what there is of it would be in the way of everything.
+    const failure = await openFailure(folder, error)
     await rm(unfinished, { recursive: true, force: true })
-    throw error
+    throw failure
   }
   await rename(unfinished, target)
 }
 
 /** One sentence, whatever it was. */
 async function openFailure(folder: string, error: unknown): Promise<StoreError> {
+  if (error instanceof StoreError) return error
   const room = await roomAt(folder)
-  if (isFull(error) || room < ROOM_BYTES / 2) {
+  if (isFull(error) || room < LITTLE_BYTES) {
     const free = Number.isFinite(room) ? ` (${Math.floor(room / 2 ** 20)} MB are free)` : ''
     return new StoreError(
       `The conversations cannot be kept in ${folder}: its disk is full${free}; make room for ` +

@@ -66,24 +66,22 @@ export class SyncedFiles extends NodeFS {
     for (const path of this.owed) this.paying.add(path)
     this.owed.clear()
     for (const path of [...this.paying]) {
-      try {
-        const file = await open(path, 'r+')
-        await file.datasync().finally(() => file.close())
-      } catch (error) {
-        // Paid meanwhile, its file may have another name.
-        if (this.paying.has(path)) throw error
-      }
+      const file = await open(path, 'r+').catch(unlessGone)
+      await file?.datasync().finally(() => file.close())
       this.paying.delete(path)
     }
   }
 
   private payNow(): void {
     for (const path of [...this.owed, ...this.paying]) {
-      const descriptor = openSync(path, 'r+')
+      let descriptor: number | undefined
       try {
+        descriptor = openSync(path, 'r+')
         fdatasyncSync(descriptor)
+      } catch (error) {
+        unlessGone(error)
       } finally {
-        closeSync(descriptor)
+        if (descriptor !== undefined) closeSync(descriptor)
       }
     }
     this.owed.clear()
@@ -93,7 +91,14 @@ export class SyncedFiles extends NodeFS {
   private watch(calls: StreamCalls): void {
     const write = calls.write
     calls.write = (stream, ...rest) => {
-      if (this.owed.size + this.paying.size > 0 && !SEGMENT.test(stream.path)) this.payNow()
+      if (this.owed.size + this.paying.size > 0 && !SEGMENT.test(stream.path)) {
+        try {
+          this.payNow()
+        } catch {
+          // As PGlite's file system says it, and PostgreSQL hears it.
+          throw Object.assign(new Error('The disk failed.'), { name: 'ErrnoError', errno: EIO })
+        }
+      }
       return write.call(calls, stream, ...rest)
     }
     calls.fsync = ({ path, nfd }) => {
@@ -111,6 +116,11 @@ export class SyncedFiles extends NodeFS {
       }
     }
   }
+}
+
+/** PostgreSQL removes and renames a file of its log when nothing needs it any more. */
+function unlessGone(error: unknown): undefined {
+  if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
 }
 
 /** What PGlite is set up for without its `-F`, which would never call the disk. */
@@ -178,9 +188,8 @@ export class SyncedPglite extends PGlite {
     try {
       return await answer
     } catch (error) {
-      // What PostgreSQL answers has a code; what has none is a fault of the machine it runs on.
-      const { code, severity } = error as { code?: unknown; severity?: unknown }
-      if (severity === 'PANIC' || typeof code !== 'string') this.end ??= error as Error
+      // FATAL, PANIC, or no answer of PostgreSQL's at all.
+      if ((error as { severity?: unknown }).severity !== 'ERROR') this.end ??= error as Error
       throw error
     }
   }
