@@ -1,6 +1,7 @@
 import { closeSync, fdatasyncSync, fsyncSync, openSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setImmediate as turn } from 'node:timers/promises'
 import { PGlite } from '@electric-sql/pglite'
 import { NodeFS } from '@electric-sql/pglite/nodefs'
 
@@ -175,18 +176,21 @@ export class SyncedPglite extends PGlite {
   }
 
   override execProtocol(...call: Parameters<PGlite['execProtocol']>): ReturnType<PGlite['execProtocol']> {
-    return this.noticeEnd(super.execProtocol(...call))
+    return this.inTurn(() => super.execProtocol(...call))
   }
 
   override execProtocolStream(
     ...call: Parameters<PGlite['execProtocolStream']>
   ): ReturnType<PGlite['execProtocolStream']> {
-    return this.noticeEnd(super.execProtocolStream(...call))
+    return this.inTurn(() => super.execProtocolStream(...call))
   }
 
-  private async noticeEnd<T>(answer: Promise<T>): Promise<T> {
+  private async inTurn<T>(ask: () => Promise<T>): Promise<T> {
+    // PostgreSQL runs on this thread and is never waited for: a hundred requests at once would go through it one after
+    // the other, for a second or more, before anything else had its turn.
+    await turn()
     try {
-      return await answer
+      return await ask()
     } catch (error) {
       // FATAL, PANIC, or no answer of PostgreSQL's at all.
       if ((error as { severity?: unknown }).severity !== 'ERROR') this.end ??= error as Error
