@@ -1,9 +1,10 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import { and, asc, desc, eq, ilike, isNotNull, isNull, ne, or, type SQL, sql } from 'drizzle-orm'
 import type { PgDatabase, PgQueryResultHKT } from 'drizzle-orm/pg-core'
 import { type Connection, openEmbedded } from './embedded-postgres.ts'
 import { migrate } from './migrations.ts'
 import { conversations, feedback, messages } from './schema.ts'
-import { storeError } from './store-error.ts'
+import { StoreError, storeError } from './store-error.ts'
 import type {
   Conversation,
   ConversationSummary,
@@ -260,22 +261,28 @@ export class ConversationStore {
     return path.length > 0 ? path.reverse() : undefined
   }
 
-  /** Saves what an answer has come to. `undefined` where its conversation was deleted meanwhile. */
+  /**
+   * Saves what an answer has come to; its end, with a `finishReason`, again for some seconds where the database is away.
+   * `undefined` where its conversation was deleted meanwhile.
+   */
   async saveReply(
     id: string,
     reply: { content: string; finishReason?: FinishReason; usage?: Usage },
   ): Promise<Message | undefined> {
-    const rows = await this.use(
-      'cannot save an answer',
-      (database) =>
-        database
-          .update(messages)
-          .set({ ...reply, updatedAt: sql`now()` })
-          .where(eq(messages.id, id))
-          .returning(),
-      // What is saved on the way to an answer's end is no promise, and the next second saves more.
-      { durable: reply.finishReason !== undefined },
-    )
+    const isEnd = reply.finishReason !== undefined
+    const save = () =>
+      this.use(
+        'cannot save an answer',
+        (database) =>
+          database
+            .update(messages)
+            .set({ ...reply, updatedAt: sql`now()` })
+            .where(eq(messages.id, id))
+            .returning(),
+        // What is saved on the way to an answer's end is no promise, and the next second saves more.
+        { durable: isEnd },
+      )
+    const rows = await (isEnd ? patiently(save) : save())
     return rows[0] && toMessage({ message: rows[0], feedback: null, lost: false })
   }
 
@@ -328,6 +335,18 @@ export class ConversationStore {
         .orderBy(asc(messages.position)),
     )
     return rows.map(toMessage)
+  }
+}
+
+/** Tries again what may be done twice, for about six seconds: as long as a database takes to be started again. */
+async function patiently<T>(work: () => Promise<T>): Promise<T> {
+  for (let waitMs = 200; ; waitMs *= 2) {
+    try {
+      return await work()
+    } catch (error) {
+      if (!(error instanceof StoreError) || error.failure === 'failed' || waitMs > 3_200) throw error
+    }
+    await delay(waitMs)
   }
 }
 

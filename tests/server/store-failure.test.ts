@@ -7,7 +7,7 @@ import { createApp } from '../../src/server/app.ts'
 import { ConversationStore } from '../../src/server/store.ts'
 import { StoreError, storeError } from '../../src/server/store-error.ts'
 import { MockModel } from './mock-model.ts'
-import { lacksPostgres, startPostgres } from './postgres-server.ts'
+import { lacksPostgres, PostgresServer, startPostgres } from './postgres-server.ts'
 import { captureLogger } from './support.ts'
 
 const secret = 'what nobody but me may read'
@@ -105,6 +105,34 @@ describe('what people wrote', () => {
     expect(shown(storeError('cannot add a message', new Error(secret)))).not.toContain(secret)
     expect(shown(storeError('cannot add a message', secret))).not.toContain(secret)
   })
+})
+
+describe.skipIf(lacksPostgres())('a PostgreSQL server that crashes', () => {
+  it('is said to be away, gets the end of an answer when it is back, and has all that it acknowledged', async () => {
+    const home = join(folder, 'server')
+    await mkdir(home)
+    execFileSync('chmod', ['755', folder])
+    const server = await PostgresServer.start(home)
+    const store = await ConversationStore.open({ databaseUrl: server.url })
+    const { app, send, id } = await withApp(store)
+    const question = (await (await send('before')).json()) as { id: string }
+    const { message } = (await store.addMessage({
+      ...{ conversationId: id, parentId: question.id, role: 'assistant', content: '' },
+    }))!
+    await server.stop('immediate')
+    const refused = await send('while it is away')
+    expect(refused.status).toBe(503)
+    expect(await refused.json()).toMatchObject({ error: { code: 'store_unreachable' } })
+    const saving = store.saveReply(message.id, { content: 'An answer.', finishReason: 'stop' })
+    await new Promise((resolve) => setTimeout(resolve, 500))
+    await server.begin()
+    expect((await saving)?.content).toBe('An answer.')
+    expect((await send('after')).status).toBe(201)
+    const read = (await (await app.request(`/api/conversations/${id}`)).json()) as { messages: { content: string }[] }
+    expect(read.messages.map(({ content }) => content)).toEqual(['before', 'An answer.', 'after'])
+    await store.close()
+    await server.stop('fast')
+  }, 60_000)
 })
 
 const canMount = process.getuid?.() === 0 && process.platform === 'linux'

@@ -113,7 +113,15 @@ export async function soak({ database, seconds, clients, seed }: SoakOptions): P
     const end = performance.now() + 1000 * seconds
     const isOver = () => performance.now() > end
     const watch = new Watch(server)
-    const chaos = disturb({ server, postgres, disk, random: seeded(seed), isOver, watch, secondsBetween: Math.max(4, seconds / 16) })
+    const chaos = disturb({
+      server,
+      postgres,
+      disk,
+      random: seeded(seed),
+      isOver,
+      watch,
+      secondsBetween: Math.max(4, seconds / 16),
+    })
     const busy = Array.from({ length: clients }, (_, index) =>
       new Client(server!.port, index, seed, ledger, counts).run(isOver),
     )
