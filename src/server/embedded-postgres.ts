@@ -8,6 +8,8 @@ import type { SyncedPglite } from './synced-pglite.ts'
 
 /** What a new database takes, and room for its log. */
 const ROOM_BYTES = 64 << 20
+/** A database that ended is opened again, and that may fail, no more often than this: it takes a second of its own. */
+const REOPEN_MS = 1_000
 /** With less than the log's next file takes, whatever fails fails for that. */
 const LITTLE_BYTES = 16 << 20
 
@@ -45,6 +47,7 @@ export async function openEmbedded(folder: string): Promise<Connection> {
 
 class EmbeddedPostgres implements Connection {
   private opened?: Promise<{ client: SyncedPglite; database: PgDatabase<PgQueryResultHKT> }>
+  private openedAt = Number.NEGATIVE_INFINITY
 
   constructor(
     private readonly folder: string,
@@ -54,8 +57,12 @@ class EmbeddedPostgres implements Connection {
   async database(): Promise<PgDatabase<PgQueryResultHKT>> {
     this.lock.check()
     const before = this.opened
+    const isDue = (await hasEnded(before)) && performance.now() - this.openedAt > REOPEN_MS
     // Once one has begun to open it again, all wait for that.
-    if ((await hasEnded(before)) && this.opened === before) this.opened = this.open()
+    if (isDue && this.opened === before) {
+      this.opened = this.open()
+      this.openedAt = performance.now()
+    }
     return (await this.opened!).database
   }
 

@@ -13,13 +13,14 @@ describe('under clients that misbehave, kills, restarts and a full disk', () => 
   it.skipIf(lacksPostgres()).each(['embedded', 'server'] as const)(
     'everything that was acknowledged is there, once and unchanged (%s)',
     async (database) => {
-      const { figures, ...verdict } = await soak({ database, seconds, clients, seed })
+      const { figures, log, ...verdict } = await soak({ database, seconds, clients, seed })
       console.log(JSON.stringify(figures))
       if (reports) {
         mkdirSync(reports, { recursive: true })
         writeFileSync(`${reports}/${database}.json`, JSON.stringify({ figures, ...verdict }, null, 2))
+        writeFileSync(`${reports}/${database}.log`, log)
       }
-      expect(verdict).toEqual({ lost: [], altered: [], surplus: [], garbled: [], leaked: 0 })
+      expect(verdict).toEqual({ lost: [], altered: [], surplus: [], garbled: [], leaked: 0, deaths: 0 })
       expect(figures.acknowledged).toBeGreaterThan(clients)
       expect(figures.answersWhole).toBeGreaterThan(0)
       expect(figures.activeAfter).toBe(0)

@@ -25,6 +25,10 @@ export interface SoakReport extends Verdict {
   figures: Record<string, unknown>
   /** What the server wrote to its log that clients had sent. */
   leaked: number
+  /** How often the server ended by itself. */
+  deaths: number
+  /** What it wrote to its log. */
+  log: string
 }
 
 const run = `import { runnerImport } from 'vite'; await runnerImport(process.argv[1], { configFile: false })`
@@ -37,9 +41,12 @@ const DISK_MEGABYTES = 400
 /** The server in its process, started again whenever it was ended. */
 class Server {
   log = ''
+  /** How often it ended by itself. */
+  deaths = 0
   /** From the start of a process until it listens with its conversations open, in milliseconds. */
   readonly startsMs: number[] = []
   private child?: ChildProcess
+  private isEnding = false
 
   constructor(
     readonly port: number,
@@ -47,6 +54,7 @@ class Server {
   ) {}
 
   async start(): Promise<void> {
+    this.isEnding = false
     for (;;) {
       const startedAt = performance.now()
       const child = spawn(process.execPath, ['--input-type=module', '-e', run, script], {
@@ -60,6 +68,11 @@ class Server {
       const [line] = await Promise.race([once(createInterface(child.stdout), 'line'), once(child, 'exit')])
       if (line === 'ready') {
         this.startsMs.push(Math.round(performance.now() - startedAt))
+        child.once('exit', () => {
+          if (this.child !== child || this.isEnding) return
+          this.deaths++
+          void this.start()
+        })
         return
       }
       // A full disk, or a database that is away: as a supervisor would, again in a moment.
@@ -69,6 +82,7 @@ class Server {
 
   async end(signal: NodeJS.Signals): Promise<void> {
     const child = this.child
+    this.isEnding = true
     if (!child || child.exitCode !== null || child.signalCode !== null) return
     const exit = once(child, 'exit')
     child.kill(signal)
@@ -127,13 +141,15 @@ export async function soak({ database, seconds, clients, seed }: SoakOptions): P
     )
     const [events] = await Promise.all([chaos, ...busy])
     await watch.stop()
-    const left = await server.end('SIGTERM').then(() => server!.log)
+    await server.end('SIGTERM')
+    const { log, deaths } = server
 
     const kept = await readAll(location, [...ledger.conversations])
     const { acknowledged, conversations, answersWhole } = ledger
     return {
       ...ledger.judge(kept),
-      leaked: [...acknowledged.values()].filter(({ content }) => left.includes(content.slice(0, 30))).length,
+      ...{ log, deaths },
+      leaked: [...acknowledged.values()].filter(({ content }) => log.includes(content.slice(0, 30))).length,
       figures: {
         ...{ database, seconds, clients, seed, events },
         requests: counts.requests,
@@ -148,7 +164,7 @@ export async function soak({ database, seconds, clients, seed }: SoakOptions): P
         statusMs: { median: quantile(watch.statusMs, 0.5), p99: quantile(watch.statusMs, 0.99) },
         activeAfter: watch.activeAfter,
         residentMegabytes: watch.residentMegabytes,
-        logLines: left.split('\n').length - 1,
+        logLines: log.split('\n').length - 1,
       },
     }
   } finally {
