@@ -110,11 +110,15 @@ describe('one client', () => {
       type: 'rate_limit_error',
       code: 'rate_limit_exceeded',
     })
+    expect((await fetch(`${server!.url}/api/status`)).status).toBe(200)
     // Another address of this machine is another client.
     const { port } = new URL(server!.url)
     const other = connect({ port: Number(port), host: '127.0.0.1', localAddress: '127.0.0.2' })
     open.push(other)
-    other.write('GET /v1/models HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n')
+    const body = JSON.stringify({ model: 'mock', prompt: 'x', max_tokens: 1 })
+    other.write(
+      `POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+    )
     const answer = await new Promise<string>((resolve) => other.once('data', (data) => resolve(data.toString())))
     expect(answer).toMatch(/^HTTP\/1\.1 200/)
     for (const socket of open) socket.destroy()
