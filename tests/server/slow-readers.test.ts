@@ -83,6 +83,17 @@ describe('clients that do not read', () => {
     expect((await post(chat({ stream: false, max_tokens: 2 }))).status).toBe(200)
   }, 60_000)
 
+  it('let others have their turn as soon as nothing more is kept for them', async () => {
+    const limits = { maxRequests: 1, maxBufferBytes: 1_000 }
+    const { model, desk } = await serve({ length: 1_500, contextLength: 4_000, slots: 1 }, limits)
+    askWithoutReading(chat(large))
+    await until(() => model.requests.length === 4)
+    await until(() => !desk.busy)
+    // It is not given up: its patience is half a minute.
+    expect(model.running).toBe(4)
+    expect((await post(chat({ stream: false, max_tokens: 2 }))).status).toBe(200)
+  }, 60_000)
+
   it('are no trouble for one that reads slowly: it gets all', async () => {
     await serve({ length: 400, contextLength: 4_000 }, { maxBufferBytes: 1_000 })
     const response = await post(chat({ logprobs: true, top_logprobs: 20 }))
