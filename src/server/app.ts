@@ -7,6 +7,8 @@ import type { ServedModel } from '../generate/types.ts'
 import { conversationRoutes } from './conversations.ts'
 import { internalError, RequestError } from './errors.ts'
 import { openaiRoutes } from './openai.ts'
+import { paperRoutes } from './papers-api.ts'
+import { runRoutes } from './runs-api.ts'
 import { ServedModels } from './served-models.ts'
 import { staticFiles } from './static.ts'
 import type { ConversationStore } from './store.ts'
@@ -21,6 +23,8 @@ export interface AppOptions {
   logger: Pick<Logger, 'debug' | 'error'>
   /** The built page; without it there is only the API. */
   staticDir?: string
+  /** Where `jackdaw train` writes its runs; ./runs by default. */
+  runsDir?: string
   /** Asked of every request to the API, as `Authorization: Bearer`. */
   apiKey?: string
   /** Origins whose pages may use /v1; `*` for all. None by default. */
@@ -53,7 +57,9 @@ export function createApp(options: AppOptions): Hono {
     await next()
     context.header('x-content-type-options', 'nosniff')
     context.header('referrer-policy', 'no-referrer')
+    // Both together give the page shared memory, which models that run in the tab compute with.
     context.header('cross-origin-opener-policy', 'same-origin')
+    context.header('cross-origin-embedder-policy', 'require-corp')
     const ms = Math.round(performance.now() - startedAt)
     logger.debug({ method: context.req.method, path: context.req.path, status: context.res.status, ms }, 'request')
   })
@@ -77,6 +83,8 @@ export function createApp(options: AppOptions): Hono {
 
   app.route('/v1', openaiRoutes({ models, logger, shutdown }))
   app.route('/api', conversationRoutes({ models, store, logger, shutdown }))
+  app.route('/api', paperRoutes())
+  app.route('/api', runRoutes(options.runsDir ?? 'runs'))
   const noRoute: MiddlewareHandler = (context) => {
     throw new RequestError(404, `There is no route ${context.req.method} ${context.req.path}.`, { code: 'unknown_url' })
   }
