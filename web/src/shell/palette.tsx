@@ -42,29 +42,34 @@ const goTo = (path: string) => () => navigate(path)
 /** Ctrl K: pages, actions, papers, runs and conversations by a few letters. */
 export default function Palette({ onClose }: { onClose: () => void }) {
   const [typed, setTyped] = useState('')
-  const words = useDeferredValue(typed).trim()
+  // At once, so that Enter takes what the letters typed so far ask for.
+  const words = typed.trim()
+  const asked = useDeferredValue(words)
   const actions = useActions()
   const conversations = useQuery({
-    queryKey: ['conversations', words],
-    queryFn: ({ signal }) => listConversations({ search: words || undefined, limit: most }, signal),
+    queryKey: ['conversations', asked],
+    queryFn: ({ signal }) => listConversations({ search: asked || undefined, limit: most }, signal),
     placeholderData: (before) => before,
   })
   const papers = useQuery({ queryKey: ['papers'], queryFn: listPapers, staleTime: 60_000 })
   const runs = useQuery({ queryKey: ['runs'], queryFn: listRuns })
+
+  // The server looks for the words in messages too; until it has, those of before are looked through by name.
+  const isAnswered = asked === words && conversations.isSuccess && !conversations.isPlaceholderData
+  const talks: Item[] = (conversations.data?.conversations ?? []).map(({ id, title, snippet }) => ({
+    id: `conversation ${id}`,
+    label: title || 'New chat',
+    hint: snippet ?? undefined,
+    icon: MessageSquare,
+    run: goTo(conversationPath(id)),
+  }))
 
   const all: Group[] = [
     { value: 'Pages', items: matching(pages(), words) },
     { value: 'Actions', items: matching(actions, words) },
     {
       value: 'Conversations',
-      // The server has looked for the words, in messages too.
-      items: (conversations.data?.conversations ?? []).map(({ id, title, snippet }) => ({
-        id: `conversation ${id}`,
-        label: title || 'New chat',
-        hint: snippet ?? undefined,
-        icon: MessageSquare,
-        run: goTo(conversationPath(id)),
-      })),
+      items: isAnswered ? talks : matching(talks, words),
     },
     {
       value: 'Papers',
@@ -121,7 +126,7 @@ export default function Palette({ onClose }: { onClose: () => void }) {
         <Autocomplete.Input className="palette-input" aria-label="Find anything" placeholder="Find anything" />
         <div className="palette-results">
           <Autocomplete.Empty className="palette-empty">
-            {words && conversations.isFetched ? `Nothing is called “${words}”.` : ''}
+            {words && isAnswered ? `Nothing is called “${words}”.` : ''}
           </Autocomplete.Empty>
           <Autocomplete.List aria-label="Found">
             {(group: Group) => (

@@ -21,6 +21,7 @@ interface ChartProps {
 }
 
 const heightPx = 220
+const fewPoints = 40
 
 /** One figure of a run over its steps. The arrow keys move the cursor, in all charts of the run at once. */
 export function Chart({ name, series, dots, dotsName, version, smooth, logarithmic, syncKey }: ChartProps) {
@@ -31,6 +32,7 @@ export function Chart({ name, series, dots, dotsName, version, smooth, logarithm
   const { theme } = useTheme()
   const hasMean = smooth > 0
   const hasDots = dots !== undefined
+  const isSparse = series.steps.length <= fewPoints
 
   // biome-ignore lint/correctness/useExhaustiveDependencies: the theme gives the colours; the data comes below.
   useEffect(() => {
@@ -50,7 +52,8 @@ export function Chart({ name, series, dots, dotsName, version, smooth, logarithm
           {
             stroke: hasMean ? colour.faint : colour.line,
             width: hasMean ? 1 : 1.5,
-            points: { show: false },
+            // A score now and then is seen as what it is.
+            points: { show: isSparse, size: 6, fill: colour.line },
             spanGaps: true,
           },
           ...(hasMean ? [{ stroke: colour.line, width: 2, points: { show: false }, spanGaps: true }] : []),
@@ -71,7 +74,7 @@ export function Chart({ name, series, dots, dotsName, version, smooth, logarithm
       made.destroy()
       plot.current = undefined
     }
-  }, [theme, syncKey, logarithmic, hasMean, hasDots])
+  }, [theme, syncKey, logarithmic, hasMean, hasDots, isSparse])
 
   // biome-ignore lint/correctness/useExhaustiveDependencies: a chart made anew is empty; the version tells of growth.
   useEffect(() => {
@@ -79,7 +82,7 @@ export function Chart({ name, series, dots, dotsName, version, smooth, logarithm
     const tables: [number[], ...number[][]][] = [[steps, values, ...(hasMean ? [smoothed(values, smooth)] : [])]]
     if (dots) tables.push([dots.steps, dots.values])
     plot.current?.setData(uPlot.join(tables.map((table) => table.map(drawable)) as uPlot.AlignedData[]))
-  }, [series, dots, version, smooth, hasMean, theme, syncKey, logarithmic])
+  }, [series, dots, version, smooth, hasMean, theme, syncKey, logarithmic, isSparse])
 
   const readings = readingsAt(plot.current, at, { hasMean, dotsName: hasDots ? dotsName : undefined })
   const newest = latest(series)
@@ -91,7 +94,10 @@ export function Chart({ name, series, dots, dotsName, version, smooth, logarithm
     event.preventDefault()
     const steps = current.data[0]
     const next = Math.max(0, Math.min(steps.length - 1, (at ?? steps.length) + by))
-    current.setCursor({ left: current.valToPos(steps[next], 'x'), top: heightPx / 2 })
+    // In each chart at its own place: they need not have the same steps.
+    for (const other of uPlot.sync(syncKey).plots) {
+      other.setCursor({ left: other.valToPos(steps[next], 'x'), top: heightPx / 3 })
+    }
   }
 
   const reading = at === null ? null : readings

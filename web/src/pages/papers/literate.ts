@@ -5,24 +5,35 @@ export interface Section {
   code: string
 }
 
+const imports = /^(?:\s*import\b[^'"]*['"][^'"]+['"];?\n)+/
+
 /**
  * A source file cut at its doc comments, those at the left margin and those of a class's methods: each beside the code
- * that it is about. The file's own header is left out of the first section's prose where `withoutHeader` says so.
+ * that it is about. What a file imports stands alone, beside the file's header.
  */
 export function sectionsOf(source: string): Section[] {
   const sections: Section[] = [{ prose: '', code: '' }]
   const lines = source.replaceAll('\r\n', '\n').split('\n')
   for (let i = 0; i < lines.length; i++) {
-    if (!/^(?: {2})?\/\*\*/.test(lines[i])) {
-      const last = sections[sections.length - 1]
-      last.code += `${lines[i]}\n`
+    const end = /^(?: {2})?\/\*\*/.test(lines[i]) ? lines.findIndex((line, at) => at >= i && line.includes('*/')) : -1
+    // A property's comment stays in its listing; a method has a body.
+    if (end < 0 || (lines[i].startsWith(' ') && !/[{(]\s*$/.test(lines[end + 1] ?? ''))) {
+      sections[sections.length - 1].code += `${lines[i]}\n`
       continue
     }
-    const comment = [lines[i]]
-    while (!comment[comment.length - 1].includes('*/') && i + 1 < lines.length) comment.push(lines[++i])
-    sections.push({ prose: proseOf(comment), code: '' })
+    sections.push({ prose: proseOf(lines.slice(i, end + 1)), code: '' })
+    i = end
   }
   return sections
+    .flatMap(({ prose, code }) => {
+      const first = imports.exec(code)?.[0]
+      return first === undefined
+        ? [{ prose, code }]
+        : [
+            { prose, code: first },
+            { prose: '', code: code.slice(first.length) },
+          ]
+    })
     .map(({ prose, code }) => ({ prose, code: code.replace(/^\n+|\s+$/g, '') }))
     .filter(({ prose, code }) => prose !== '' || code !== '')
 }

@@ -49,7 +49,7 @@ function SourceFile({ source: { path, text } }: { source: PaperSource }) {
 const asHeader = ({ prose, code }: Section): Section => ({ prose: notesOf(prose), code })
 
 function SourceSection({ section: { prose, code }, language }: { section: Section; language: string }) {
-  const isImports = code !== '' && code.split(/\n(?=\S)/).every((line) => /^(import\b|\})/.test(line))
+  const isImports = code.startsWith('import ')
   const listing = code !== '' && <HighlightedCode language={language} text={code} />
   return (
     <div className="source-section">
