@@ -10,6 +10,8 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { encodePng } from '../../src/image/png.ts'
 import { listen, type RunningServer } from '../../src/server/listen.ts'
 import { ConversationStore } from '../../src/server/store.ts'
+import type { Message } from '../../src/server/wire.ts'
+import { noStore } from '../server/support.ts'
 import { ScriptedModel } from './scripted-model.ts'
 
 const executablePath = '/usr/bin/chromium'
@@ -255,6 +257,73 @@ describe.skipIf(lacksChromium)('the shell and its pages in Chromium', { timeout:
     writeFileSync(join(run, 'result.json'), JSON.stringify(result({ state: 'finished', holds: true, step: 200 })))
     await page.getByText('It holds.').waitFor()
     await page.locator('.chip-finished').waitFor()
+  })
+
+  it('opens a long conversation at its end, draws the rest of it when there is time, and is never held up for long', async () => {
+    const answer = (i: number) =>
+      `Answer **${i}**.\n\n- one\n- two\n\n\`\`\`ts\nconst x = ${i}\n\`\`\`\n\n| a |\n|---|\n| 1 |`
+    const idOf = (i: number) => `00000000-0000-4000-8000-${`${i}`.padStart(12, '0')}`
+    const [id, createdAt] = [idOf(0), '2026-01-01T00:00:00.000Z']
+    const messages = Array.from({ length: 300 }, (_, i): Message => {
+      const asks = i % 2 === 0
+      return {
+        id: idOf(i + 1),
+        conversationId: id,
+        parentId: i === 0 ? null : idOf(i),
+        role: asks ? 'user' : 'assistant',
+        content: asks ? `Question ${i + 1}` : answer(i + 1),
+        model: asks ? null : 'scripted-chat',
+        finishReason: asks ? null : 'stop',
+        usage: null,
+        omitted: 0,
+        feedback: null,
+        createdAt,
+      }
+    })
+    const stored = { id, title: 'long', settings: {}, activeMessageId: idOf(300), createdAt, updatedAt: createdAt }
+    const page = await open('/models')
+    await title(page, 'Models')
+    await page.route(`**/api/conversations/${id}`, (route) => route.fulfill({ json: { ...stored, messages } }))
+    await page.addInitScript(() => {
+      const tasks: number[] = []
+      Object.assign(window, { tasks })
+      new PerformanceObserver((list) => tasks.push(...list.getEntries().map(({ duration }) => duration))).observe({
+        type: 'longtask',
+        buffered: true,
+      })
+    })
+    await page.goto(`${server.url}/c/${id}`)
+    await page.getByText('Answer 300.').waitFor()
+    const turns = page.locator('article')
+    await expect.poll(() => turns.count(), { timeout: 20_000 }).toBe(300)
+    const log = page.getByRole('log', { name: 'Conversation' })
+    await expect.poll(() => log.evaluate((e) => e.scrollHeight - e.clientHeight - e.scrollTop)).toBeLessThan(2)
+    const tasks = await page.evaluate(() => (window as unknown as { tasks: number[] }).tasks)
+    expect(Math.max(0, ...tasks)).toBeLessThan(1000)
+  })
+
+  it('asks for the key of a server that has one, on every page', async () => {
+    const keyed = await listen({
+      models: [new ScriptedModel('scripted-chat', true, () => 'So.')],
+      store: noStore(),
+      logger: { debug() {}, error() {} },
+      host: '127.0.0.1',
+      port: 0,
+      apiKey: 'secret',
+      staticDir: join(folder, 'web'),
+      runsDir: join(folder, 'runs'),
+    })
+    try {
+      const page = await open('/models')
+      page.on('request', () => faults.splice(0)) // these go to the other server
+      await page.goto(`${keyed.url}/lab/lr-0.1`)
+      await page.getByLabel('This server wants its API key').fill('secret')
+      await page.getByRole('button', { name: 'Open' }).click()
+      const picture = page.getByRole('img', { name: 'drawn after step 100' })
+      await expect.poll(() => picture.evaluate((image) => (image as HTMLImageElement).naturalWidth)).toBe(4)
+    } finally {
+      await keyed.close()
+    }
   })
 
   it('tells what is served, and begins a chat with it', async () => {

@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { expect, it } from 'vitest'
 import { agoOf, durationOf, figureOf, nameOf } from '../../web/src/pages/lab/figures.ts'
 import { chartsOf, latest, RunMetrics, smoothed } from '../../web/src/pages/lab/run-metrics.ts'
+import { isLive, standingText } from '../../web/src/pages/lab/run-state.ts'
 
 it('makes columns of lines, stage by stage, the second word on a step counting', () => {
   const metrics = new RunMetrics()
@@ -64,4 +65,16 @@ it('writes figures as one reads them', () => {
   const ago = ['2026-01-03T11:59:30Z', '2026-01-03T11:00:00Z', '2026-01-02T10:00:00Z', '2026-01-04T00:00:00Z']
   expect(ago.map((date) => agoOf(date, now))).toEqual(['now', '1 h ago', 'yesterday', 'now'])
   expect(['loss', 'tokensPerSecond', 'klFromReference'].map(nameOf)).toEqual(['Loss', 'Tokens/s', 'Kl from reference'])
+})
+
+it('a run that says it goes on and writes nothing is called silent', () => {
+  const now = Date.parse('2026-01-03T12:00:00Z')
+  const run = (state: 'running' | 'stopped' | null, updatedAt: string) => ({
+    ...{ name: 'a', recipe: null, paper: null, claim: null, holds: null, seconds: 0, step: 1, steps: null },
+    ...{ stage: null, loss: null, state, updatedAt },
+  })
+  const fresh = '2026-01-03T11:59:30Z'
+  const told = [run('running', fresh), run('running', '2026-01-03T11:30:00Z'), run('stopped', fresh), run(null, fresh)]
+  expect(told.map((one) => standingText(one, now))).toEqual(['running', 'silent for 30 min', 'stopped', 'no result'])
+  expect(told.map((one) => isLive(one, now))).toEqual([true, false, false, true])
 })

@@ -10,11 +10,21 @@ import { useValue } from '../observable.ts'
 import { queries } from '../queries.ts'
 import { navigate } from '../router.ts'
 import { loadServed, served } from '../served.ts'
+import { showToast } from '../toast.ts'
 import { closeOverlay, overlay, pageCommands } from './commands.ts'
 import { Rail } from './rail.tsx'
 
 const loadPalette = () => import('./palette.tsx')
-const Palette = lazy(loadPalette)
+const Palette = lazy(() => loadPalette().catch(() => ({ default: NoPalette })))
+
+/** Where its code could not be had. */
+function NoPalette({ onClose }: { onClose: () => void }) {
+  useEffect(() => {
+    onClose()
+    showToast({ message: 'The search did not load; load the page again when the server answers.' })
+  }, [onClose])
+  return null
+}
 
 /** How long to wait between looking whether the server is back. */
 const retryMs = 2000

@@ -13,7 +13,7 @@ import { Chart } from './chart.tsx'
 import { agoOf, durationOf, figureOf } from './figures.ts'
 import { RunChip, RunProgress } from './run-chip.tsx'
 import { chartsOf, heldOut, latest, type RunMetrics, type StageSeries } from './run-metrics.ts'
-import { standingOf } from './run-state.ts'
+import { isLive } from './run-state.ts'
 import { Samples } from './samples.tsx'
 import { useNow } from './use-now.ts'
 import { useRunMetrics } from './use-run-metrics.ts'
@@ -21,6 +21,7 @@ import { useRunMetrics } from './use-run-metrics.ts'
 const here = getRouteApi('/lab/$run')
 
 const refreshMs = 2_000
+const restMs = 10_000
 const usualSmoothing = 0.9
 
 /** A run, followed while it goes. */
@@ -30,7 +31,8 @@ export function RunPage() {
   const run = useQuery({
     queryKey: ['run', name],
     queryFn: () => getRun(name),
-    refetchInterval: ({ state: { data } }) => (data && data.state !== 'running' ? false : refreshMs),
+    // Also of one that is over: it may be resumed.
+    refetchInterval: ({ state: { data } }) => (data && !isLive(data, Date.now()) ? restMs : refreshMs),
   })
   const isMissing = run.error instanceof ApiError && run.error.status === 404
   return (
@@ -55,7 +57,7 @@ export function RunPage() {
 
 function Run({ run, now }: { run: RunDetail; now: number }) {
   const { name, recipe, paper, claim, holds, seconds, updatedAt, result, samples } = run
-  const followed = useRunMetrics(name, standingOf(run, now) === 'running')
+  const followed = useRunMetrics(name, isLive(run, now))
   return (
     <article className="run">
       <header className="run-head">
