@@ -1,6 +1,6 @@
 import { QueryClientProvider } from '@tanstack/react-query'
 import { Outlet } from '@tanstack/react-router'
-import { lazy, Suspense, useEffect } from 'react'
+import { type ComponentType, lazy, Suspense, useEffect } from 'react'
 import { AnnouncerView } from '../components/announcer-view.tsx'
 import { ShortcutHelp } from '../components/shortcut-help.tsx'
 import { ToastView } from '../components/toast-view.tsx'
@@ -15,7 +15,7 @@ import { closeOverlay, overlay, pageCommands } from './commands.ts'
 import { Rail } from './rail.tsx'
 
 const loadPalette = () => import('./palette.tsx')
-const Palette = lazy(() => loadPalette().catch(() => ({ default: NoPalette })))
+const Palette = lazy<ComponentType<{ onClose: () => void }>>(() => loadPalette().catch(() => ({ default: NoPalette })))
 
 /** Where its code could not be had. */
 function NoPalette({ onClose }: { onClose: () => void }) {
