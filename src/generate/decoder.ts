@@ -53,9 +53,6 @@ export interface Prompt {
 /** Answers may have this many tokens, the start token included, unless the caller says otherwise. */
 const DEFAULT_ANSWER_LENGTH = 1024
 
-/** A step shorter than this runs on the calling thread: handing it to another would cost a good part of it. */
-const SHORT_STEP_MS = 6
-
 /**
  * Tokens of a prompt that go through the graph at once: few enough for the processor's cache to hold what they compute,
  * and for attention to score few keys that a query may not see; enough to spread the reading of the weights.
@@ -81,9 +78,6 @@ interface DecodeCall {
 export class CachedDecoder {
   private readonly bindings = new Map<number, DecodeCall>()
   private readonly sources: (Source | undefined)[]
-  /** How long the latest step took. */
-  private decodeMs = Number.POSITIVE_INFINITY
-
   private constructor(
     private readonly program: Program<Record<string, Tensor>>,
     private readonly cache: CacheSlots,
@@ -318,13 +312,7 @@ export class CachedDecoder {
     call.totalLength[0] = Math.max(...pastLengths) + 1
     if (call.totalLength[0] > this.capacity)
       throw new RangeError(`decode: the cache of ${this.capacity} tokens is full`)
-    const started = performance.now()
-    const short = this.decodeMs < SHORT_STEP_MS && call.binding.canBlock
-    if (short) call.binding.runSync()
-    else await call.binding.run()
-    this.decodeMs = performance.now() - started
-    // Whoever reads answers, or asks for one, has a turn between two steps on this thread.
-    if (short) await new Promise((resolve) => setImmediate(resolve))
+    await call.binding.run()
     return call.logits
   }
 
