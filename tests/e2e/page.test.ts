@@ -462,7 +462,7 @@ describe.skipIf(lacksChromium)('the page in Chromium', { timeout: 60_000 }, () =
     await page.keyboard.press('Control+k')
     await expect.poll(focused).toBe('Find anything')
     await page.keyboard.type('two lines')
-    await expect.poll(() => page.getByRole('option').count()).toBe(1)
+    await expect.poll(() => page.getByRole('dialog').getByRole('option').count(), { timeout: 15_000 }).toBe(1)
     await page.keyboard.press('Enter')
     await page.getByRole('dialog').waitFor({ state: 'detached' })
     await inMain(page, 'Answer 1 to “typed').waitFor()

@@ -36,6 +36,9 @@ const result = (more: object) => ({
 const line = (step: number) =>
   `${JSON.stringify({ step, loss: 8 / Math.sqrt(step), gradNorm: 1, learningRate: 0.001, tokensPerSecond: 2000 })}\n`
 
+/** Long enough for a busy machine. */
+const soon = { timeout: 15_000 }
+
 describe.skipIf(lacksChromium)('the shell and its pages in Chromium', { timeout: 60_000 }, () => {
   const folder = mkdtempSync(join(tmpdir(), 'jackdaw-shell-'))
   const run = join(folder, 'runs', 'lr-0.1')
@@ -126,7 +129,7 @@ describe.skipIf(lacksChromium)('the shell and its pages in Chromium', { timeout:
     const conversation = page.url()
     const loaded = () =>
       page.evaluate(() => performance.getEntriesByType('resource').map(({ name }) => name.replace(/^.*\//, '')))
-    expect((await loaded()).filter((name) => /^(papers|lab|run|models|palette)-/.test(name))).toEqual([])
+    expect((await loaded()).filter((name) => /^(papers|lab|run|models)-page/.test(name))).toEqual([])
     await rail(page, 'Papers').click()
     await title(page, 'Papers')
     expect(await page.title()).toBe('Papers · jackdaw')
@@ -186,7 +189,7 @@ describe.skipIf(lacksChromium)('the shell and its pages in Chromium', { timeout:
     expect(await page.evaluate(() => document.documentElement.dataset.theme)).toBe('dark')
     await find('new ch', 'New chat')
     await expect
-      .poll(() => page.evaluate(() => document.activeElement?.getAttribute('aria-label')))
+      .poll(() => page.evaluate(() => document.activeElement?.getAttribute('aria-label')), soon)
       .toBe('Ask anything')
     await page.keyboard.press('Control+k')
     await page.getByRole('combobox', { name: 'Find anything' }).fill('no such thing anywhere')
@@ -202,12 +205,12 @@ describe.skipIf(lacksChromium)('the shell and its pages in Chromium', { timeout:
     const inPart = await rows.count()
     expect(await page.getByRole('button', { name: /^In part/ }).getAttribute('aria-pressed')).toBe('true')
     await page.getByRole('button', { name: /^All/ }).click()
-    await expect.poll(() => rows.count()).toBeGreaterThan(inPart)
+    await expect.poll(() => rows.count(), soon).toBeGreaterThan(inPart)
     await page.getByRole('searchbox', { name: 'Find a paper' }).fill('unsupervised multitask')
-    await expect.poll(() => rows.count()).toBe(1)
+    await expect.poll(() => rows.count(), soon).toBe(1)
     expect(page.url()).toContain('q=unsupervised')
     await page.reload()
-    await expect.poll(() => rows.count()).toBe(1)
+    await expect.poll(() => rows.count(), soon).toBe(1)
     expect(await rows.getByRole('list', { name: 'Checks' }).textContent()).toMatch(/^same: .*learns: .*usable: /)
     await page.keyboard.press('Control+k')
     await page.keyboard.press('Escape')
@@ -219,7 +222,7 @@ describe.skipIf(lacksChromium)('the shell and its pages in Chromium', { timeout:
     expect(await block.locator('.hljs-keyword').first().textContent()).toBe('export')
     await page.getByText('jackdaw train gpt2/nanogpt-shakespeare-cpu').waitFor()
     await page.goBack()
-    await expect.poll(() => rows.count()).toBe(1)
+    await expect.poll(() => rows.count(), soon).toBe(1)
   })
 
   it('follows a run: its figures, curves, samples and end', async () => {
@@ -228,7 +231,7 @@ describe.skipIf(lacksChromium)('the shell and its pages in Chromium', { timeout:
     await page.getByRole('link', { name: 'lr-0.1' }).click()
     await title(page, 'lr-0.1')
     const loss = page.locator('.figures-row div', { has: page.getByText('loss', { exact: true }) }).locator('dd')
-    await expect.poll(() => loss.textContent()).toBe('0.8')
+    await expect.poll(() => loss.textContent(), soon).toBe('0.8')
     expect(await page.locator('.chart-name').allTextContents()).toEqual([
       'Loss',
       'Learning rate',
@@ -237,7 +240,7 @@ describe.skipIf(lacksChromium)('the shell and its pages in Chromium', { timeout:
     ])
     await page.getByText('all of it').waitFor()
     const picture = page.getByRole('img', { name: 'drawn after step 100' })
-    await expect.poll(() => picture.evaluate((image) => (image as HTMLImageElement).naturalWidth)).toBe(4)
+    await expect.poll(() => picture.evaluate((image) => (image as HTMLImageElement).naturalWidth), soon).toBe(4)
     await page.getByRole('slider', { name: /^after step/ }).press('ArrowLeft')
     await page.getByText('half of it').waitFor()
 
@@ -246,13 +249,13 @@ describe.skipIf(lacksChromium)('the shell and its pages in Chromium', { timeout:
     await curve.press('Home')
     await curve.press('ArrowRight')
     expect(await curve.getAttribute('aria-valuetext')).toMatch(/^step 1 · 8 /)
-    await expect.poll(() => page.locator('.chart-reading').last().textContent()).toMatch(/^step 1 · 2,000/)
+    await expect.poll(() => page.locator('.chart-reading').last().textContent(), soon).toMatch(/^step 1 · 2,000/)
 
     const asked: string[] = []
     page.on('request', (request) => asked.push(request.url()))
     for (let step = 101; step <= 200; step++) appendFileSync(join(run, 'metrics.jsonl'), line(step))
     await page.getByText('step 200 of 200').waitFor()
-    await expect.poll(() => loss.textContent()).toBe('0.5657')
+    await expect.poll(() => loss.textContent(), soon).toBe('0.5657')
     expect(asked.filter((url) => url.includes('/metrics')).every((url) => /cursor=\d{3,}\./.test(url))).toBe(true)
     writeFileSync(join(run, 'result.json'), JSON.stringify(result({ state: 'finished', holds: true, step: 200 })))
     await page.getByText('It holds.').waitFor()
@@ -297,7 +300,7 @@ describe.skipIf(lacksChromium)('the shell and its pages in Chromium', { timeout:
     const turns = page.locator('article')
     await expect.poll(() => turns.count(), { timeout: 20_000 }).toBe(300)
     const log = page.getByRole('log', { name: 'Conversation' })
-    await expect.poll(() => log.evaluate((e) => e.scrollHeight - e.clientHeight - e.scrollTop)).toBeLessThan(2)
+    await expect.poll(() => log.evaluate((e) => e.scrollHeight - e.clientHeight - e.scrollTop), soon).toBeLessThan(2)
     const tasks = await page.evaluate(() => (window as unknown as { tasks: number[] }).tasks)
     expect(Math.max(0, ...tasks)).toBeLessThan(1000)
   })
@@ -320,7 +323,7 @@ describe.skipIf(lacksChromium)('the shell and its pages in Chromium', { timeout:
       await page.getByLabel('This server wants its API key').fill('secret')
       await page.getByRole('button', { name: 'Open' }).click()
       const picture = page.getByRole('img', { name: 'drawn after step 100' })
-      await expect.poll(() => picture.evaluate((image) => (image as HTMLImageElement).naturalWidth)).toBe(4)
+      await expect.poll(() => picture.evaluate((image) => (image as HTMLImageElement).naturalWidth), soon).toBe(4)
     } finally {
       await keyed.close()
     }
@@ -367,7 +370,7 @@ describe.skipIf(lacksChromium)('the shell and its pages in Chromium', { timeout:
       await audit(path)
     }
     await page.keyboard.press('Control+k')
-    await page.getByRole('option').first().waitFor()
+    await page.getByRole('dialog').getByRole('option').first().waitFor()
     await audit('palette')
   })
 })

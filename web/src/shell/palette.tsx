@@ -13,7 +13,7 @@ import {
   SlidersHorizontal,
   Sun,
 } from 'lucide-react'
-import { useDeferredValue, useState } from 'react'
+import { useEffect, useState } from 'react'
 import { flushSync } from 'react-dom'
 import { listConversations, listPapers, listRuns } from '../client.ts'
 import { Dialog } from '../components/dialog.tsx'
@@ -25,6 +25,8 @@ import { type Found, matching } from './palette-search.ts'
 
 /** How many of one kind are shown. */
 const most = 6
+/** Before the server is asked. */
+const typingPauseMs = 120
 
 interface Item extends Found {
   id: string
@@ -44,7 +46,7 @@ export default function Palette({ onClose }: { onClose: () => void }) {
   const [typed, setTyped] = useState('')
   // At once, so that Enter takes what the letters typed so far ask for.
   const words = typed.trim()
-  const asked = useDeferredValue(words)
+  const asked = useSettled(words, typingPauseMs)
   const actions = useActions()
   const conversations = useQuery({
     queryKey: ['conversations', asked],
@@ -176,4 +178,14 @@ function useActions(): Item[] {
     },
   ]
   return actions.filter((action) => !!action)
+}
+
+/** A value once it has stood still for a while. */
+function useSettled(value: string, ms: number): string {
+  const [settled, setSettled] = useState(value)
+  useEffect(() => {
+    const timer = setTimeout(() => setSettled(value), ms)
+    return () => clearTimeout(timer)
+  }, [value, ms])
+  return settled
 }
