@@ -3,7 +3,7 @@ import type { EndEvent, GenerationRequest, PromptEvent, TokenEvent } from '../ge
 import { type Answer, type Choice, seedOf, systemFingerprint, usageOf } from './answer.ts'
 import { badRequest } from './errors.ts'
 import { ChatLogProbs } from './log-probs.ts'
-import { type ChatRequest, samplingOptions } from './openai-wire.ts'
+import { type ChatRequest, samplingOptions, wantedTokens } from './openai-wire.ts'
 import { chatPrompt, fittedPrompt, roomFor } from './prompt.ts'
 import type { ModelDesk } from './served-models.ts'
 
@@ -69,11 +69,12 @@ export class ChatAnswer implements Answer {
     }
     this.desk = desk
     this.request = request
-    const wanted = request.max_completion_tokens ?? request.max_tokens ?? undefined
+    const wanted = request.max_completion_tokens ?? wantedTokens(request.max_tokens)
+    const variables = request.chat_template_kwargs ?? undefined
     this.prompt =
       request.truncation === 'auto'
-        ? fittedPrompt(model, request.messages, wanted).promptIds
-        : chatPrompt(model, request.messages)
+        ? fittedPrompt(model, request.messages, wanted, variables).promptIds
+        : chatPrompt(model, request.messages, variables)
     this.options = samplingOptions(request, model.vocabSize)
     this.maxNewTokens = roomFor(model, this.prompt.length, wanted, 'messages')
     this.choices = Array.from(

@@ -1,7 +1,6 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { Hono } from 'hono'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createApp } from '../../src/server/app.ts'
 import { ConversationStore } from '../../src/server/store.ts'
@@ -26,7 +25,7 @@ const base = new MockModel({ id: 'base', canChat: false, contextLength: 60 })
 const log = captureLogger()
 let folder: string
 let store: ConversationStore
-let app: Hono
+let app: ReturnType<typeof createApp>
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'jackdaw-conversations-'))
