@@ -15,7 +15,7 @@ import { openaiRoutes } from './openai.ts'
 import { paperRoutes } from './papers-api.ts'
 import { type AppEnv, requestIdOf } from './request-id.ts'
 import { runRoutes } from './runs-api.ts'
-import { type ModelDesk, ServedModels, ServedModels } from './served-models.ts'
+import { type ModelDesk, ServedModels } from './served-models.ts'
 import { staticFiles } from './static.ts'
 import type { ConversationStore } from './store.ts'
 

@@ -13,7 +13,8 @@ const app = createApp({ models: [new MockModel()], store: noStore(), logger: cap
 const folder = mkdtempSync(join(tmpdir(), 'jackdaw-papers-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
-const read = async <T>(path: string, from: Hono = app) => (await from.request(path)).json() as Promise<T>
+const read = async <T>(path: string, from: Pick<Hono, 'request'> = app) =>
+  (await from.request(path)).json() as Promise<T>
 
 it('tells every paper of the index, and of one its ideas, checks and source', async () => {
   const { papers } = await read<PaperList>('/api/papers')
