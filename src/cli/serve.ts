@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
 import { homedir } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { Command, Option } from 'commander'
 import type { ServedModel } from '../generate/types.ts'
 import { isLoopback } from '../server/hosts.ts'
@@ -15,6 +15,7 @@ interface ServeOptions {
   port: number
   open?: boolean
   data?: string
+  runs: string
   databaseUrl?: string
   apiKey?: string
   allowAnonymous?: boolean
@@ -44,6 +45,7 @@ export function serveCommand(): Command {
     .option('--port <number>', 'port to listen on; 0 takes a free one', integer(0, 65_535), 3000)
     .option('--open', 'open the page in the browser')
     .option('--data <dir>', 'folder that keeps the conversations')
+    .option('--runs <dir>', 'folder of runs that the lab shows, as train --out writes them', 'runs')
     .addOption(new Option('--database-url <url>', 'keep them in a PostgreSQL server instead').env('DATABASE_URL'))
     .addOption(new Option('--api-key <key>', 'ask this key of every request to the API').env('JACKDAW_API_KEY'))
     .option('--allow-anonymous', 'serve a network without a key: whoever reaches the address may use it')
@@ -101,6 +103,7 @@ async function serve(options: ServeOptions, command: Command): Promise<void> {
       hostNames: options.allowedHost,
       limits: { maxRequests: options.maxRequests, maxRequestsPerClient: options.maxRequestsPerClient },
       corsOrigins: options.cors,
+      runsDir: resolve(options.runs),
       staticDir: existsSync(join(staticDir, 'index.html')) ? staticDir : undefined,
     })
     const { url, close } = server

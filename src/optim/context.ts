@@ -7,7 +7,7 @@ import type { TensorData } from '../tensor/index.ts'
 import { runCurve } from './curve.ts'
 import { toJson, writeWhole } from './files.ts'
 import { type Loop, Stopped, scalarsOf, steps, trainLoop } from './loop.ts'
-import { Metrics } from './metrics.ts'
+import { METRICS, Metrics } from './metrics.ts'
 import { savedWeights, saveModel } from './model-folder.ts'
 import type {
   CommonSettings,
@@ -28,7 +28,6 @@ import { type StepResult, Trainer, type TrainerOptions } from './trainer.ts'
 
 const STAGES = 'stages'
 const STAGE = 'stage.json'
-export const METRICS = 'metrics.jsonl'
 export const CURVE = 'curve.svg'
 
 /** What a finished stage says of itself. */

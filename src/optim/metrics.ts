@@ -1,6 +1,8 @@
 import { appendFileSync, existsSync, mkdirSync, readFileSync, statSync, truncateSync } from 'node:fs'
 import { dirname } from 'node:path'
 
+export const METRICS = 'metrics.jsonl'
+
 /**
  * metrics.jsonl: a line a step, written as it happens. A resumed program runs from its start again but does nothing
  * twice: what it says before it has come to where the run was is on record, and what was said after that is cut.

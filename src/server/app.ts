@@ -12,7 +12,9 @@ import type { AllowedHosts } from './hosts.ts'
 import { defaultLimits, type Limits, limitClients } from './limits.ts'
 import { type Figure, gauge, HttpTally, metricsText } from './metrics.ts'
 import { openaiRoutes } from './openai.ts'
+import { paperRoutes } from './papers-api.ts'
 import { type AppEnv, requestIdOf } from './request-id.ts'
+import { runRoutes } from './runs-api.ts'
 import { type ModelDesk, ServedModels } from './served-models.ts'
 import { staticFiles } from './static.ts'
 import type { ConversationStore } from './store.ts'
@@ -27,6 +29,8 @@ export interface AppOptions {
   logger: Pick<Logger, 'debug' | 'error'>
   /** The built page; without it there is only the API. */
   staticDir?: string
+  /** Where `jackdaw train` writes its runs; ./runs by default. */
+  runsDir?: string
   /** Asked of every request to the API, as `Authorization: Bearer`. */
   apiKey?: string
   /** Origins whose pages may use /v1; `*` for all. None by default. */
@@ -71,7 +75,9 @@ export function createApp(options: AppOptions): Hono<AppEnv> {
     context.header('x-request-id', requestId)
     context.header('x-content-type-options', 'nosniff')
     context.header('referrer-policy', 'no-referrer')
+    // Both together give the page shared memory, which models that run in the tab compute with.
     context.header('cross-origin-opener-policy', 'same-origin')
+    context.header('cross-origin-embedder-policy', 'require-corp')
     const ms = Math.round(performance.now() - startedAt)
     const { method, path } = context.req
     const { status } = context.res
@@ -101,6 +107,8 @@ export function createApp(options: AppOptions): Hono<AppEnv> {
 
   app.route('/v1', openaiRoutes({ models, logger, shutdown, limits }))
   app.route('/api', conversationRoutes({ models, store, logger, shutdown }))
+  app.route('/api', paperRoutes())
+  app.route('/api', runRoutes(options.runsDir ?? 'runs'))
   const noRoute: MiddlewareHandler = (context) => {
     throw new RequestError(404, `There is no route ${context.req.method} ${context.req.path}.`, { code: 'unknown_url' })
   }

@@ -39,13 +39,17 @@ const contentSecurityPolicy = [
   "frame-ancestors 'none'",
 ].join('; ')
 
+/** Where the page names things by what they are called: a run may be `lr-0.1`. */
+const PLACE_IN_PAGE = /^\/(lab|papers)\/[^/]+\/?$/
+
 /** The built page. Addresses without an extension are places in the page, and get its index. */
 export function staticFiles(folder: string): MiddlewareHandler {
   return async (context) => {
     if (context.req.method !== 'GET' && context.req.method !== 'HEAD') throw noSuchFile()
     const path = decodePath(context.req.path)
     const file =
-      (await locate(folder, path)) ?? (extname(path) === '' ? await locate(folder, '/index.html') : undefined)
+      (await locate(folder, path)) ??
+      (extname(path) === '' || PLACE_IN_PAGE.test(path) ? await locate(folder, '/index.html') : undefined)
     if (file) return send(context, file, path)
     if (path === '/') {
       throw new RequestError(404, 'The page is not built; "npm run build" builds it. The API answers under /v1.')

@@ -1,4 +1,7 @@
 import { z } from 'zod'
+import type { RunResult } from '../optim/result.ts'
+
+export type { RunResult } from '../optim/result.ts'
 
 /**
  * Every request and response of jackdaw's own routes, under `/api`: the server checks requests with these schemas and
@@ -18,6 +21,12 @@ import { z } from 'zod'
  * | POST   /api/messages/:id/stop             |                        | 204 |
  * | PUT    /api/messages/:id/feedback         | Feedback               | Feedback |
  * | DELETE /api/messages/:id/feedback         |                        | 204 |
+ * | GET    /api/papers                        |                        | PaperList |
+ * | GET    /api/papers/:slug                  |                        | PaperDetail |
+ * | GET    /api/runs                          |                        | RunList |
+ * | GET    /api/runs/:run                     |                        | RunDetail |
+ * | GET    /api/runs/:run/metrics?cursor      | MetricsQuery           | MetricsPage |
+ * | GET    /api/runs/:run/samples/:file       |                        | SampleTexts, or a PNG |
  *
  * Every failure is an `ErrorBody` with status 400 (bad request), 401 (wrong or missing key: `Authorization: Bearer`),
  * 403 (foreign host), 404 (not found), 413 (body too large), 429 (queue full), 500 or 503 (no store).
@@ -231,3 +240,130 @@ export const status = z.object({
   ),
 })
 export type Status = z.infer<typeof status>
+
+/** Of the three checks of a paper, which hold. */
+export interface PaperChecks {
+  /** Its numbers agree with a reference implementation. */
+  readonly same: boolean
+  /** Trained here, it reaches the outcome. */
+  readonly learns: boolean
+  /** In a few lines, from the command line and the library. */
+  readonly usable: boolean
+}
+
+export interface PaperSummary {
+  readonly number: number
+  readonly slug: string
+  readonly name: string
+  readonly state: 'works' | 'in part' | 'planned'
+  /** The paper whose file tells it. */
+  readonly within: string | null
+  /** Of the header of its file: null where there is none yet. */
+  readonly title: string | null
+  readonly authors: string | null
+  readonly year: number | null
+  readonly arXiv: string | null
+  readonly checks: PaperChecks
+}
+
+export interface PaperList {
+  readonly papers: readonly PaperSummary[]
+}
+
+export interface PaperSource {
+  /** From the root of the repository or of the package. */
+  readonly path: string
+  readonly text: string
+}
+
+export interface PaperExperiment {
+  /** What `jackdaw train` takes. */
+  readonly recipe: string
+  readonly claim: string
+  /** What came out, in a few words. */
+  readonly outcome: string
+  readonly holds: boolean
+  readonly result: RunResult | null
+  /** SVG. */
+  readonly curve: string | null
+}
+
+export interface PaperDetail extends PaperSummary {
+  /** What its ideas are new over. */
+  readonly over: string | null
+  readonly ideas: readonly string[]
+  /** Where it lies, or is to lie. */
+  readonly files: readonly string[]
+  /** What is behind each check; empty of a paper that is only planned. */
+  readonly checkLines: Readonly<Partial<Record<keyof PaperChecks, readonly string[]>>>
+  readonly sources: readonly PaperSource[]
+  readonly experiments: readonly PaperExperiment[]
+}
+
+export interface RunSummary {
+  /** Of its folder. */
+  readonly name: string
+  /** These four null where there is no result.json. */
+  readonly recipe: string | null
+  readonly paper: string | null
+  readonly claim: string | null
+  /** As the run last said: one that was killed says `running`, and `updatedAt` tells. */
+  readonly state: RunResult['state'] | null
+  /** Whether what came out is what was claimed; null until the recipe says so. */
+  readonly holds: boolean | null
+  /** Of computing. */
+  readonly seconds: number
+  /** Of the newest line of metrics.jsonl. */
+  readonly step: number
+  /** Null where that is not known. */
+  readonly steps: number | null
+  readonly stage: string | null
+  readonly loss: number | null
+  /** When something was last written. */
+  readonly updatedAt: string
+}
+
+export interface RunList {
+  /** Where they were looked for. */
+  readonly folder: string
+  readonly runs: readonly RunSummary[]
+}
+
+export interface RunSample {
+  readonly stage: string | null
+  readonly name: string
+  /** Steps done when it was taken. */
+  readonly step: number
+  readonly kind: 'texts' | 'picture'
+  /** Its address below `/api/runs/:run/samples/`. */
+  readonly file: string
+}
+
+export interface RunDetail extends RunSummary {
+  readonly result: RunResult | null
+  /** Newest first. */
+  readonly samples: readonly RunSample[]
+}
+
+export interface SampleTexts {
+  readonly texts: readonly unknown[]
+}
+
+export const metricsQuery = z.strictObject({
+  /** `cursor` of the page before; left out at first. */
+  cursor: z
+    .string()
+    .regex(/^\d{1,15}\.([0-9a-f]{12})?$/, 'must be the cursor of the page before')
+    .optional(),
+})
+export type MetricsQuery = z.infer<typeof metricsQuery>
+
+export interface MetricsPage {
+  readonly cursor: string
+  /** These lines are the first: what was read before is gone. */
+  readonly restarted: boolean
+  /** There is more to read at once. */
+  readonly more: boolean
+  /** Lines of metrics.jsonl: a step's loss, gradient norm and so on, or the scores of an evaluation. */
+  readonly lines: readonly unknown[]
+}

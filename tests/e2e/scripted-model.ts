@@ -16,6 +16,8 @@ export class ScriptedModel implements ServedModel {
   private readonly script: (prompt: string, nth: number) => string | Error
   private readonly answered = new Map<string, number>()
   private held: (() => void)[] = []
+  /** Let go on before it came to its pause. */
+  private early = 0
 
   /** `script` is given the user's last message, or the whole text, and how often it was asked before. */
   constructor(id: string, canChat: boolean, script: (prompt: string, nth: number) => string | Error) {
@@ -24,9 +26,10 @@ export class ScriptedModel implements ServedModel {
     this.script = script
   }
 
-  /** Lets every answer that waits go on to its next pause. */
+  /** Lets every answer that waits go on to its next pause; where none waits yet, the one that is on its way to it. */
   release(): void {
     const held = this.held
+    if (held.length === 0) this.early++
     this.held = []
     for (const goOn of held) goOn()
   }
@@ -74,9 +77,17 @@ export class ScriptedModel implements ServedModel {
   }
 
   private letGo(signal: AbortSignal | undefined): Promise<void> {
+    if (this.early > 0) {
+      this.early--
+      return Promise.resolve()
+    }
     return new Promise((resolve, reject) => {
       this.held.push(resolve)
-      signal?.addEventListener('abort', () => reject(signal.reason), { once: true })
+      const stop = () => {
+        this.held = this.held.filter((other) => other !== resolve)
+        reject(signal?.reason)
+      }
+      signal?.addEventListener('abort', stop, { once: true })
     })
   }
 }

@@ -26,7 +26,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   load: [...DEFINITION, ...BESIDE, 'runtime'],
   optim: [...DEFINITION, ...BESIDE, 'runtime', 'load'],
   ...Object.fromEntries(USERS.map((name) => [name, [...CORE, ...USERS]])),
-  server: [...CORE, ...USERS],
+  server: [...CORE, ...USERS, 'papers.ts', 'paper-status.ts'],
   cli: [...CORE, ...USERS, 'server', 'papers.ts', 'paper-status.ts'],
 }
 

@@ -62,6 +62,14 @@ it('shows the question at once, then the server’s messages in place of the dra
   expect(begun.conversation.title).toBe('Why?')
 })
 
+it('a token changes nothing that is shown around the answer: what shows that alone is not drawn again', () => {
+  const begun = run(empty, { type: 'sent', reply: question }, started)
+  const next = reduceThread(begun, { type: 'token', text: 'So.', tokens: 1 }, 20)
+  expect(next).not.toBe(begun)
+  expect(next.conversation).toBe(begun.conversation)
+  expect(next.messages[0]).toBe(begun.messages[0])
+})
+
 it('appends what comes, whatever the pieces, and counts from the moment of sending', () => {
   fc.assert(
     fc.property(fc.array(fc.string(), { minLength: 1 }), (pieces) => {

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
-import { newestLeafUnder, pathTo, siblingsOf } from '../../web/src/tree.ts'
+import { newestLeafUnder, pathTo, versionsOf } from '../../web/src/tree.ts'
 
 interface Node {
   id: string
@@ -58,7 +58,7 @@ it('choosing a version leads to a leaf whose path goes through it', () => {
 it('the versions of a message are those with its parent, in order', () => {
   fc.assert(
     fc.property(treeAndNode, ([messages, message]) => {
-      const versions = siblingsOf(messages, message)
+      const versions = versionsOf(messages)(message)
       expect(versions).toContain(message)
       expect(versions).toEqual(messages.filter(({ parentId }) => parentId === message.parentId))
     }),

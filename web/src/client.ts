@@ -6,8 +6,14 @@ import type {
   ErrorBody,
   Feedback,
   ListQuery,
+  MetricsPage,
+  PaperDetail,
+  PaperList,
   Reply,
   ReplyEvent,
+  RunDetail,
+  RunList,
+  SampleTexts,
   Status,
   UpdateConversation,
 } from '../../src/server/wire.ts'
@@ -109,3 +115,24 @@ async function* streamEvents(
 }
 
 export const stopReply = (messageId: string) => request('POST', `/api/messages/${encodeURIComponent(messageId)}/stop`)
+
+export const listPapers = () => json<PaperList>('GET', '/api/papers')
+
+export const getPaper = (slug: string) => json<PaperDetail>('GET', `/api/papers/${encodeURIComponent(slug)}`)
+
+const runUrl = (run: string) => `/api/runs/${encodeURIComponent(run)}`
+const sampleUrl = (run: string, file: string) =>
+  `${runUrl(run)}/samples/${file.split('/').map(encodeURIComponent).join('/')}`
+
+export const listRuns = () => json<RunList>('GET', '/api/runs')
+
+export const getRun = (run: string) => json<RunDetail>('GET', runUrl(run))
+
+/** The lines after `cursor`, which the page before told. */
+export const getMetrics = (run: string, cursor: string | null, signal: AbortSignal) =>
+  json<MetricsPage>('GET', `${runUrl(run)}/metrics${cursor === null ? '' : `?cursor=${cursor}`}`, undefined, { signal })
+
+export const getSampleTexts = (run: string, file: string) => json<SampleTexts>('GET', sampleUrl(run, file))
+
+/** As bytes: an address in an `img` would be asked for without the key. */
+export const getSamplePicture = async (run: string, file: string) => (await request('GET', sampleUrl(run, file))).blob()

@@ -7,6 +7,11 @@ const lowlight = createLowlight(languages)
 type Tree = ReturnType<typeof lowlight.highlight>
 type Content = Tree['children'][number]
 
+export type CodeTree = Tree
+
+/** A listing on its own, coloured. */
+export const codeTree = (language: string, text: string): CodeTree => lowlight.highlight(language, text)
+
 /** For rehype: colours the code blocks that name a language we know. */
 export function highlightCode(): (tree: Tree) => void {
   return (tree) => colour(tree.children)

@@ -3,7 +3,7 @@ import { useEffect, useRef } from 'react'
 export const isApple = /Mac|iPhone|iPad/.test(navigator.platform)
 
 export interface Shortcuts {
-  search: () => void
+  palette: () => void
   newChat: () => void
   settings: () => void
   help: () => void
@@ -18,7 +18,7 @@ export function shortcutOf(event: KeyboardEvent): keyof Shortcuts | null {
   const command = isApple ? event.metaKey : event.ctrlKey
   const key = event.key.toLowerCase()
   if (command && event.shiftKey && key === 'o') return 'newChat'
-  if (command && !event.shiftKey && key === 'k') return 'search'
+  if (command && !event.shiftKey && key === 'k') return 'palette'
   if (command && !event.shiftKey && key === ',') return 'settings'
   if (command && key === '/') return 'help'
   if (key === '?' && !isTyping(event.target)) return 'help'
@@ -26,7 +26,8 @@ export function shortcutOf(event: KeyboardEvent): keyof Shortcuts | null {
   return null
 }
 
-export function useShortcuts(shortcuts: Shortcuts): void {
+/** What is left out is the browser's. */
+export function useShortcuts(shortcuts: Partial<Shortcuts>): void {
   const latest = useRef(shortcuts)
   useEffect(() => {
     latest.current = shortcuts
@@ -35,9 +36,10 @@ export function useShortcuts(shortcuts: Shortcuts): void {
     const onKeyDown = (event: KeyboardEvent) => {
       if (event.isComposing) return
       const shortcut = shortcutOf(event)
-      if (!shortcut) return
+      const run = shortcut && latest.current[shortcut]
+      if (!run) return
       if (shortcut !== 'stop') event.preventDefault()
-      latest.current[shortcut]()
+      run()
     }
     addEventListener('keydown', onKeyDown)
     return () => removeEventListener('keydown', onKeyDown)

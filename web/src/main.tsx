@@ -1,11 +1,12 @@
+import { RouterProvider } from '@tanstack/react-router'
 import { StrictMode } from 'react'
 import { createRoot } from 'react-dom/client'
-import { App } from './app.tsx'
 import { loadConversations } from './conversations.ts'
-import { startRouter } from './router.ts'
+import { pageHistory } from './router.ts'
+import { createPageRouter } from './routes.tsx'
 import { loadServed } from './served.ts'
 
-startRouter()
+const router = createPageRouter(pageHistory())
 void loadServed()
 void loadConversations('')
 
@@ -13,6 +14,6 @@ const root = document.getElementById('root')
 if (!root) throw new Error('internal: index.html has no #root')
 createRoot(root).render(
   <StrictMode>
-    <App />
+    <RouterProvider router={router} />
   </StrictMode>,
 )

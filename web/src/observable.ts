@@ -28,3 +28,11 @@ export class Observable<T> {
 export function useValue<T>(observable: Observable<T>): T {
   return useSyncExternalStore(observable.subscribe, () => observable.value)
 }
+
+/**
+ * A part of a value: who reads it is drawn again when that part changes, and not with every change around it.
+ * `select` answers with the same object while nothing of it changed.
+ */
+export function useSelected<T, Part>(observable: Observable<T>, select: (value: T) => Part): Part {
+  return useSyncExternalStore(observable.subscribe, () => select(observable.value))
+}

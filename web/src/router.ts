@@ -1,31 +1,46 @@
+import { createBrowserHistory, type RouterHistory } from '@tanstack/react-router'
 import { Observable } from './observable.ts'
 
-/** Every page has one line here; a new page adds its own, and a case in app.tsx. */
-export type Route = { page: 'chat'; conversationId: string | null } | { page: 'missing'; path: string }
+/**
+ * Where the page is. The router (routes.tsx) draws a page when it is loaded, a moment after; what has to know at once,
+ * such as the draft that the next letter belongs to, reads `route`.
+ */
+export type Route = { page: 'chat'; conversationId: string | null } | { page: 'other'; path: string }
 
 export function parseRoute(path: string): Route {
   if (path === '/') return { page: 'chat', conversationId: null }
   const conversation = /^\/c\/([0-9a-f-]{36})\/?$/i.exec(path)
   if (conversation) return { page: 'chat', conversationId: conversation[1].toLowerCase() }
-  return { page: 'missing', path }
+  return { page: 'other', path }
 }
 
 export const conversationPath = (id: string | null): string => (id === null ? '/' : `/c/${id}`)
 
 export const route = new Observable<Route>({ page: 'chat', conversationId: null })
 
-const readLocation = () => {
-  route.value = parseRoute(location.pathname)
+/** Where the chat was left. */
+export const chatPath = new Observable('/')
+
+let history: RouterHistory | undefined
+
+/** The browser's history, from the first call on followed by `route`. */
+export function pageHistory(): RouterHistory {
+  if (history) return history
+  const started = createBrowserHistory()
+  history = started
+  const read = () => {
+    const next = parseRoute(started.location.pathname)
+    route.value = next
+    if (next.page === 'chat') chatPath.value = conversationPath(next.conversationId)
+  }
+  started.subscribe(read)
+  read()
+  return started
 }
 
-export function startRouter(): void {
-  addEventListener('popstate', readLocation)
-  readLocation()
-}
-
+/** `path` may have a query. */
 export function navigate(path: string, how: 'push' | 'replace' = 'push'): void {
-  if (path === location.pathname) return
-  if (how === 'push') history.pushState(null, '', path)
-  else history.replaceState(null, '', path)
-  readLocation()
+  const history = pageHistory()
+  if (path === history.location.href) return
+  history[how](path)
 }

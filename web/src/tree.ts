@@ -15,9 +15,15 @@ export function pathTo<T extends Node>(messages: readonly T[], leafId: string | 
   return path.reverse()
 }
 
-/** The versions of a message, itself included, oldest first. */
-export function siblingsOf<T extends Node>(messages: readonly T[], message: T): T[] {
-  return messages.filter((other) => other.parentId === message.parentId)
+/** For all of them at once: the versions of a message, itself included, oldest first. */
+export function versionsOf<T extends Node>(messages: readonly T[]): (message: T) => readonly T[] {
+  const byParent = new Map<string | null, T[]>()
+  for (const message of messages) {
+    const siblings = byParent.get(message.parentId)
+    if (siblings) siblings.push(message)
+    else byParent.set(message.parentId, [message])
+  }
+  return (message) => byParent.get(message.parentId) ?? []
 }
 
 /** The newest end of the branches that go through `id`. */

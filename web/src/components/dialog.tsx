@@ -4,8 +4,8 @@ import { ToastView } from './toast-view.tsx'
 
 interface DialogProps {
   title: string
-  /** `sheet` comes in from the right, `drawer` from the left. */
-  kind?: 'centre' | 'sheet' | 'drawer'
+  /** `sheet` comes in from the right, `drawer` from the left; a `palette` hangs from the top and shows no title. */
+  kind?: 'centre' | 'sheet' | 'drawer' | 'palette'
   onClose: () => void
   children: ReactNode
 }
@@ -39,11 +39,13 @@ export function Dialog({ title, kind = 'centre', onClose, children }: DialogProp
       onClick={(event) => event.target === event.currentTarget && onClose()}
     >
       <div className="dialog-inner">
+        {/* A modal focuses what it finds first: of a palette that is its field. */}
+        {kind === 'palette' && children}
         <header className="dialog-header">
           <h2 id={titleId}>{title}</h2>
           <IconButton icon="close" label="Close" onClick={onClose} />
         </header>
-        {children}
+        {kind !== 'palette' && children}
       </div>
       {/* What lies outside a modal cannot be reached. */}
       <ToastView />

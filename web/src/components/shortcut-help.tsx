@@ -7,7 +7,7 @@ const shortcuts: readonly (readonly [string, readonly string[]])[] = [
   ['Send', ['Enter']],
   ['New line', ['Shift', 'Enter']],
   ['Stop the answer', ['Esc']],
-  ['Search conversations', [command, 'K']],
+  ['Find anything', [command, 'K']],
   ['New chat', [command, 'Shift', 'O']],
   ['Settings', [command, ',']],
   ['This help', [command, '/']],

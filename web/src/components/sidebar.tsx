@@ -1,6 +1,5 @@
 import { type RefObject, useEffect, useState } from 'react'
 import { conversationPage, loadConversations } from '../conversations.ts'
-import { isApple } from '../keyboard.ts'
 import { useValue } from '../observable.ts'
 import { ConversationList } from './conversation-list.tsx'
 import { Icon } from './icon.tsx'
@@ -47,7 +46,6 @@ export function Sidebar({ searchField, onNewChat, onChosen }: SidebarProps) {
             type="search"
             aria-label="Search conversations"
             placeholder="Search"
-            aria-keyshortcuts={isApple ? 'Meta+K' : 'Control+K'}
             value={search}
             maxLength={200}
             onChange={(event) => setSearch(event.target.value)}
@@ -58,9 +56,6 @@ export function Sidebar({ searchField, onNewChat, onChosen }: SidebarProps) {
               else event.currentTarget.blur()
             }}
           />
-          <span className="search-keys" aria-hidden="true">
-            {isApple ? '⌘K' : 'Ctrl K'}
-          </span>
         </search>
       </div>
       <nav className="conversations" aria-label="Conversations">

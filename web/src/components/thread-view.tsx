@@ -2,7 +2,8 @@ import { Fragment, useLayoutEffect, useMemo, useRef } from 'react'
 import type { Message } from '../../../src/server/wire.ts'
 import { rate, send, switchBranch } from '../chat.ts'
 import { draftAnswerId, type Failure as Failed, type Thread } from '../thread.ts'
-import { pathTo, siblingsOf } from '../tree.ts'
+import { pathTo, versionsOf } from '../tree.ts'
+import { useGradual } from '../use-gradual.ts'
 import { useStickToBottom } from '../use-stick-to-bottom.ts'
 import { Answer } from './answer.tsx'
 import { Failure } from './failure.tsx'
@@ -40,6 +41,8 @@ export function ThreadView({ thread, continues, onWithdraw }: ThreadViewProps) {
   const id = thread.conversation.id
   const busy = thread.live !== null
   const path = useMemo(() => pathTo(thread.messages, thread.leafId), [thread.messages, thread.leafId])
+  const versionsIn = useMemo(() => versionsOf(thread.messages), [thread.messages])
+  const firstDrawn = useGradual(path.length, id, scroller)
   const last = path.at(-1)
 
   const actions = useMemo<ThreadActions>(
@@ -66,7 +69,8 @@ export function ThreadView({ thread, continues, onWithdraw }: ThreadViewProps) {
   const firstRead = newest && !continues ? path[newest.omitted] : undefined
 
   const turns = path.map((message, index) => {
-    const versions = siblingsOf(thread.messages, message)
+    if (index < firstDrawn) return null
+    const versions = versionsIn(message)
     const live = thread.live?.id === message.id
     const timing = thread.timings[message.id]
     const before = path[index - 1]
@@ -93,7 +97,7 @@ export function ThreadView({ thread, continues, onWithdraw }: ThreadViewProps) {
           key={`${before.parentId}-start`}
           {...{ versions, timing, actions, live, busy }}
           start={before}
-          startVersions={siblingsOf(thread.messages, before)}
+          startVersions={versionsIn(before)}
           continuation={message}
         />
       )

@@ -1,0 +1,376 @@
+import { execFile } from 'node:child_process'
+import { appendFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import axe from 'axe-core'
+import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { encodePng } from '../../src/image/png.ts'
+import { listen, type RunningServer } from '../../src/server/listen.ts'
+import { ConversationStore } from '../../src/server/store.ts'
+import type { Message } from '../../src/server/wire.ts'
+import { noStore } from '../server/support.ts'
+import { ScriptedModel } from './scripted-model.ts'
+
+const executablePath = '/usr/bin/chromium'
+const lacksChromium = !existsSync(executablePath)
+if (lacksChromium) console.warn(`skipped: the pages in a browser need ${executablePath}`)
+
+const result = (more: object) => ({
+  recipe: 'gpt2/nanogpt-shakespeare-cpu',
+  paper: 'gpt2',
+  claim: 'it learns to write',
+  state: 'running',
+  step: 0,
+  settings: { steps: 200, seed: 7, learningRate: 0.001 },
+  seed: 7,
+  seconds: 61,
+  machine: { processor: 'a processor', threads: 2, memoryGib: 8, platform: 'linux x64', provider: 'cpu' },
+  versions: { node: '20.20.0', jackdaw: '0.1.0' },
+  date: '2026-01-01',
+  ...more,
+})
+
+const line = (step: number) =>
+  `${JSON.stringify({ step, loss: 8 / Math.sqrt(step), gradNorm: 1, learningRate: 0.001, tokensPerSecond: 2000 })}\n`
+
+/** Long enough for a busy machine. */
+const soon = { timeout: 15_000 }
+
+describe.skipIf(lacksChromium)('the shell and its pages in Chromium', { timeout: 60_000 }, () => {
+  const folder = mkdtempSync(join(tmpdir(), 'jackdaw-shell-'))
+  const run = join(folder, 'runs', 'lr-0.1')
+  const faults: string[] = []
+  let server: RunningServer
+  let browser: Browser
+
+  beforeAll(async () => {
+    mkdirSync(join(run, 'samples'), { recursive: true })
+    writeFileSync(join(run, 'result.json'), JSON.stringify(result({})))
+    writeFileSync(join(run, 'metrics.jsonl'), '{"step":0,"valLoss":8.5}\n')
+    for (let step = 1; step <= 100; step++) appendFileSync(join(run, 'metrics.jsonl'), line(step))
+    writeFileSync(join(run, 'samples', 'story-00000050.jsonl'), '"half of it"\n')
+    writeFileSync(join(run, 'samples', 'story-00000100.jsonl'), '"all of it"\n')
+    const picture = encodePng({ width: 4, height: 4, channels: 1, data: new Uint8Array(16).fill(128) })
+    writeFileSync(join(run, 'samples', 'drawn-00000100.png'), picture)
+
+    const staticDir = join(folder, 'web')
+    const root = fileURLToPath(new URL('../..', import.meta.url))
+    const [launched] = await Promise.all([
+      chromium.launch({
+        executablePath,
+        args: ['--no-sandbox', '--disable-quic', '--disable-background-networking'],
+      }),
+      promisify(execFile)(process.execPath, ['node_modules/vite/bin/vite.js', 'build', 'web', '--outDir', staticDir], {
+        cwd: root,
+        env: { ...process.env, NODE_ENV: 'production' },
+      }),
+    ])
+    browser = launched
+    const store = ConversationStore.open({ dataDir: join(folder, 'data') })
+    server = await listen({
+      models: [
+        new ScriptedModel('scripted-chat', true, (prompt) => `Of ${prompt}.`),
+        new ScriptedModel('scripted-base', false, () => ' two'),
+      ],
+      store,
+      logger: { debug() {}, error() {} },
+      host: '127.0.0.1',
+      port: 0,
+      staticDir,
+      runsDir: join(folder, 'runs'),
+    })
+    await store
+  })
+
+  afterAll(async () => {
+    await browser?.close()
+    await server?.close()
+    rmSync(folder, { recursive: true, force: true })
+  })
+
+  afterEach(async () => {
+    for (const context of browser.contexts()) await context.close()
+    expect(faults.splice(0)).toEqual([])
+  })
+
+  async function open(path: string, options: BrowserContextOptions = {}): Promise<Page> {
+    const context = await browser.newContext({
+      viewport: { width: 1280, height: 800 },
+      reducedMotion: 'reduce',
+      ...options,
+    })
+    const page = await context.newPage()
+    page.setDefaultTimeout(15_000)
+    page.on('pageerror', (error) => faults.push(`${error}`))
+    page.on('console', (message) => {
+      if (message.type() === 'error' && !message.text().startsWith('Failed to load')) faults.push(message.text())
+    })
+    page.on('request', (request) => {
+      const { protocol } = new URL(request.url())
+      if (!request.url().startsWith(server.url) && protocol !== 'blob:' && protocol !== 'data:') {
+        faults.push(`a request to ${request.url()}`)
+      }
+    })
+    await page.goto(server.url + path)
+    return page
+  }
+
+  const title = (page: Page, name: string) => page.getByRole('heading', { level: 1, name, exact: true }).waitFor()
+  const rail = (page: Page, name: string) => page.getByRole('navigation', { name: 'Pages' }).getByText(name)
+
+  it('goes from page to page and back, comes back to the conversation that was open, and loads each page alone', async () => {
+    const page = await open('/')
+    await page.getByRole('textbox', { name: 'Ask anything' }).fill('towers')
+    await page.keyboard.press('Enter')
+    await page.getByRole('main').getByText('Of towers.').waitFor()
+    const conversation = page.url()
+    const loaded = () =>
+      page.evaluate(() => performance.getEntriesByType('resource').map(({ name }) => name.replace(/^.*\//, '')))
+    expect((await loaded()).filter((name) => /^(papers|lab|run|models)-page/.test(name))).toEqual([])
+    await rail(page, 'Papers').click()
+    await title(page, 'Papers')
+    expect(await page.title()).toBe('Papers · jackdaw')
+    await rail(page, 'Lab').click()
+    await title(page, 'Lab')
+    await page.goBack()
+    await title(page, 'Papers')
+    await rail(page, 'Chat').click()
+    await page.getByRole('main').getByText('Of towers.').waitFor()
+    expect(page.url()).toBe(conversation)
+  })
+
+  it('keeps every page’s address: loaded again, or wrong, it says what it is', async () => {
+    const page = await open('/lab/lr-0.1')
+    await title(page, 'lr-0.1')
+    for (const [path, name] of [
+      ['/models', 'Models'],
+      ['/arena', 'Arena'],
+      ['/papers/gpt2', 'GPT-2'],
+      ['/nowhere', 'There is no page /nowhere'],
+    ]) {
+      await page.goto(server.url + path)
+      await title(page, name)
+    }
+    await page.goto(`${server.url}/lab/no.such`)
+    await page.getByText('There is no run no.such.').waitFor()
+    await page.goto(`${server.url}/papers/no-such`)
+    await page.getByText('There is no paper no-such.').waitFor()
+  })
+
+  it('keeps a page that fails to itself', async () => {
+    const page = await open('/')
+    await page.route('**/assets/models-page-*', (route) => route.abort())
+    await rail(page, 'Models').click()
+    await page.getByText('This page failed').waitFor()
+    // React reports what the page has caught.
+    expect(faults.splice(0).join()).toContain('dynamically imported module')
+    await rail(page, 'Papers').click()
+    await title(page, 'Papers')
+  })
+
+  it('finds anything by Ctrl K: a paper, a run, a conversation, an action', async () => {
+    const page = await open('/models')
+    await title(page, 'Models')
+    const find = async (words: string, option: string) => {
+      await page.keyboard.press('Control+k')
+      await page.getByRole('combobox', { name: 'Find anything' }).fill(words)
+      await page.getByRole('option', { name: option }).first().waitFor()
+      await page.keyboard.press('Enter')
+      await page.getByRole('dialog').waitFor({ state: 'detached' })
+    }
+    await find('resid', 'ResNet')
+    await title(page, 'ResNet')
+    await find('lr-0', 'lr-0.1')
+    await title(page, 'lr-0.1')
+    await find('dark th', 'Dark theme')
+    expect(await page.evaluate(() => document.documentElement.dataset.theme)).toBe('dark')
+    await find('new ch', 'New chat')
+    await expect
+      .poll(() => page.evaluate(() => document.activeElement?.getAttribute('aria-label')), soon)
+      .toBe('Ask anything')
+    await page.keyboard.press('Control+k')
+    await page.getByRole('combobox', { name: 'Find anything' }).fill('no such thing anywhere')
+    await page.getByText('Nothing is called').waitFor()
+    await page.keyboard.press('Escape')
+    await page.getByRole('dialog').waitFor({ state: 'detached' })
+  })
+
+  it('lists the papers, filtered by what is in the address, each with its checks', async () => {
+    const page = await open('/papers?state=in+part')
+    const rows = page.locator('.paper-row')
+    await rows.first().waitFor()
+    const inPart = await rows.count()
+    expect(await page.getByRole('button', { name: /^In part/ }).getAttribute('aria-pressed')).toBe('true')
+    await page.getByRole('button', { name: /^All/ }).click()
+    await expect.poll(() => rows.count(), soon).toBeGreaterThan(inPart)
+    await page.getByRole('searchbox', { name: 'Find a paper' }).fill('unsupervised multitask')
+    await expect.poll(() => rows.count(), soon).toBe(1)
+    expect(page.url()).toContain('q=unsupervised')
+    await page.reload()
+    await expect.poll(() => rows.count(), soon).toBe(1)
+    expect(await rows.getByRole('list', { name: 'Checks' }).textContent()).toMatch(/^same: .*learns: .*usable: /)
+    await page.keyboard.press('Control+k')
+    await page.keyboard.press('Escape')
+    await page.getByRole('link', { name: 'GPT-2' }).click()
+    await title(page, 'GPT-2')
+    await page.getByText('layer normalisation moves to the input').waitFor()
+    const block = page.locator('.source-section', { hasText: 'x + attention(LN(x))' })
+    expect(await block.locator('.listing').textContent()).toContain('export function gpt2Block')
+    expect(await block.locator('.hljs-keyword').first().textContent()).toBe('export')
+    await page.getByText('jackdaw train gpt2/nanogpt-shakespeare-cpu').waitFor()
+    await page.goBack()
+    await expect.poll(() => rows.count(), soon).toBe(1)
+  })
+
+  it('follows a run: its figures, curves, samples and end', async () => {
+    const page = await open('/lab')
+    await page.getByText('step 100 of 200').waitFor()
+    await page.getByRole('link', { name: 'lr-0.1' }).click()
+    await title(page, 'lr-0.1')
+    const loss = page.locator('.figures-row div', { has: page.getByText('loss', { exact: true }) }).locator('dd')
+    await expect.poll(() => loss.textContent(), soon).toBe('0.8')
+    expect(await page.locator('.chart-name').allTextContents()).toEqual([
+      'Loss',
+      'Learning rate',
+      'Gradient norm',
+      'Tokens/s',
+    ])
+    await page.getByText('all of it').waitFor()
+    const picture = page.getByRole('img', { name: 'drawn after step 100' })
+    await expect.poll(() => picture.evaluate((image) => (image as HTMLImageElement).naturalWidth), soon).toBe(4)
+    await page.getByRole('slider', { name: /^after step/ }).press('ArrowLeft')
+    await page.getByText('half of it').waitFor()
+
+    // The cursor of one chart is that of all.
+    const curve = page.getByRole('slider', { name: 'Loss' })
+    await curve.press('Home')
+    await curve.press('ArrowRight')
+    expect(await curve.getAttribute('aria-valuetext')).toMatch(/^step 1 · 8 /)
+    await expect.poll(() => page.locator('.chart-reading').last().textContent(), soon).toMatch(/^step 1 · 2,000/)
+
+    const asked: string[] = []
+    page.on('request', (request) => asked.push(request.url()))
+    for (let step = 101; step <= 200; step++) appendFileSync(join(run, 'metrics.jsonl'), line(step))
+    await page.getByText('step 200 of 200').waitFor()
+    await expect.poll(() => loss.textContent(), soon).toBe('0.5657')
+    expect(asked.filter((url) => url.includes('/metrics')).every((url) => /cursor=\d{3,}\./.test(url))).toBe(true)
+    writeFileSync(join(run, 'result.json'), JSON.stringify(result({ state: 'finished', holds: true, step: 200 })))
+    await page.getByText('It holds.').waitFor()
+    await page.locator('.chip-finished').waitFor()
+  })
+
+  it('opens a long conversation at its end, draws the rest of it when there is time, and is never held up for long', async () => {
+    const answer = (i: number) =>
+      `Answer **${i}**.\n\n- one\n- two\n\n\`\`\`ts\nconst x = ${i}\n\`\`\`\n\n| a |\n|---|\n| 1 |`
+    const idOf = (i: number) => `00000000-0000-4000-8000-${`${i}`.padStart(12, '0')}`
+    const [id, createdAt] = [idOf(0), '2026-01-01T00:00:00.000Z']
+    const messages = Array.from({ length: 300 }, (_, i): Message => {
+      const asks = i % 2 === 0
+      return {
+        id: idOf(i + 1),
+        conversationId: id,
+        parentId: i === 0 ? null : idOf(i),
+        role: asks ? 'user' : 'assistant',
+        content: asks ? `Question ${i + 1}` : answer(i + 1),
+        model: asks ? null : 'scripted-chat',
+        finishReason: asks ? null : 'stop',
+        usage: null,
+        omitted: 0,
+        feedback: null,
+        createdAt,
+      }
+    })
+    const stored = { id, title: 'long', settings: {}, activeMessageId: idOf(300), createdAt, updatedAt: createdAt }
+    const page = await open('/models')
+    await title(page, 'Models')
+    await page.route(`**/api/conversations/${id}`, (route) => route.fulfill({ json: { ...stored, messages } }))
+    await page.addInitScript(() => {
+      const tasks: number[] = []
+      Object.assign(window, { tasks })
+      new PerformanceObserver((list) => tasks.push(...list.getEntries().map(({ duration }) => duration))).observe({
+        type: 'longtask',
+        buffered: true,
+      })
+    })
+    await page.goto(`${server.url}/c/${id}`)
+    await page.getByText('Answer 300.').waitFor()
+    const turns = page.locator('article')
+    await expect.poll(() => turns.count(), { timeout: 20_000 }).toBe(300)
+    const log = page.getByRole('log', { name: 'Conversation' })
+    await expect.poll(() => log.evaluate((e) => e.scrollHeight - e.clientHeight - e.scrollTop), soon).toBeLessThan(2)
+    const tasks = await page.evaluate(() => (window as unknown as { tasks: number[] }).tasks)
+    expect(Math.max(0, ...tasks)).toBeLessThan(1000)
+  })
+
+  it('asks for the key of a server that has one, on every page', async () => {
+    const keyed = await listen({
+      models: [new ScriptedModel('scripted-chat', true, () => 'So.')],
+      store: noStore(),
+      logger: { debug() {}, error() {} },
+      host: '127.0.0.1',
+      port: 0,
+      apiKey: 'secret',
+      staticDir: join(folder, 'web'),
+      runsDir: join(folder, 'runs'),
+    })
+    try {
+      const page = await open('/models')
+      page.on('request', () => faults.splice(0)) // these go to the other server
+      await page.goto(`${keyed.url}/lab/lr-0.1`)
+      await page.getByLabel('This server wants its API key').fill('secret')
+      await page.getByRole('button', { name: 'Open' }).click()
+      const picture = page.getByRole('img', { name: 'drawn after step 100' })
+      await expect.poll(() => picture.evaluate((image) => (image as HTMLImageElement).naturalWidth), soon).toBe(4)
+    } finally {
+      await keyed.close()
+    }
+  })
+
+  it('tells what is served, and begins a chat with it', async () => {
+    const page = await open('/models')
+    await page.getByText('continues a text').waitFor()
+    await page.getByRole('button', { name: 'Begin a text with scripted-base' }).click()
+    await page.getByRole('heading', { name: 'Begin a text' }).waitFor()
+    expect(await page.getByRole('combobox', { name: 'Model' }).inputValue()).toBe('scripted-base')
+  })
+
+  it('gives the page shared memory, which models that run in the tab need', async () => {
+    const page = await open('/')
+    expect(await page.evaluate(() => crossOriginIsolated)).toBe(true)
+  })
+
+  it.each([
+    ['light', { width: 1280, height: 800 }],
+    ['dark', { width: 390, height: 844 }],
+  ] as const)('has nothing that axe-core finds, and runs off no side (%s)', async (colorScheme, viewport) => {
+    const isMobile = viewport.width < 500
+    const page = await open('/papers', { colorScheme, viewport, isMobile, hasTouch: isMobile })
+    const audit = async (what: string) => {
+      await page.evaluate(axe.source)
+      const { violations } = await page.evaluate(() =>
+        (globalThis as unknown as { axe: typeof axe }).axe.run({ resultTypes: ['violations'] }),
+      )
+      const found = violations.map(({ id, nodes }) => ({ what, id, nodes: nodes.map(({ html }) => html) }))
+      expect(found).toEqual([])
+      expect(await page.evaluate(() => document.documentElement.scrollWidth - innerWidth), what).toBe(0)
+    }
+    for (const [path, there] of [
+      ['/papers', 'GPT-2'],
+      ['/papers/ppo', 'The equations and the code'],
+      ['/lab', 'lr-0.1'],
+      ['/lab/lr-0.1', 'Samples'],
+      ['/models', 'scripted-base'],
+      ['/arena', 'Two models'],
+    ]) {
+      if (new URL(page.url()).pathname !== path) await page.goto(server.url + path)
+      await page.getByRole('main').getByText(there).first().waitFor()
+      await audit(path)
+    }
+    await page.keyboard.press('Control+k')
+    await page.getByRole('dialog').getByRole('option').first().waitFor()
+    await audit('palette')
+  })
+})
