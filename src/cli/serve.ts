@@ -86,14 +86,14 @@ async function serve(options: ServeOptions, command: Command): Promise<void> {
     })
     const { url, close } = server
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop(close(), signal))
-    console.log(`jackdaw serves ${models.map(({ id }) => id).join(', ')} at ${url}`)
     logger.info({ ms: sinceStart() }, 'listening')
+    await store
+    logger.info({ ms: sinceStart() }, 'the conversations are open')
+    console.log(`jackdaw serves ${models.map(({ id }) => id).join(', ')} at ${url}`)
     if (!options.apiKey && !isLoopback(options.host)) {
       console.error('Anyone who reaches this address can use it and read the conversations; --api-key asks for a key.')
     }
     if (options.open) openBrowser(url)
-    await store
-    logger.info({ ms: sinceStart() }, 'the conversations are open')
   } catch (error) {
     // Not waited for: the reason is to be read at once, and the process ends when they are closed.
     if (server) void server.close()

@@ -3,7 +3,8 @@ import { badRequest, check, RequestError, readBody } from './errors.ts'
 import { LiveReplies } from './live-replies.ts'
 import type { RouteContext } from './openai.ts'
 import { version } from './package.ts'
-import { replyRequest, writeReply } from './replies.ts'
+import { type ReplyJob, type ReplyRequest, replyRequest, writeReply } from './replies.ts'
+import type { ModelDesk } from './served-models.ts'
 import { type ConversationStore, type NewMessage, ParentError } from './store.ts'
 import { answerScope, eventStream } from './stream.ts'
 import {
@@ -98,14 +99,11 @@ export function conversationRoutes({ models, store: opening, logger, shutdown }:
 
     // Nothing is kept of a question that cannot be answered: the page still has its text, to be shortened.
     const request = replyRequest(desk, before, question ? [...branch, question] : branch)
-    // Not the reader's connection: who loads the page again finds the answer going on.
-    const stopped = new AbortController()
-    const scope = answerScope(desk.enter(), stopped.signal, shutdown)
-    try {
+    return answer(desk, store, request, async () => {
       const add = async (message: NewMessage) =>
         found(await within('parentId', store.addMessage(message)), 'conversation')
       const asked = question && (await add(question))
-      const answer = await add({
+      const { conversation, message } = await add({
         conversationId,
         parentId: asked?.message.id ?? parentId,
         role: 'assistant',
@@ -113,16 +111,49 @@ export function conversationRoutes({ models, store: opening, logger, shutdown }:
         model: desk.model.id,
         omitted: request.omitted,
       })
-      const { conversation, message } = answer
+      return { conversation, userMessage: asked?.message ?? null, message }
+    })
+  })
+
+  app.post('/messages/:id/continue', async (context) => {
+    const id = idOf(context)
+    const store = await openStore()
+    const message = found(await store.message(id), 'answer')
+    if (message.role !== 'assistant') throw notFound('answer')
+    if (message.finishReason === null || message.finishReason === 'stop') {
+      throw badRequest('Only an answer that did not come to its own end can be continued.')
+    }
+    const before = found(await store.find(message.conversationId), 'conversation')
+    const desk = models.get(message.model ?? models.default.model.id)
+    if (desk.model.answerLength !== undefined) throw badRequest(`${desk.model.id} begins every answer anew.`)
+    const request = replyRequest(desk, before, found(await store.branch(message.conversationId, id), 'answer'))
+    return answer(desk, store, request, async () => {
+      const { conversation, message } = found(await store.reopenReply(id), 'answer')
+      return { conversation, userMessage: null, message }
+    })
+  })
+
+  /** Has an answer written, whoever reads it, and reads it. @param open - makes the row that it is written into */
+  const answer = async (
+    desk: ModelDesk,
+    store: ConversationStore,
+    request: ReplyRequest,
+    open: () => Promise<Pick<ReplyJob, 'conversation' | 'userMessage' | 'message'>>,
+  ): Promise<Response> => {
+    // Not the reader's connection: who loads the page again finds the answer going on.
+    const stopped = new AbortController()
+    const scope = answerScope(desk.enter(), stopped.signal, shutdown)
+    try {
+      const opened = await open()
       const log = (error: unknown) => logger.error({ err: error }, 'an answer failed')
-      const job = { store, desk, conversation, userMessage: asked?.message ?? null, message, scope, log }
-      live.add(message.id, writeReply(job, request), () => stopped.abort(), log)
-      return readLive(message.id)
+      const job = { store, desk, scope, log, ...opened }
+      live.add(opened.message.id, writeReply(job, request), () => stopped.abort(), log)
+      return readLive(opened.message.id)
     } catch (error) {
       scope.release()
       throw error
     }
-  })
+  }
 
   const readLive = (messageId: string): Response =>
     eventStream(serverSentEvents(found(live.read(messageId), 'answer being written')), () => {})

@@ -16,9 +16,12 @@ class LiveReply {
   async take(events: AsyncIterable<ReplyEvent>): Promise<void> {
     try {
       for await (const event of events) {
-        if (event.type === 'start') this.start = event
-        else if (event.type !== 'token') this.last = event
-        else {
+        if (event.type === 'start') {
+          this.start = event
+          this.text = event.message.content
+        } else if (event.type !== 'token') {
+          this.last = event
+        } else {
           this.text += event.text
           this.tokens = event.tokens
         }

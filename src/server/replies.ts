@@ -1,3 +1,4 @@
+import type { ServedModel } from '../generate/types.ts'
 import { internalError, RequestError } from './errors.ts'
 import { PAGE_SAMPLING } from './page-sampling.ts'
 import { fittedPrompt, roomFor } from './prompt.ts'
@@ -11,14 +12,15 @@ export interface ReplyJob {
   desk: ModelDesk
   conversation: Conversation
   userMessage: Message | null
-  /** The answer's row, still empty. */
+  /** The answer's row: empty, or with what is to be gone on with. */
   message: Message
   scope: AnswerScope
   log: (error: unknown) => void
 }
 
 /**
- * What the model is asked for the answer to a branch, from the first message to the one to answer.
+ * What the model is asked for the answer to a branch, from the first message to the one to answer; or to the answer that
+ * is to be gone on with.
  *
  * @throws RequestError where the branch does not fit the model.
  */
@@ -30,11 +32,16 @@ export function replyRequest(
   const { settings } = conversation
   const system = settings.systemPrompt ? [{ role: 'system' as const, content: settings.systemPrompt }] : []
   const { temperature, topP, topK, minP, repetitionPenalty, maxNewTokens, seed } = { ...PAGE_SAMPLING, ...settings }
-  const { promptIds, omitted } = fittedPrompt(desk.model, [...system, ...branch], maxNewTokens)
+  const { model } = desk
+  const written = branch.at(-1)?.role === 'assistant' && model.canChat ? branch.at(-1) : undefined
+  const messages = [...system, ...(written ? branch.slice(0, -1) : branch)]
+  const writtenIds = written ? continuationIds(model, written.content) : []
+  const fitted = fittedPrompt(model, messages, maxNewTokens + writtenIds.length)
+  const promptIds = [...fitted.promptIds, ...writtenIds]
   return {
     promptIds,
-    maxNewTokens: roomFor(desk.model, promptIds.length, maxNewTokens, 'content', 'this message'),
-    omitted,
+    maxNewTokens: roomFor(model, promptIds.length, maxNewTokens, 'content', 'this message'),
+    omitted: fitted.omitted,
     temperature,
     topP,
     topK,
@@ -44,18 +51,28 @@ export function replyRequest(
   }
 }
 
+export type ReplyRequest = ReturnType<typeof replyRequest>
+
+/** The tokens of a text that other text stands before. */
+function continuationIds(model: ServedModel, text: string): number[] {
+  // What a tokenizer puts before every text has no place in the middle.
+  return model.encode(text).slice(model.encode('').length)
+}
+
 /**
  * Writes an answer, saving it every second as it grows and once at its end, however it ends: by itself, by being
  * stopped, by an error, by a shutdown. Of a killed process the last save remains.
  */
 export async function* writeReply(
   job: ReplyJob,
-  { omitted: _, ...request }: ReturnType<typeof replyRequest>,
+  { omitted: _, ...request }: ReplyRequest,
 ): AsyncGenerator<ReplyEvent, void, void> {
   const { store, desk, conversation, userMessage, message, scope } = job
   const startedAt = performance.now()
-  let content = ''
-  let tokens = 0
+  let content = message.content
+  // Of an answer that is gone on with, its figures go on too.
+  const earlier = message.usage
+  let tokens = earlier?.completionTokens ?? 0
   let firstAt: number | undefined
   let usage: Usage | undefined
   // Where the reader turns away between two events, nothing below the yield runs but `finally`.
@@ -74,7 +91,13 @@ export async function* writeReply(
     for await (const event of desk.generate({ ...request, signal: scope.signal })) {
       if (event.type === 'end') {
         const { promptTokens, cachedTokens, completionTokens, promptMs, decodeMs } = event
-        usage = { promptTokens, cachedTokens, completionTokens, promptMs, decodeMs }
+        usage = {
+          promptTokens,
+          cachedTokens,
+          completionTokens: completionTokens + (earlier?.completionTokens ?? 0),
+          promptMs,
+          decodeMs: decodeMs + (earlier?.decodeMs ?? 0),
+        }
         finishReason = event.reason
         continue
       }
@@ -102,7 +125,7 @@ export async function* writeReply(
       cachedTokens: 0,
       completionTokens: tokens,
       promptMs: (firstAt ?? now) - startedAt,
-      decodeMs: firstAt === undefined ? 0 : now - firstAt,
+      decodeMs: (earlier?.decodeMs ?? 0) + (firstAt === undefined ? 0 : now - firstAt),
     }
     saved = await store.saveReply(message.id, { content, finishReason, usage }).catch((error) => {
       job.log(error)

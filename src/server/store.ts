@@ -3,6 +3,7 @@ import type { PgDatabase, PgQueryResultHKT } from 'drizzle-orm/pg-core'
 import { openEmbedded } from './embedded-postgres.ts'
 import { migrate } from './migrations.ts'
 import { conversations, feedback, messages } from './schema.ts'
+import { snippetOf } from './snippet.ts'
 import type {
   Conversation,
   ConversationSummary,
@@ -20,7 +21,6 @@ const lostAfterMs = 5_000
 
 const maxTitleLength = 60
 const maxSearchWords = 8
-const snippetRadius = 60
 
 /** Where conversations live: a folder for embedded PostgreSQL, or a PostgreSQL server. */
 export type StoreLocation = { dataDir: string } | { databaseUrl: string }
@@ -106,7 +106,12 @@ export class ConversationStore {
           (${after.updatedAt}::timestamptz, ${after.id}::uuid)`,
       )
     }
-    const firstMatch = this.database
+    const wordsIn = sql.join(
+      patterns.map((pattern) => sql`(${messages.content} ilike ${pattern})::int`),
+      sql` + `,
+    )
+    // The message with most of the words, the first of such.
+    const bestMatch = this.database
       .select({ content: messages.content })
       .from(messages)
       .where(
@@ -115,9 +120,9 @@ export class ConversationStore {
           or(...patterns.map((pattern) => ilike(messages.content, pattern))),
         ),
       )
-      .orderBy(asc(messages.position))
+      .orderBy(desc(patterns.length === 0 ? messages.position : wordsIn), asc(messages.position))
       .limit(1)
-    const match = patterns.length === 0 ? sql<null>`null` : sql<string | null>`${firstMatch}`
+    const match = patterns.length === 0 ? sql<null>`null` : sql<string | null>`${bestMatch}`
     const rows = await this.database
       .select({ conversation: conversations, match })
       .from(conversations)
@@ -159,7 +164,7 @@ export class ConversationStore {
     change: { title?: string; settings?: Settings; activeMessageId?: string },
   ): Promise<Conversation | undefined> {
     if (change.activeMessageId !== undefined) {
-      const [found] = await this.selectMessages(eq(messages.id, change.activeMessageId))
+      const found = await this.message(change.activeMessageId)
       if (found?.conversationId !== id) throw new ParentError('There is no such message in this conversation.')
     }
     if (Object.values(change).every((value) => value === undefined)) return this.find(id)
@@ -235,7 +240,24 @@ export class ConversationStore {
       .set({ ...reply, updatedAt: sql`now()` })
       .where(eq(messages.id, id))
       .returning()
-    return rows[0] && toMessage({ message: rows[0], feedback: null, lost: false })
+    return rows[0] && this.message(id)
+  }
+
+  /** Opens a whole answer again, to be written on: `saveReply` must follow. `undefined` where it is none. */
+  async reopenReply(id: string): Promise<{ conversation: Conversation; message: Message } | undefined> {
+    const [row] = await this.database
+      .update(messages)
+      .set({ finishReason: null, updatedAt: sql`clock_timestamp()` })
+      .where(and(eq(messages.id, id), eq(messages.role, 'assistant')))
+      .returning()
+    const conversation = row && (await this.find(row.conversationId))
+    const message = conversation && (await this.message(id))
+    return message && { conversation, message }
+  }
+
+  async message(id: string): Promise<Message | undefined> {
+    const [message] = await this.selectMessages(eq(messages.id, id))
+    return message
   }
 
   /** Marks an answer in writing as stopped, for whoever writes it. */
@@ -344,17 +366,6 @@ function titleFrom(content: string): string {
   const cut = characters.slice(0, maxTitleLength).join('')
   const space = cut.lastIndexOf(' ')
   return `${cut.slice(0, space > maxTitleLength / 2 ? space : undefined)}…`
-}
-
-function snippetOf(content: string, words: readonly string[]): string {
-  const lower = content.toLowerCase()
-  const found = words.map((word) => lower.indexOf(word.toLowerCase())).filter((at) => at >= 0)
-  const at = found.length > 0 ? Math.min(...found) : 0
-  const start = Math.max(0, at - snippetRadius)
-  const end = Math.min(content.length, at + 2 * snippetRadius)
-  // toWellFormed by hand: a cut may split a surrogate pair.
-  const cut = content.slice(start, end).replace(/\p{Surrogate}/gu, '')
-  return `${start > 0 ? '…' : ''}${cut.replace(/\s+/gu, ' ').trim()}${end < content.length ? '…' : ''}`
 }
 
 function writeCursor(row: { updatedAt: Date; id: string }): string {

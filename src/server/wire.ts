@@ -14,6 +14,7 @@ import { z } from 'zod'
  * | DELETE /api/conversations/:id             |                        | 204 |
  * | POST   /api/conversations/:id/messages    | AddMessage             | 201 Message |
  * | POST   /api/conversations/:id/reply       | Reply                  | text/event-stream of ReplyEvent |
+ * | POST   /api/messages/:id/continue         |                        | text/event-stream of ReplyEvent |
  * | GET    /api/messages/:id/events           |                        | text/event-stream of ReplyEvent |
  * | POST   /api/messages/:id/stop             |                        | 204 |
  * | PUT    /api/messages/:id/feedback         | Feedback               | Feedback |
@@ -188,7 +189,8 @@ export type ErrorBody = z.infer<typeof errorBody>
  * Each is sent as a server-sent event: `event: <type>` and `data: <the object as JSON>`.
  * `start` comes once and first; then `token`s; then one `end` or one `error`. Closing the connection does not end the
  * answer: `/api/messages/:id/events` reads on, while the same server writes it, and `/stop` stops it: what was written is
- * kept, with finishReason `stopped`.
+ * kept, with finishReason `stopped`. `/continue` writes on an answer that did not come to its own end; its events are the
+ * same, and what was there before stands in the message of `start`.
  */
 export const replyEvent = z.discriminatedUnion('type', [
   z.object({

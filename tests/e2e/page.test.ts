@@ -7,7 +7,7 @@ import { promisify } from 'node:util'
 import axe from 'axe-core'
 import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import type { ChatMessage } from '../../src/generate/types.ts'
+import type { ChatMessage, GenerationRequest } from '../../src/generate/types.ts'
 import { listen, type RunningServer } from '../../src/server/listen.ts'
 import { PAGE_SAMPLING } from '../../src/server/page-sampling.ts'
 import { ConversationStore } from '../../src/server/store.ts'
@@ -35,6 +35,26 @@ const rich = [
   'Finished.',
 ].join('\n\n')
 
+const markedUp = [
+  'A claim.[^1] Another.[^2]',
+  '- [x] feed the jackdaw\n- [ ] polish the spoons',
+  `| ${'Wide heading | '.repeat(12)}\n|${'---|'.repeat(12)}\n| ${'some words in a cell | '.repeat(12)}`,
+  '[^1]: The first note.\n[^2]: The second note.',
+].join('\n\n')
+
+/** Stops at the token limit the first time. */
+class ShortModel extends ScriptedModel {
+  override renderChat(messages: readonly ChatMessage[]): number[] {
+    return this.encode(messages.at(-1)?.content ?? '')
+  }
+  override async *generate(request: GenerationRequest) {
+    for await (const event of super.generate(request)) {
+      const cutOff = event.type === 'end' && this.requests.length === 1
+      yield cutOff ? { ...event, reason: 'length' as const } : event
+    }
+  }
+}
+
 /** Reads the whole conversation, of which little fits. */
 class ForgetfulModel extends ScriptedModel {
   override readonly contextLength = 120
@@ -51,10 +71,22 @@ class InstructedModel extends ScriptedModel {
 function script(prompt: string, nth: number): string | Error {
   if (prompt.includes('hostile')) return hostile
   if (prompt.includes('rich')) return rich
+  if (prompt.includes('marked up')) return markedUp
+  if (prompt.includes('caret')) return `- one\n- two\n  - deep ${pause} end`
   if (prompt.includes('long'))
     return `First words. ${pause} ${'More and more words follow here.\n\n'.repeat(60)} ${pause} Last words.`
   if (prompt.includes('break')) return nth === 0 ? new Error('the script says so') : 'Mended now.'
   return `Answer ${nth + 1} to “${prompt}”.`
+}
+
+/** Nothing that axe-core finds. */
+async function audit(page: Page, what: string): Promise<void> {
+  await page.evaluate(axe.source)
+  const { violations } = await page.evaluate(() =>
+    (globalThis as unknown as { axe: typeof axe }).axe.run({ resultTypes: ['violations'] }),
+  )
+  const found = violations.map(({ id, impact, nodes }) => ({ what, id, impact, nodes: nodes.map(({ html }) => html) }))
+  expect(found).toEqual([])
 }
 
 describe.skipIf(lacksChromium)('the page in Chromium', { timeout: 60_000 }, () => {
@@ -62,6 +94,7 @@ describe.skipIf(lacksChromium)('the page in Chromium', { timeout: 60_000 }, () =
   const chat = new ScriptedModel('scripted-chat', true, script)
   const base = new ScriptedModel('scripted-base', false, (prompt) => (prompt.endsWith('two') ? ' three four' : ' two'))
   const forgetful = new ForgetfulModel('scripted-forgetful', true, () => 'So it is.')
+  const short = new ShortModel('scripted-short', true, (_, nth) => (nth === 0 ? 'It begins' : ''))
   const instructed = new InstructedModel('scripted-t5', true, script)
   const faults: string[] = []
   let server: RunningServer
@@ -85,7 +118,7 @@ describe.skipIf(lacksChromium)('the page in Chromium', { timeout: 60_000 }, () =
     browser = launched
     const store = ConversationStore.open({ dataDir: join(folder, 'data') })
     server = await listen({
-      models: [chat, base, forgetful, instructed],
+      models: [chat, base, forgetful, instructed, short],
       store,
       logger,
       host: '127.0.0.1',
@@ -242,6 +275,92 @@ describe.skipIf(lacksChromium)('the page in Chromium', { timeout: 60_000 }, () =
     await expect.poll(() => composer(page).inputValue()).toBe('half a thought')
   })
 
+  it('draws an answer by the model that wrote it, whatever is chosen since', async () => {
+    const page = await open()
+    await ask(page, 'by the chat')
+    await inMain(page, 'Answer 1 to “by the chat”.').waitFor()
+    const picker = page.getByRole('combobox', { name: 'Model' })
+    await picker.selectOption('scripted-base')
+    await page.getByText('was only pre-trained').waitFor()
+    expect(await page.locator('.bubble').textContent()).toBe('by the chat')
+    expect(await page.locator('.passage').count()).toBe(0)
+    await ask(page, 'one')
+    await expect.poll(() => page.locator('.passage-text').textContent()).toBe('one two')
+    await picker.selectOption('scripted-chat')
+    await page.getByText('was only pre-trained').waitFor({ state: 'detached' })
+    expect(await page.locator('.passage-text').textContent()).toBe('one two')
+    expect(await page.locator('.bubble').allTextContents()).toEqual(['by the chat'])
+    expect(await button(page, 'Write on').count()).toBe(0)
+  })
+
+  it('says where an answer was cut off, and writes on there', async () => {
+    const page = await open()
+    await page.getByRole('combobox', { name: 'Model' }).selectOption('scripted-short')
+    await ask(page, 'to the limit')
+    await inMain(page, 'Cut off at the token limit').waitFor()
+    await button(page, 'Continue').click()
+    await page.locator('.ending').waitFor({ state: 'detached' })
+    await answered(page)
+    expect(short.decode(short.requests.at(-1)?.promptIds ?? [])).toBe('to the limitIt begins')
+    expect(await page.locator('.markdown').count()).toBe(1)
+  })
+
+  it('shows footnotes, task lists and wide tables so that they can be used', async () => {
+    const page = await open('/', { viewport: { width: 900, height: 700 } })
+    await ask(page, 'marked up')
+    await answered(page)
+    await ask(page, 'marked up')
+    await expect.poll(() => page.locator('.footnotes').count()).toBe(2)
+    await answered(page)
+    await page.locator('.markdown').last().getByRole('link', { name: '2', exact: true }).click()
+    await expect.poll(() => page.evaluate(() => document.activeElement?.textContent)).toContain('The second note.')
+    expect(
+      await page.evaluate(
+        () => document.activeElement?.closest('.message') === [...document.querySelectorAll('.message-answer')].at(-1),
+      ),
+    ).toBe(true)
+    expect(new URL(page.url()).hash).toBe('')
+    expect(await page.getByRole('checkbox', { name: 'Done' }).first().isChecked()).toBe(true)
+    expect(await page.getByRole('checkbox', { name: 'To do' }).first().isChecked()).toBe(false)
+    const [cell, table] = await Promise.all([
+      page.getByRole('cell').first().boundingBox(),
+      page
+        .locator('.table-scroll')
+        .first()
+        .evaluate((box) => box.scrollWidth - box.clientWidth),
+    ])
+    expect(cell?.height).toBeLessThan(60)
+    expect(table).toBeGreaterThan(100)
+    expect(await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)).toBe(0)
+    await audit(page, 'marked-up answers')
+  })
+
+  it('has the caret behind the last word, in lists within lists too', async () => {
+    const page = await open()
+    await ask(page, 'where is the caret')
+    await page.locator('.is-live li li', { hasText: 'deep' }).waitFor()
+    expect(await page.locator('.is-live li li > .caret').count()).toBe(1)
+    expect(await page.locator('.caret').count()).toBe(1)
+    chat.release()
+    await answered(page)
+    expect(await page.locator('.caret').count()).toBe(0)
+  })
+
+  it('makes a new line with Enter while editing on a phone', async () => {
+    const page = await open('/', { viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true })
+    await composer(page).fill('to be edited')
+    await button(page, 'Send').click()
+    await answered(page)
+    await button(page, 'Edit and resend').click()
+    const editor = page.getByRole('textbox', { name: 'Edit the message' })
+    await editor.press('End')
+    await editor.press('Enter')
+    await editor.pressSequentially('twice')
+    expect(await editor.inputValue()).toBe('to be edited\ntwice')
+    await page.locator('.editor').getByRole('button', { name: 'Send' }).click()
+    await inMain(page, 'Answer 1 to “to be edited').waitFor()
+  })
+
   it('says that no server answers, and goes on by itself when one does', async () => {
     const page = await open()
     await ask(page, 'before the gap')
@@ -252,6 +371,8 @@ describe.skipIf(lacksChromium)('the page in Chromium', { timeout: 60_000 }, () =
     await notice.waitFor()
     await page.context().setOffline(false)
     await notice.waitFor({ state: 'detached' })
+    await inMain(page, 'This was not sent.').waitFor()
+    expect(await page.getByRole('main').getByText('The server does not answer').count()).toBe(0)
     await button(page, 'Try again').click()
     await inMain(page, 'Answer 1 to “during the gap”.').waitFor()
   })
@@ -539,30 +660,17 @@ describe.skipIf(lacksChromium)('the page in Chromium', { timeout: 60_000 }, () =
     async (colorScheme) => {
       const page = await open('/', { colorScheme })
       await page.getByRole('heading', { level: 1 }).waitFor()
-      const audit = async (what: string) => {
-        await page.evaluate(axe.source)
-        const { violations } = await page.evaluate(() =>
-          (globalThis as unknown as { axe: typeof axe }).axe.run({ resultTypes: ['violations'] }),
-        )
-        const found = violations.map(({ id, impact, nodes }) => ({
-          what,
-          id,
-          impact,
-          nodes: nodes.map(({ html }) => html),
-        }))
-        expect(found).toEqual([])
-      }
-      await audit('empty page')
+      await audit(page, 'empty page')
       await ask(page, `something rich in the ${colorScheme}`)
       await answered(page)
-      await audit('conversation')
+      await audit(page, 'conversation')
       await button(page, 'Settings').click()
       await page.getByRole('dialog').waitFor()
-      await audit('settings')
+      await audit(page, 'settings')
       await page.keyboard.press('Escape')
       await page.keyboard.press('Control+/')
       await page.getByRole('dialog').waitFor()
-      await audit('shortcuts')
+      await audit(page, 'shortcuts')
     },
   )
 })

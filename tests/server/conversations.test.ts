@@ -234,6 +234,29 @@ describe('a reply', () => {
     expect(base.requests.at(-1)!.promptIds).toHaveLength(58)
   })
 
+  it('cut off at the token limit is written on where it ended, in the same message', async () => {
+    const { id } = await create({ maxNewTokens: 4 })
+    const first = await reply(id, { parentId: null, content: 'write much' })
+    expect(first.end.message.finishReason).toBe('length')
+    await call('PUT', `/messages/${first.end.message.id}/feedback`, { rating: 'up' })
+    await call('PATCH', `/conversations/${id}`, { settings: { model: 'slow', maxNewTokens: 20 } })
+    const events = await collect(await call('POST', `/messages/${first.end.message.id}/continue`))
+    const { message: begun } = events[0] as ReplyStart
+    expect(begun).toMatchObject({ content: first.end.message.content, finishReason: null })
+    const { message } = events.at(-1) as ReplyEnd
+    // By the model that wrote it, whatever was chosen since.
+    expect(message).toMatchObject({ id: begun.id, model: 'mock', finishReason: 'stop', feedback: { rating: 'up' } })
+    expect(message.content).toBe(begun.content + textOf(events))
+    expect(message.usage?.completionTokens).toBe(4 + 12)
+    expect(model.decode(model.requests.at(-1)!.promptIds)).toBe(
+      `<user>write much\n<assistant>${first.end.message.content}`,
+    )
+    expect((await read(id)).messages).toEqual([first.start.userMessage, message])
+    // It has come to its end now.
+    expect((await call('POST', `/messages/${message.id}/continue`)).status).toBe(400)
+    expect((await call('POST', `/messages/${first.start.userMessage!.id}/continue`)).status).toBe(404)
+  })
+
   it('to an answer, to nothing or to a message of elsewhere is refused', async () => {
     const [a, b] = [await create(), await create()]
     const { end } = await reply(a.id, { parentId: null, content: 'x' })

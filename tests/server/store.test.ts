@@ -114,6 +114,15 @@ describe.each(places.filter(({ skip }) => !skip))('the store on $name', ({ locat
     expect(await find('\\')).toEqual([])
   })
 
+  it('shows of a conversation the message that has most of the searched words, and there the place', async () => {
+    const created = await store.create('Snippets', {})
+    const question = await ask(created.id, null, 'A heron stands in the water.')
+    const reply = `${'Nothing of note. '.repeat(20)}A heron ${'and so on '.repeat(30)}then the kingfisher dives by the heron.`
+    await answer(created.id, question.id, reply)
+    const [{ snippet }] = (await store.list({ search: 'heron kingfisher', limit: 10 }))!.conversations
+    expect(snippet).toMatch(/^….*kingfisher dives by the heron\.$/)
+  })
+
   it('pages through the list without gaps or repeats while it changes', async () => {
     const made: string[] = []
     for (let index = 0; index < 7; index++) made.push((await store.create(`paged ${index}`, {})).id)

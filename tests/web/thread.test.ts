@@ -139,7 +139,38 @@ it('what is stored takes the place of what was shown, but for a question that th
   const stored = { ...conversation, messages: [] }
   expect(reduceThread(answered, { type: 'loaded', stored }, 0).messages).toEqual([])
   const unsent = run(empty, { type: 'sent', reply: question }, { type: 'failed', message: 'No line.' })
-  expect(reduceThread(unsent, { type: 'loaded', stored }, 0)).toBe(unsent)
+  const reloaded = reduceThread(unsent, { type: 'loaded', stored }, 0)
+  expect(shown(reloaded)).toEqual(shown(unsent))
+  // Why it failed then says nothing about now: the server has just answered.
+  expect(reloaded.failure).toMatchObject({ message: 'This was not sent.', retry: question })
+  const refused = run(empty, { type: 'sent', reply: question }, { type: 'failed', message: 'Too long.', refused: true })
+  expect(reduceThread(refused, { type: 'loaded', stored }, 0).failure).toEqual(refused.failure)
+})
+
+it('a question whose answer was lost on the way, but which the server has, is not shown twice', () => {
+  const unsure = run(empty, { type: 'sent', reply: question }, { type: 'failed', message: 'No line.' })
+  const messages = [message('q', null, 'user', 'Why?'), { ...message('a', 'q', 'assistant'), finishReason: null }]
+  const stored = { ...conversation, activeMessageId: 'a', messages }
+  const found = reduceThread(unsure, { type: 'loaded', stored }, 0)
+  expect(found.messages.map(({ id }) => id)).toEqual(['q', 'a'])
+  expect(found.failure).toBeNull()
+  expect(found.live?.id).toBe('a')
+})
+
+it('an answer that is written on keeps its words and its place', () => {
+  const cut = run(answered, { type: 'sent', reply: { parentId: 'a', content: 'And?' } }, { type: 'stopped' })
+  const resumed = reduceThread(cut, { type: 'resumed', messageId: 'a' }, 0)
+  expect(resumed.live).toEqual({ id: 'a', phase: 'writing' })
+  const begun = { ...message('a', 'q', 'assistant', 'So.') }
+  const whole = run(
+    resumed,
+    { type: 'start', conversation, userMessage: null, message: begun },
+    { type: 'token', text: ' There.', tokens: 2 },
+  )
+  expect(whole.messages.map(({ id, content }) => [id, content])).toEqual([
+    ['q', 'Why?'],
+    ['a', 'So. There.'],
+  ])
 })
 
 it('an answer that was on its way before is followed from where it stands, its speed unknown', () => {

@@ -123,6 +123,25 @@ export async function send(id: string, reply: Reply): Promise<void> {
   }
 }
 
+/** Writes on an answer that did not come to its own end. */
+export async function goOn({ conversationId: id, id: messageId }: Message): Promise<void> {
+  if (streams.has(id)) return
+  const stream = new AbortController()
+  streams.set(id, stream)
+  dispatch(id, { type: 'resumed', messageId })
+  announce('Writing on.')
+  const complete = await take(id, client.streamContinuation(messageId, stream.signal)).catch((error) => {
+    if (!stream.signal.aborted) showToast({ message: `Not continued: ${client.messageOf(error)}` })
+    return false
+  })
+  streams.delete(id)
+  stopping.delete(id)
+  if (complete) return
+  // What has become of it, the server knows; where none answers, nothing more comes for now.
+  dispatch(id, { type: 'stopped' })
+  await refresh(id).catch(() => {})
+}
+
 /** Whether the server still answers, after the stream of an answer broke: then it is followed anew. */
 async function wasOnlyCutOff(id: string): Promise<boolean> {
   const live = threadOf(id)?.live
@@ -153,7 +172,7 @@ async function take(id: string, events: AsyncIterable<ReplyEvent>): Promise<bool
       complete = true
       if (event.type === 'error') announce(`The answer failed. ${event.error.message}`)
       else if (event.message.finishReason === 'stopped') announce('Stopped.')
-      else announceAnswer(event.message.content)
+      else announceAnswer(event.message.content, event.message.finishReason === 'length')
     }
   } finally {
     tokens.flush()

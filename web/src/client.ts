@@ -88,6 +88,10 @@ export const deleteFeedback = (messageId: string) => request('DELETE', feedbackU
 export const streamReply = (id: string, body: Reply, signal: AbortSignal): AsyncGenerator<ReplyEvent> =>
   streamEvents('POST', `${conversationUrl(id)}/reply`, body, signal)
 
+/** Writes on an answer that did not come to its own end. */
+export const streamContinuation = (messageId: string, signal: AbortSignal): AsyncGenerator<ReplyEvent> =>
+  streamEvents('POST', `/api/messages/${encodeURIComponent(messageId)}/continue`, undefined, signal)
+
 /** What is still to come of an answer, after a `start` with what there is. */
 export const streamLive = (messageId: string, signal: AbortSignal): AsyncGenerator<ReplyEvent> =>
   streamEvents('GET', `/api/messages/${encodeURIComponent(messageId)}/events`, undefined, signal)

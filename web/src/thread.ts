@@ -44,6 +44,8 @@ export type ThreadEvent =
   | ReplyEvent
   /** A request went out: shown at once, before the server has said anything. */
   | { type: 'sent'; reply: Reply }
+  /** An answer is to be written on. */
+  | { type: 'resumed'; messageId: string }
   /** The reader stopped it. */
   | { type: 'stopped' }
   /** The request or the connection failed. */
@@ -81,11 +83,13 @@ export function reduceThread(thread: Thread, event: ThreadEvent, now: number): T
       const { conversation, userMessage, message } = event
       const added = userMessage ? [userMessage, message] : [message]
       const timing = thread.timings[draftAnswerId]
-      const kept = thread.messages.filter((other) => !isDraft(other) && !added.some(({ id }) => id === other.id))
+      const kept = thread.messages.filter((other) => !isDraft(other))
+      const isNew = (one: Message) => !kept.some(({ id }) => id === one.id)
       return {
         ...thread,
         conversation,
-        messages: [...kept, ...added],
+        // What is there already (an answer that is written on, say) keeps its place before what follows it.
+        messages: [...kept.map((old) => added.find(({ id }) => id === old.id) ?? old), ...added.filter(isNew)],
         leafId: message.id,
         live: { id: message.id, phase: message.content === '' ? 'waiting' : 'writing' },
         // Of an answer that was on its way already, this page cannot tell the speed.
@@ -118,6 +122,13 @@ export function reduceThread(thread: Thread, event: ThreadEvent, now: number): T
     }
     case 'end':
       return { ...thread, messages: change(thread.messages, event.message.id, () => event.message), live: null }
+    case 'resumed':
+      return {
+        ...thread,
+        messages: change(thread.messages, event.messageId, (old) => ({ ...old, finishReason: null, usage: null })),
+        live: { id: event.messageId, phase: 'writing' },
+        failure: null,
+      }
     case 'stopped':
       return thread.live?.id === draftAnswerId
         ? fail(thread, 'Stopped before the answer began.')
@@ -143,8 +154,29 @@ export function reduceThread(thread: Thread, event: ThreadEvent, now: number): T
     case 'conversation':
       return { ...thread, conversation: event.conversation }
     case 'loaded':
-      // A question that the server never got is only here.
-      return thread.messages.some(isDraft) ? thread : { ...openThread(event.stored), timings: thread.timings }
+      return loaded(thread, event.stored)
+  }
+}
+
+/** A question that the server never got is only here, and stays; one that it did get is its own. */
+function loaded(thread: Thread, stored: ConversationWithMessages): Thread {
+  const question = thread.messages.find((message) => message.id === draftUserId)
+  const known = new Set(thread.messages.map(({ id }) => id))
+  const arrived = stored.messages.some(
+    (message) =>
+      !known.has(message.id) && message.parentId === question?.parentId && message.content === question.content,
+  )
+  const opened = { ...openThread(stored), timings: thread.timings }
+  if (thread.live && thread.messages.some(isDraft)) return thread
+  if (!question || arrived) return opened
+  const { failure } = thread
+  return {
+    ...opened,
+    messages: [...stored.messages, question],
+    leafId: question.id,
+    live: null,
+    // Why it failed then is no longer so: the server has just answered.
+    failure: failure && !failure.refused ? { ...failure, message: 'This was not sent.' } : failure,
   }
 }
 

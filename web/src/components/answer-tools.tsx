@@ -1,4 +1,4 @@
-import type { FinishReason, Message } from '../../../src/server/wire.ts'
+import type { Message } from '../../../src/server/wire.ts'
 import { describeSpeed, speedOf } from '../speed.ts'
 import type { Timing } from '../thread.ts'
 import { BranchSwitch } from './branch-switch.tsx'
@@ -20,16 +20,10 @@ interface AnswerToolsProps {
   children?: React.ReactNode
 }
 
-const endings: Partial<Record<FinishReason, string>> = {
-  length: 'Ended at the token limit',
-  stopped: 'Stopped',
-}
-
 export function AnswerTools(props: AnswerToolsProps) {
   const { message, versions, timing, actions, live, busy, text, note, children } = props
   const speed = speedOf(message, timing)
   const rating = message.feedback?.rating
-  const ending = message.finishReason && endings[message.finishReason]
   return (
     <div className="message-tools">
       {!live && <BranchSwitch message={message} versions={versions} onSwitch={actions.switchTo} disabled={busy} />}
@@ -55,8 +49,7 @@ export function AnswerTools(props: AnswerToolsProps) {
         </>
       )}
       <p className="figures">
-        {note && <span className="ending">{note}</span>}
-        {ending && <span className="ending">{ending}</span>}
+        {note && <span className="figures-note">{note}</span>}
         {speed && <span className="speed">{describeSpeed(speed)}</span>}
       </p>
     </div>

@@ -2,14 +2,17 @@ import { type ComponentType, lazy, Suspense, useDeferredValue, useId } from 'rea
 import type { Message } from '../../../src/server/wire.ts'
 import type { Timing } from '../thread.ts'
 import { AnswerTools } from './answer-tools.tsx'
+import { Ending } from './ending.tsx'
 import { Mark } from './mark.tsx'
 import { memoTurn } from './memo-turn.ts'
 import type { ThreadActions } from './thread-actions.ts'
 
 // Half of the page's weight: it comes while the page already shows. Where it cannot come, the text does as it is.
-const loading: Promise<{ default: ComponentType<{ content: string }> }> = import('./markdown.tsx').catch(() => ({
-  default: Plain,
-}))
+const loading: Promise<{ default: ComponentType<{ content: string; live: boolean }> }> = import('./markdown.tsx').catch(
+  () => ({
+    default: Plain,
+  }),
+)
 const Markdown = lazy(() => loading)
 
 function Plain({ content }: { content: string }) {
@@ -25,9 +28,12 @@ interface AnswerProps {
   live: boolean
   /** Some answer is. */
   busy: boolean
+  /** It can be written on, where it did not come to its end. */
+  canContinue: boolean
 }
 
-export const Answer = memoTurn(function Answer({ message, versions, timing, actions, live, busy }: AnswerProps) {
+export const Answer = memoTurn(function Answer(props: AnswerProps) {
+  const { message, versions, timing, actions, live, busy, canContinue } = props
   const heading = useId()
   // Lets typing and scrolling go first while a long answer is laid out again and again.
   const content = useDeferredValue(message.content)
@@ -44,10 +50,11 @@ export const Answer = memoTurn(function Answer({ message, versions, timing, acti
       ) : (
         <div className="markdown">
           <Suspense fallback={<Plain content={content} />}>
-            <Markdown content={content} />
+            <Markdown content={content} live={live} />
           </Suspense>
         </div>
       )}
+      {!live && <Ending {...{ message, actions, busy, canContinue }} />}
       <AnswerTools {...{ message, versions, timing, actions, live, busy }} text={message.content} />
     </article>
   )

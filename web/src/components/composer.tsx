@@ -1,4 +1,5 @@
 import { type RefObject, useState } from 'react'
+import { entersLines } from '../pointer.ts'
 import { IconButton } from './icon-button.tsx'
 
 interface ComposerProps {
@@ -10,9 +11,6 @@ interface ComposerProps {
   onSend: (text: string) => Promise<void>
   onStop: () => void
 }
-
-/** With a finger there is no Shift+Enter, so Enter makes lines and the button sends. */
-const entersLines = () => matchMedia('(pointer: coarse)').matches
 
 export function Composer({ field, text, onText, placeholder, busy, onSend, onStop }: ComposerProps) {
   const [sending, setSending] = useState(false)

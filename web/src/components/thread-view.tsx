@@ -1,6 +1,8 @@
 import { Fragment, useLayoutEffect, useMemo, useRef } from 'react'
 import type { Message } from '../../../src/server/wire.ts'
-import { rate, send, switchBranch } from '../chat.ts'
+import { goOn, rate, send, switchBranch } from '../chat.ts'
+import { useValue } from '../observable.ts'
+import { served } from '../served.ts'
 import { draftAnswerId, type Failure as Failed, type Thread } from '../thread.ts'
 import { pathTo, siblingsOf } from '../tree.ts'
 import { useStickToBottom } from '../use-stick-to-bottom.ts'
@@ -13,7 +15,7 @@ import { UserMessage } from './user-message.tsx'
 
 interface ThreadViewProps {
   thread: Thread
-  /** Show each turn as one text that goes on, not as question and answer. */
+  /** The model chosen now continues texts: a turn that no model has answered yet is shown as one text that goes on. */
   continues: boolean
   /** A question that the server refused goes back to where it was written. */
   onWithdraw: (text: string) => void
@@ -41,10 +43,23 @@ export function ThreadView({ thread, continues, onWithdraw }: ThreadViewProps) {
   const busy = thread.live !== null
   const path = useMemo(() => pathTo(thread.messages, thread.leafId), [thread.messages, thread.leafId])
   const last = path.at(-1)
+  const now = useValue(served)
+  const writerOf = ({ model }: Message) =>
+    now.state === 'ready' && model !== null ? now.models.find(({ id }) => id === model) : undefined
+  // An answer is drawn by what wrote it, whatever is chosen since.
+  const isContinuation = (answer: Message) => {
+    if (answer.model === null) return continues
+    return writerOf(answer)?.canChat === false
+  }
+  const canContinue = (answer: Message) => {
+    const writer = writerOf(answer)
+    return writer !== undefined && !writer.singleTurn
+  }
 
   const actions = useMemo<ThreadActions>(
     () => ({
       edit: (message, text) => void send(id, { parentId: message.parentId, content: text }),
+      goOn: (answer) => void goOn(answer),
       regenerate: (answer) => void send(id, { parentId: answer.parentId }),
       switchTo: (messageId) => switchBranch(id, messageId),
       rate: (answer, rating) => void rate(answer, rating),
@@ -63,7 +78,7 @@ export function ThreadView({ thread, continues, onWithdraw }: ThreadViewProps) {
 
   // Where the newest answer's view of the conversation begins.
   const newest = path.findLast(({ role, id }) => role === 'assistant' && id !== draftAnswerId)
-  const firstRead = newest && !continues ? path[newest.omitted] : undefined
+  const firstRead = newest && !isContinuation(newest) ? path[newest.omitted] : undefined
 
   const turns = path.map((message, index) => {
     const versions = siblingsOf(thread.messages, message)
@@ -71,9 +86,9 @@ export function ThreadView({ thread, continues, onWithdraw }: ThreadViewProps) {
     const timing = thread.timings[message.id]
     const before = path[index - 1]
     const after = path[index + 1]
-    if (continues && message.role === 'user') {
-      const continuation = after?.role === 'assistant' ? after : null
-      if (continuation) return null // drawn with it, next
+    const isStart = after?.role === 'assistant' ? isContinuation(after) : continues
+    if (message.role === 'user' && isStart) {
+      if (after?.role === 'assistant') return null // drawn with it, next
       return (
         <Passage
           key={`${message.parentId}-start`}
@@ -84,10 +99,12 @@ export function ThreadView({ thread, continues, onWithdraw }: ThreadViewProps) {
           versions={none}
           timing={undefined}
           live={false}
+          canContinue={false}
+          canWriteOn={continues}
         />
       )
     }
-    if (continues && before?.role === 'user') {
+    if (before?.role === 'user' && isContinuation(message)) {
       return (
         <Passage
           key={`${before.parentId}-start`}
@@ -95,6 +112,8 @@ export function ThreadView({ thread, continues, onWithdraw }: ThreadViewProps) {
           start={before}
           startVersions={siblingsOf(thread.messages, before)}
           continuation={message}
+          canContinue={message === last && canContinue(message)}
+          canWriteOn={continues}
         />
       )
     }
@@ -108,7 +127,11 @@ export function ThreadView({ thread, continues, onWithdraw }: ThreadViewProps) {
         <UserMessage {...{ message, versions, actions, busy }} />
       </Fragment>
     ) : (
-      <Answer key={`${before?.parentId}-answer`} {...{ message, versions, timing, actions, live, busy }} />
+      <Answer
+        key={`${before?.parentId}-answer`}
+        {...{ message, versions, timing, actions, live, busy }}
+        canContinue={message === last && canContinue(message)}
+      />
     )
   })
 
