@@ -28,7 +28,7 @@ const defaultModel = 'jackdaw-base'
 
 export function serveCommand(): Command {
   return new Command('serve')
-    .description('Serve the chat page and an API that speaks as OpenAI does.')
+    .description('serve the chat page, and an API that speaks as OpenAI does')
     .option(
       '--model <ref>',
       'a folder, hf:owner/name, gguf:FILE or a shipped name; repeatable, the first is the default',
