@@ -12,6 +12,7 @@ interface ChatFlags {
   system?: string
   temperature: number
   topP: number
+  repetitionPenalty: number
   maxNewTokens: number
   seed?: number
   quantize?: Quantize
@@ -36,6 +37,12 @@ export const chatCommand = (): Command =>
       'draw from the likeliest tokens that have this probability together',
       number(0, 1),
       PAGE_SAMPLING.topP,
+    )
+    .option(
+      '--repetition-penalty <number>',
+      'divide the logits of tokens already there by this',
+      number(0),
+      PAGE_SAMPLING.repetitionPenalty,
     )
     .option('--max-new-tokens <number>', 'the longest answer', integer(1), 512)
     .option('--seed <number>', 'the same seed gives the same answers', integer(0))

@@ -110,6 +110,7 @@ export function conversationRoutes({ models, store: opening, logger, shutdown }:
         content: '',
         model: desk.model.id,
         omitted: request.omitted,
+        settings: request.settings,
       })
       return { conversation, userMessage: asked?.message ?? null, message }
     })

@@ -40,6 +40,7 @@ const migrations: readonly (readonly string[])[] = [
     )`,
   ],
   ['alter table messages add column omitted integer not null default 0'],
+  ['alter table messages add column settings jsonb'],
 ]
 
 const applied = pgTable('jackdaw_migrations', { number: integer('number').primaryKey() })

@@ -1,3 +1,4 @@
+import { randomInt } from 'node:crypto'
 import type { ServedModel } from '../generate/types.ts'
 import { internalError, RequestError } from './errors.ts'
 import { PAGE_SAMPLING } from './page-sampling.ts'
@@ -6,6 +7,9 @@ import type { ModelDesk } from './served-models.ts'
 import { type ConversationStore, saveEveryMs } from './store.ts'
 import { type AnswerScope, ShutdownError } from './stream.ts'
 import type { Conversation, FinishReason, Message, ReplyEvent, Usage } from './wire.ts'
+
+/** Of seeds that are drawn: short enough to be typed again. */
+const maxSeed = 2 ** 31
 
 export interface ReplyJob {
   store: ConversationStore
@@ -31,23 +35,24 @@ export function replyRequest(
 ) {
   const { settings } = conversation
   const system = settings.systemPrompt ? [{ role: 'system' as const, content: settings.systemPrompt }] : []
-  const { temperature, topP, topK, minP, repetitionPenalty, maxNewTokens, seed } = { ...PAGE_SAMPLING, ...settings }
+  const { model: _, ...asked } = { ...PAGE_SAMPLING, ...settings, seed: settings.seed ?? randomInt(maxSeed) }
+  const { systemPrompt: __, ...sampling } = asked
   const { model } = desk
+  const readsSystemPrompt = model.canChat && model.answerLength === undefined
   const written = branch.at(-1)?.role === 'assistant' && model.canChat ? branch.at(-1) : undefined
   const messages = [...system, ...(written ? branch.slice(0, -1) : branch)]
   const writtenIds = written ? continuationIds(model, written.content) : []
-  const fitted = fittedPrompt(model, messages, maxNewTokens + writtenIds.length)
+  const fitted = fittedPrompt(model, messages, asked.maxNewTokens + writtenIds.length)
   const promptIds = [...fitted.promptIds, ...writtenIds]
   return {
-    promptIds,
-    maxNewTokens: roomFor(model, promptIds.length, maxNewTokens, 'content', 'this message'),
+    generation: {
+      ...sampling,
+      promptIds,
+      maxNewTokens: roomFor(model, promptIds.length, asked.maxNewTokens, 'content', 'this message'),
+    },
     omitted: fitted.omitted,
-    temperature,
-    topP,
-    topK,
-    minP,
-    repetitionPenalty,
-    seed,
+    /** For the message: the same seed and settings give the same answer again. */
+    settings: { ...(readsSystemPrompt ? asked : sampling), continues: !model.canChat },
   }
 }
 
@@ -63,10 +68,7 @@ function continuationIds(model: ServedModel, text: string): number[] {
  * Writes an answer, saving it every second as it grows and once at its end, however it ends: by itself, by being
  * stopped, by an error, by a shutdown. Of a killed process the last save remains.
  */
-export async function* writeReply(
-  job: ReplyJob,
-  { omitted: _, ...request }: ReplyRequest,
-): AsyncGenerator<ReplyEvent, void, void> {
+export async function* writeReply(job: ReplyJob, { generation }: ReplyRequest): AsyncGenerator<ReplyEvent, void, void> {
   const { store, desk, conversation, userMessage, message, scope } = job
   const startedAt = performance.now()
   let content = message.content
@@ -88,7 +90,7 @@ export async function* writeReply(
 
   try {
     yield { type: 'start', conversation, userMessage, message }
-    for await (const event of desk.generate({ ...request, signal: scope.signal })) {
+    for await (const event of desk.generate({ ...generation, signal: scope.signal })) {
       if (event.type === 'end') {
         const { promptTokens, cachedTokens, completionTokens, promptMs, decodeMs } = event
         usage = {
@@ -121,7 +123,7 @@ export async function* writeReply(
     await saving
     const now = performance.now()
     usage ??= {
-      promptTokens: request.promptIds.length,
+      promptTokens: generation.promptIds.length,
       cachedTokens: 0,
       completionTokens: tokens,
       promptMs: (firstAt ?? now) - startedAt,

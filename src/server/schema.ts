@@ -1,5 +1,5 @@
 import { bigint, index, integer, jsonb, pgTable, text, timestamp, uuid } from 'drizzle-orm/pg-core'
-import type { FinishReason, Settings, Usage } from './wire.ts'
+import type { AnswerSettings, FinishReason, Settings, Usage } from './wire.ts'
 
 /** The tables as migrations.ts leaves them; the two are held together by a test. */
 
@@ -32,6 +32,7 @@ export const messages = pgTable(
     model: text('model'),
     finishReason: text('finish_reason').$type<FinishReason>(),
     usage: jsonb('usage').$type<Usage>(),
+    settings: jsonb('settings').$type<AnswerSettings>(),
     omitted: integer('omitted').notNull().default(0),
     createdAt: date('created_at').notNull().defaultNow(),
     /** Moves every second while an answer is being written: one that stands still has lost its server. */

@@ -5,6 +5,7 @@ import { migrate } from './migrations.ts'
 import { conversations, feedback, messages } from './schema.ts'
 import { snippetOf } from './snippet.ts'
 import type {
+  AnswerSettings,
   Conversation,
   ConversationSummary,
   ConversationWithMessages,
@@ -31,6 +32,7 @@ export interface NewMessage {
   role: 'user' | 'assistant'
   content: string
   model?: string
+  settings?: AnswerSettings
   omitted?: number
 }
 

@@ -90,6 +90,13 @@ export type Feedback = z.infer<typeof feedback>
 export const finishReason = z.enum(['stop', 'length', 'stopped', 'error', 'interrupted'])
 export type FinishReason = z.infer<typeof finishReason>
 
+/** What an answer was asked with: what the conversation set then, and the defaults for the rest. */
+export const answerSettings = settings.omit({ model: true }).extend({
+  /** The model was only pre-trained: the answer goes on with the text of the question. */
+  continues: z.boolean(),
+})
+export type AnswerSettings = z.infer<typeof answerSettings>
+
 export const message = z.object({
   id,
   conversationId: id,
@@ -99,6 +106,8 @@ export const message = z.object({
   content: z.string(),
   /** Which model wrote it; null for the user's. */
   model: z.string().nullable(),
+  /** Null for the user's, and for answers written before these were kept. */
+  settings: answerSettings.nullable(),
   /** Null for the user's messages, and while the answer is being written. */
   finishReason: finishReason.nullable(),
   usage: usage.nullable(),

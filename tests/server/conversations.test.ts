@@ -99,6 +99,22 @@ describe('a reply', () => {
     ])
   })
 
+  it('keeps with it what it was asked with, the seed that was drawn among it', async () => {
+    const { id } = await create({ systemPrompt: 'Be a bird.', temperature: 0.5 })
+    const { end } = await reply(id, { parentId: null, content: 'one' })
+    await call('PATCH', `/conversations/${id}`, { settings: { temperature: 1 } })
+    const [, stored] = (await read(id)).messages
+    const { seed } = model.requests.at(-1)!
+    expect(stored.settings).toEqual({
+      ...{ systemPrompt: 'Be a bird.', temperature: 0.5, topP: 0.9, repetitionPenalty: 1.05, maxNewTokens: 1024 },
+      ...{ seed, continues: false },
+    })
+    expect(end.message.settings).toEqual(stored.settings)
+    await call('PATCH', `/conversations/${id}`, { settings: { model: 'base', maxNewTokens: 2 } })
+    const continued = await reply(id, { parentId: end.message.id, content: 'two' })
+    expect(continued.end.message.settings).toMatchObject({ continues: true, maxNewTokens: 2 })
+  })
+
   it('again to the same message is a branch beside the first', async () => {
     const { id } = await create()
     const first = await reply(id, { parentId: null, content: 'hello' })

@@ -20,6 +20,7 @@ const message = (id: string, parentId: string | null, role: Message['role'], con
   role,
   content,
   model: role === 'assistant' ? 'm' : null,
+  settings: null,
   finishReason: null,
   usage: null,
   omitted: 0,

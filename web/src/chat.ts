@@ -209,16 +209,32 @@ export function switchBranch(id: string, messageId: string): void {
     .catch((error) => showToast({ message: `The shown version was not kept: ${client.messageOf(error)}` }))
 }
 
-export async function rate(message: Message, rating: Feedback['rating']): Promise<void> {
-  const feedback = message.feedback?.rating === rating ? null : { rating, comment: message.feedback?.comment ?? '' }
+/** Given again, a rating is taken back. */
+export function rate(message: Message, rating: Feedback['rating']): Promise<boolean> {
+  const { feedback } = message
+  if (feedback?.rating === rating) return keepFeedback(message, null, 'Rating removed.')
+  return keepFeedback(message, { rating, comment: '' }, 'Thank you for the rating.')
+}
+
+/** @returns whether it was kept; that it was not is said. */
+export const comment = (message: Message, text: string): Promise<boolean> =>
+  keepFeedback(
+    message,
+    { rating: message.feedback?.rating ?? 'down', comment: text.trim() },
+    'Thank you for the comment.',
+  )
+
+async function keepFeedback(message: Message, feedback: Feedback | null, said: string): Promise<boolean> {
   dispatch(message.conversationId, { type: 'feedback', messageId: message.id, feedback })
   try {
     if (feedback) await client.putFeedback(message.id, feedback)
     else await client.deleteFeedback(message.id)
-    announce(feedback ? 'Thank you for the rating.' : 'Rating removed.')
+    announce(said)
+    return true
   } catch (error) {
     dispatch(message.conversationId, { type: 'feedback', messageId: message.id, feedback: message.feedback })
-    showToast({ message: `The rating was not kept: ${client.messageOf(error)}` })
+    showToast({ message: `Not kept: ${client.messageOf(error)}` })
+    return false
   }
 }
 

@@ -188,6 +188,7 @@ function sent(thread: Thread, reply: Reply, now: number): Thread {
     role,
     content,
     model: null,
+    settings: null,
     finishReason: null,
     usage: null,
     omitted: 0,

@@ -7,4 +7,5 @@ export interface ThreadActions {
   regenerate: (answer: Message) => void
   switchTo: (messageId: string) => void
   rate: (answer: Message, rating: 'up' | 'down') => void
+  comment: (answer: Message, text: string) => Promise<boolean>
 }

@@ -1,6 +1,6 @@
 import { Fragment, useLayoutEffect, useMemo, useRef } from 'react'
 import type { Message } from '../../../src/server/wire.ts'
-import { goOn, rate, send, switchBranch } from '../chat.ts'
+import { comment, goOn, rate, send, switchBranch } from '../chat.ts'
 import { useValue } from '../observable.ts'
 import { served } from '../served.ts'
 import { draftAnswerId, type Failure as Failed, type Thread } from '../thread.ts'
@@ -49,6 +49,7 @@ export function ThreadView({ thread, continues, onWithdraw }: ThreadViewProps) {
   // An answer is drawn by what wrote it, whatever is chosen since.
   const isContinuation = (answer: Message) => {
     if (answer.model === null) return continues
+    if (answer.settings) return answer.settings.continues
     return writerOf(answer)?.canChat === false
   }
   const canContinue = (answer: Message) => {
@@ -63,6 +64,7 @@ export function ThreadView({ thread, continues, onWithdraw }: ThreadViewProps) {
       regenerate: (answer) => void send(id, { parentId: answer.parentId }),
       switchTo: (messageId) => switchBranch(id, messageId),
       rate: (answer, rating) => void rate(answer, rating),
+      comment,
     }),
     [id],
   )
