@@ -1,6 +1,7 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
 import { Hono, type MiddlewareHandler } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
+import { compress } from 'hono/compress'
 import { cors } from 'hono/cors'
 import type { Logger } from 'pino'
 import type { ServedModel } from '../generate/types.ts'
@@ -57,6 +58,8 @@ export function createApp(options: AppOptions): Hono {
     const ms = Math.round(performance.now() - startedAt)
     logger.debug({ method: context.req.method, path: context.req.path, status: context.res.status, ms }, 'request')
   })
+  // What is streamed is not, or it would be held back; files of the page bring their own.
+  app.use(compress({ contentTypeFilter: /^application\/json/ }))
   if (options.allowedHosts) app.use(onlyHosts(options.allowedHosts))
   if (options.corsOrigins?.length) {
     const origins = [...options.corsOrigins]

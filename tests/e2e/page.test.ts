@@ -35,6 +35,13 @@ const rich = [
   'Finished.',
 ].join('\n\n')
 
+const mathematical = [
+  'By \\(E = mc^2\\) and $a^2 + b^2$ it costs $5, or $10.',
+  '\\[\n\\int_0^1 x\\,dx = \\frac{1}{2}\n\\]',
+  '$$\\href{javascript:window.stolen=5}{x}$$',
+  'and `\\(code\\)` too.',
+].join('\n\n')
+
 const markedUp = [
   'A claim.[^1] Another.[^2]',
   '- [x] feed the jackdaw\n- [ ] polish the spoons',
@@ -72,6 +79,7 @@ function script(prompt: string, nth: number): string | Error {
   if (prompt.includes('hostile')) return hostile
   if (prompt.includes('rich')) return rich
   if (prompt.includes('marked up')) return markedUp
+  if (prompt.includes('mathematical')) return mathematical
   if (prompt.includes('caret')) return `- one\n- two\n  - deep ${pause} end`
   if (prompt.includes('long'))
     return `First words. ${pause} ${'More and more words follow here.\n\n'.repeat(60)} ${pause} Last words.`
@@ -333,6 +341,25 @@ describe.skipIf(lacksChromium)('the page in Chromium', { timeout: 60_000 }, () =
     expect(table).toBeGreaterThan(100)
     expect(await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)).toBe(0)
     await audit(page, 'marked-up answers')
+  })
+
+  it('draws formulas, and loads what draws them when the first one comes', async () => {
+    const page = await open()
+    const loaded: string[] = []
+    page.on('request', (request) => loaded.push(request.url()))
+    await ask(page, 'plain')
+    await answered(page)
+    expect(loaded.filter((url) => /math-plugins|katex/i.test(url))).toEqual([])
+    await ask(page, 'mathematical')
+    await expect.poll(() => page.locator('.katex').count()).toBe(4)
+    expect(loaded.filter((url) => /math-plugins.*\.js/i.test(url))).toHaveLength(1)
+    expect(await page.locator('.katex-display').count()).toBe(2)
+    expect(await page.locator('math mfrac').count()).toBe(1)
+    await inMain(page, 'it costs $5, or $10.').waitFor()
+    expect(await page.locator('.markdown code').textContent()).toBe('\\(code\\)')
+    expect(await page.locator('.markdown a').count()).toBe(0)
+    await answered(page)
+    await audit(page, 'formulas')
   })
 
   it('has the caret behind the last word, in lists within lists too', async () => {

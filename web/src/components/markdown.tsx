@@ -1,8 +1,9 @@
-import { type AnchorHTMLAttributes, memo, type ReactNode, useId } from 'react'
+import { type AnchorHTMLAttributes, memo, type ReactNode, useEffect, useId, useState } from 'react'
 import ReactMarkdown, { type Components } from 'react-markdown'
 import remarkGfm from 'remark-gfm'
 import { caretAtEnd } from '../caret.ts'
 import { highlightCode } from '../highlight.ts'
+import { hasMath, withDollars } from '../math.ts'
 import { ownIds } from '../own-ids.ts'
 import { CodeBlock } from './code-block.tsx'
 
@@ -61,17 +62,42 @@ function InsideLink({ href, children, ...rest }: AnchorHTMLAttributes<HTMLAnchor
   )
 }
 
+type MathPlugins = typeof import('../math-plugins.ts')
+let loadedMath: MathPlugins | null = null
+
+/** What draws formulas, once there are any. Where it cannot be loaded they stay as they were written. */
+function useMath(content: string): MathPlugins | null {
+  const [math, setMath] = useState(loadedMath)
+  const isNeeded = hasMath(content)
+  useEffect(() => {
+    if (!isNeeded || math) return
+    let isGone = false
+    import('../math-plugins.ts').then(
+      (loaded) => {
+        loadedMath = loaded
+        if (!isGone) setMath(loaded)
+      },
+      () => {},
+    )
+    return () => {
+      isGone = true
+    }
+  }, [isNeeded, math])
+  return isNeeded ? math : null
+}
+
 /** What a model wrote; `live`: is writing. HTML in it stays text: no plugin here parses it. */
 export default memo(function Markdown({ content, live }: { content: string; live: boolean }) {
   const id = useId()
+  const math = useMath(content)
   return (
     <ReactMarkdown
-      remarkPlugins={[remarkGfm]}
+      remarkPlugins={[remarkGfm, ...(math?.remarkPlugins ?? [])]}
       remarkRehypeOptions={footnotes}
-      rehypePlugins={[highlightCode, [ownIds, id], ...(live ? [caretAtEnd] : [])]}
+      rehypePlugins={[...(math?.rehypePlugins ?? []), highlightCode, [ownIds, id], ...(live ? [caretAtEnd] : [])]}
       components={components}
     >
-      {content}
+      {math ? withDollars(content) : content}
     </ReactMarkdown>
   )
 })
