@@ -35,6 +35,8 @@ export interface GenerationRequest extends SamplingOptions {
   promptIds: readonly number[]
   /** Tell the prompt too, each token with its log-probability after those before it. */
   scorePrompt?: boolean
+  /** Those of the prompt's messages, in order. */
+  images?: readonly Uint8Array[]
   signal?: AbortSignal
 }
 
@@ -83,9 +85,26 @@ export interface EndEvent {
 
 export type GenerationEvent = PromptEvent | TokenEvent | EndEvent
 
+/** A picture of an answer: on its way, or after its last step done. */
+export interface PictureEvent {
+  type: 'picture'
+  /** A file, as PNG. */
+  image: Uint8Array
+  width: number
+  height: number
+  /** What it shows, for who does not see it. */
+  alt: string
+  step: number
+  steps: number
+}
+
+export type AnswerEvent = GenerationEvent | PictureEvent
+
 export interface ChatMessage {
   role: 'system' | 'user' | 'assistant' | 'tool'
   content: string
+  /** Files as they were uploaded; only for a model that can see. */
+  images?: readonly Uint8Array[]
 }
 
 /** A model as a server sees it: text in, text out, many requests at once. */
@@ -108,12 +127,16 @@ export interface ServedModel {
   readonly canChat: boolean
   /** Whether `embed` is there. */
   readonly canEmbed: boolean
+  /** Whether messages may have images: `renderChat` then leaves room for them, and requests bring them. */
+  readonly canSee?: boolean
   encode(text: string): number[]
   decode(ids: readonly number[]): string
   /** The conversation as the model's template writes it, ready for the assistant's turn. */
   renderChat(messages: readonly ChatMessage[]): number[]
   /** Aborting the request's signal ends the stream with the signal's reason. */
   generate(request: GenerationRequest): AsyncIterable<GenerationEvent>
+  /** The same as `generate`, of a model that draws in its answers. */
+  answer?(request: GenerationRequest): AsyncIterable<AnswerEvent>
   /** Unit-length vectors, one for each sequence of ids. */
   embed(inputs: readonly (readonly number[])[]): Promise<Float32Array[]>
 }

@@ -7,6 +7,7 @@ import type { Logger } from 'pino'
 import type { ServedModel } from '../generate/types.ts'
 import { conversationRoutes } from './conversations.ts'
 import { internalError, RequestError } from './errors.ts'
+import { maxFileBytes } from './files.ts'
 import { openaiRoutes } from './openai.ts'
 import { ServedModels } from './served-models.ts'
 import { staticFiles } from './static.ts'
@@ -67,15 +68,8 @@ export function createApp(options: AppOptions): Hono {
   }
   for (const api of ['/v1/*', '/api/*']) {
     if (options.apiKey) app.use(api, onlyWithKey(options.apiKey))
-    app.use(
-      api,
-      bodyLimit({
-        maxSize: maxBodyBytes,
-        onError: () => {
-          throw new RequestError(413, `The body is larger than ${maxBodyBytes} bytes.`, { code: 'body_too_large' })
-        },
-      }),
-    )
+    const limits = { body: limitTo(maxBodyBytes), file: limitTo(Math.max(maxBodyBytes, maxFileBytes)) }
+    app.use(api, (context, next) => limits[context.req.path === '/api/files' ? 'file' : 'body'](context, next))
   }
 
   app.route('/v1', openaiRoutes({ models, logger, shutdown }))
@@ -88,6 +82,14 @@ export function createApp(options: AppOptions): Hono {
   app.all('*', options.staticDir ? staticFiles(options.staticDir) : noRoute)
   return app
 }
+
+const limitTo = (maxSize: number): MiddlewareHandler =>
+  bodyLimit({
+    maxSize,
+    onError: () => {
+      throw new RequestError(413, `The body is larger than ${maxSize} bytes.`, { code: 'body_too_large' })
+    },
+  })
 
 /**
  * A page anywhere may have its own name point at 127.0.0.1, and its requests then count as its own site's (DNS

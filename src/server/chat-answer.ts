@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { EndEvent, GenerationRequest, PromptEvent, TokenEvent } from '../generate/types.ts'
 import { type Answer, type Choice, seedOf, systemFingerprint, usageOf } from './answer.ts'
+import { withImages } from './content-parts.ts'
 import { badRequest } from './errors.ts'
 import { ChatLogProbs } from './log-probs.ts'
 import { type ChatRequest, samplingOptions } from './openai-wire.ts'
@@ -56,6 +57,7 @@ export class ChatAnswer implements Answer {
   readonly choices: ChatChoice[]
   private readonly request: ChatRequest
   private readonly prompt: number[]
+  private readonly images: readonly Uint8Array[]
   private readonly options: ReturnType<typeof samplingOptions>
   private readonly maxNewTokens: number
   private readonly id = `chatcmpl-${randomUUID().replaceAll('-', '')}`
@@ -70,10 +72,11 @@ export class ChatAnswer implements Answer {
     this.desk = desk
     this.request = request
     const wanted = request.max_completion_tokens ?? request.max_tokens ?? undefined
-    this.prompt =
-      request.truncation === 'auto'
-        ? fittedPrompt(model, request.messages, wanted).promptIds
-        : chatPrompt(model, request.messages)
+    const messages = withImages(request.messages, model)
+    const fitted = request.truncation === 'auto' ? fittedPrompt(model, messages, wanted) : undefined
+    this.prompt = fitted?.promptIds ?? chatPrompt(model, messages)
+    const turns = messages.filter(({ role }) => role !== 'system').slice(fitted?.omitted ?? 0)
+    this.images = turns.flatMap(({ images = [] }) => images)
     this.options = samplingOptions(request, model.vocabSize)
     this.maxNewTokens = roomFor(model, this.prompt.length, wanted, 'messages')
     this.choices = Array.from(
@@ -86,6 +89,7 @@ export class ChatAnswer implements Answer {
     return this.choices.map((_, index) => ({
       ...this.options,
       promptIds: this.prompt,
+      ...(this.images.length > 0 && { images: this.images }),
       maxNewTokens: this.maxNewTokens,
       seed: seedOf(this.options.seed, index),
       topLogProbs: this.request.logprobs ? (this.request.top_logprobs ?? 0) : undefined,

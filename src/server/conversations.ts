@@ -1,8 +1,10 @@
 import { type Context, Hono } from 'hono'
 import { badRequest, check, RequestError, readBody } from './errors.ts'
+import { fileRoutes } from './files.ts'
 import { LiveReplies } from './live-replies.ts'
 import type { RouteContext } from './openai.ts'
 import { version } from './package.ts'
+import { textOf } from './parts.ts'
 import { type ReplyJob, type ReplyRequest, replyRequest, writeReply } from './replies.ts'
 import type { ModelDesk } from './served-models.ts'
 import { type ConversationStore, type NewMessage, ParentError } from './store.ts'
@@ -83,7 +85,7 @@ export function conversationRoutes({ models, store: opening, logger, shutdown }:
 
   app.post('/conversations/:id/reply', async (context) => {
     const conversationId = idOf(context)
-    const { parentId, content } = await readBody(context, reply)
+    const { parentId, content, parts } = await readBody(context, reply)
     const store = await openStore()
     const before = found(await store.find(conversationId), 'conversation')
     // The model that the conversation was held with may be gone; the page says which one answered.
@@ -91,14 +93,16 @@ export function conversationRoutes({ models, store: opening, logger, shutdown }:
 
     const branch = parentId === null ? [] : await store.branch(conversationId, parentId)
     if (!branch) throw badRequest('There is no such message in this conversation.', 'parentId')
-    const question: NewMessage | undefined =
-      content === undefined ? undefined : { conversationId, parentId, role: 'user', content }
+    const asks = content !== undefined || parts !== undefined
+    const question: NewMessage | undefined = asks
+      ? { conversationId, parentId, role: 'user', content: content ?? textOf(parts ?? []), parts }
+      : undefined
     if (!question && branch.at(-1)?.role !== 'user') {
       throw badRequest('Only a message of the user can be answered.', 'parentId')
     }
 
     // Nothing is kept of a question that cannot be answered: the page still has its text, to be shortened.
-    const request = replyRequest(desk, before, question ? [...branch, question] : branch)
+    const request = await replyRequest(desk, before, question ? [...branch, question] : branch, filesOf(store))
     return answer(desk, store, request, async () => {
       const add = async (message: NewMessage) =>
         found(await within('parentId', store.addMessage(message)), 'conversation')
@@ -127,7 +131,8 @@ export function conversationRoutes({ models, store: opening, logger, shutdown }:
     const before = found(await store.find(message.conversationId), 'conversation')
     const desk = models.get(message.model ?? models.default.model.id)
     if (desk.model.answerLength !== undefined) throw badRequest(`${desk.model.id} begins every answer anew.`)
-    const request = replyRequest(desk, before, found(await store.branch(message.conversationId, id), 'answer'))
+    const branch = found(await store.branch(message.conversationId, id), 'answer')
+    const request = await replyRequest(desk, before, branch, filesOf(store))
     return answer(desk, store, request, async () => {
       const { conversation, message } = found(await store.reopenReply(id), 'answer')
       return { conversation, userMessage: null, message }
@@ -180,7 +185,16 @@ export function conversationRoutes({ models, store: opening, logger, shutdown }:
     return context.body(null, 204)
   })
 
+  app.route('/files', fileRoutes(openStore, idOf))
+
   return app
+}
+
+/** @throws RequestError for a file that is not there */
+const filesOf = (store: ConversationStore) => async (fileId: string) => {
+  const file = await store.file(fileId)
+  if (!file) throw badRequest('There is no such file.', 'parts')
+  return file.bytes
 }
 
 async function* serverSentEvents(events: AsyncGenerator<ReplyEvent, void, void>): AsyncGenerator<string, void, void> {

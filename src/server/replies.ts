@@ -1,12 +1,13 @@
 import { randomInt } from 'node:crypto'
-import type { ServedModel } from '../generate/types.ts'
-import { internalError, RequestError } from './errors.ts'
+import type { ChatMessage, PictureEvent, ServedModel } from '../generate/types.ts'
+import { badRequest, internalError, RequestError } from './errors.ts'
 import { PAGE_SAMPLING } from './page-sampling.ts'
+import { textOf, withDelta } from './parts.ts'
 import { fittedPrompt, roomFor } from './prompt.ts'
 import type { ModelDesk } from './served-models.ts'
-import { type ConversationStore, saveEveryMs } from './store.ts'
+import { type ConversationStore, type NewMessage, saveEveryMs } from './store.ts'
 import { type AnswerScope, ShutdownError } from './stream.ts'
-import type { Conversation, FinishReason, Message, ReplyEvent, Usage } from './wire.ts'
+import type { Conversation, FinishReason, Message, Part, ReplyEvent, Usage } from './wire.ts'
 
 /** Of seeds that are drawn: short enough to be typed again. */
 const maxSeed = 2 ** 31
@@ -22,16 +23,19 @@ export interface ReplyJob {
   log: (error: unknown) => void
 }
 
+type Turn = Pick<NewMessage, 'role' | 'content' | 'parts'>
+
 /**
  * What the model is asked for the answer to a branch, from the first message to the one to answer; or to the answer that
  * is to be gone on with.
  *
  * @throws RequestError where the branch does not fit the model.
  */
-export function replyRequest(
+export async function replyRequest(
   desk: ModelDesk,
   conversation: Conversation,
-  branch: readonly Pick<Message, 'role' | 'content'>[],
+  branch: readonly Turn[],
+  fileOf: (fileId: string) => Promise<Uint8Array>,
 ) {
   const { settings } = conversation
   const system = settings.systemPrompt ? [{ role: 'system' as const, content: settings.systemPrompt }] : []
@@ -40,14 +44,23 @@ export function replyRequest(
   const { model } = desk
   const readsSystemPrompt = model.canChat && model.answerLength === undefined
   const written = branch.at(-1)?.role === 'assistant' && model.canChat ? branch.at(-1) : undefined
-  const messages = [...system, ...(written ? branch.slice(0, -1) : branch)]
+  const turns = await Promise.all(
+    (written ? branch.slice(0, -1) : branch).map((turn) => chatMessage(turn, model, fileOf)),
+  )
+  const question = branch.findLast(({ role }) => role === 'user')
+  if (!model.canSee && question?.parts?.some(({ type }) => type === 'image')) {
+    throw badRequest(`${model.id} cannot see pictures; send text alone, or choose a model that can.`, 'parts')
+  }
+  const messages = [...system, ...turns]
   const writtenIds = written ? continuationIds(model, written.content) : []
   const fitted = fittedPrompt(model, messages, asked.maxNewTokens + writtenIds.length)
   const promptIds = [...fitted.promptIds, ...writtenIds]
+  const images = turns.slice(fitted.omitted).flatMap((turn) => turn.images ?? [])
   return {
     generation: {
       ...sampling,
       promptIds,
+      ...(images.length > 0 && { images }),
       maxNewTokens: roomFor(model, promptIds.length, asked.maxNewTokens, 'content', 'this message'),
     },
     omitted: fitted.omitted,
@@ -56,7 +69,18 @@ export function replyRequest(
   }
 }
 
-export type ReplyRequest = ReturnType<typeof replyRequest>
+export type ReplyRequest = Awaited<ReturnType<typeof replyRequest>>
+
+/** A model that cannot see is told the text of what was shown to another. */
+async function chatMessage(
+  { role, content, parts = [] }: Turn,
+  model: ServedModel,
+  fileOf: (fileId: string) => Promise<Uint8Array>,
+): Promise<ChatMessage> {
+  const shown = model.canSee && role === 'user' ? parts.flatMap((part) => (part.type === 'image' ? [part] : [])) : []
+  if (shown.length === 0) return { role, content }
+  return { role, content, images: await Promise.all(shown.map(({ fileId }) => fileOf(fileId))) }
+}
 
 /** The tokens of a text that other text stands before. */
 function continuationIds(model: ServedModel, text: string): number[] {
@@ -71,7 +95,12 @@ function continuationIds(model: ServedModel, text: string): number[] {
 export async function* writeReply(job: ReplyJob, { generation }: ReplyRequest): AsyncGenerator<ReplyEvent, void, void> {
   const { store, desk, conversation, userMessage, message, scope } = job
   const startedAt = performance.now()
-  let content = message.content
+  let parts: Part[] = message.parts
+  // Text alone is kept as such.
+  const written = () => {
+    const isText = parts.every(({ type }) => type === 'text')
+    return { content: textOf(parts), ...(!isText && { parts }) }
+  }
   // Of an answer that is gone on with, its figures go on too.
   const earlier = message.usage
   let tokens = earlier?.completionTokens ?? 0
@@ -81,7 +110,7 @@ export async function* writeReply(job: ReplyJob, { generation }: ReplyRequest): 
   let finishReason: FinishReason = 'stopped'
   let saving: Promise<unknown> = Promise.resolve()
   const timer = setInterval(() => {
-    saving = store.saveReply(message.id, { content }).then((saved) => {
+    saving = store.saveReply(message.id, written()).then((saved) => {
       if (!saved || saved.finishReason !== null) scope.release()
     }, job.log)
   }, saveEveryMs)
@@ -90,7 +119,7 @@ export async function* writeReply(job: ReplyJob, { generation }: ReplyRequest): 
 
   try {
     yield { type: 'start', conversation, userMessage, message }
-    for await (const event of desk.generate({ ...generation, signal: scope.signal })) {
+    for await (const event of desk.answer({ ...generation, signal: scope.signal })) {
       if (event.type === 'end') {
         const { promptTokens, cachedTokens, completionTokens, promptMs, decodeMs } = event
         usage = {
@@ -105,9 +134,24 @@ export async function* writeReply(job: ReplyJob, { generation }: ReplyRequest): 
       }
       if (event.type === 'prompt') continue
       firstAt ??= performance.now()
+      const last = parts.at(-1)?.type === 'text' ? parts.length - 1 : parts.length
+      if (event.type === 'picture') {
+        const { width, height, step, steps } = event
+        const part = parts.length
+        if (step < steps) {
+          yield { type: 'preview', part, step, steps, url: dataUrl(event), width, height }
+          continue
+        }
+        const { id: fileId } = await store.addFile({ bytes: event.image, conversationId: conversation.id })
+        const value: Part = { type: 'image', fileId, width, height, alt: event.alt }
+        parts = [...parts, value]
+        yield { type: 'part', part, value }
+        continue
+      }
       tokens++
-      content += event.text
-      if (event.text !== '') yield { type: 'token', text: event.text, tokens }
+      if (event.text === '') continue
+      parts = withDelta(parts, last, event.text)
+      yield { type: 'delta', part: last, delta: event.text, tokens }
     }
   } catch (error) {
     if (scope.signal.reason instanceof ShutdownError) {
@@ -129,7 +173,7 @@ export async function* writeReply(job: ReplyJob, { generation }: ReplyRequest): 
       promptMs: (firstAt ?? now) - startedAt,
       decodeMs: (earlier?.decodeMs ?? 0) + (firstAt === undefined ? 0 : now - firstAt),
     }
-    saved = await store.saveReply(message.id, { content, finishReason, usage }).catch((error) => {
+    saved = await store.saveReply(message.id, { ...written(), finishReason, usage }).catch((error) => {
       job.log(error)
       failure ??= internalError()
       return undefined
@@ -140,3 +184,5 @@ export async function* writeReply(job: ReplyJob, { generation }: ReplyRequest): 
   else if (saved) yield { type: 'end', message: saved }
   else yield { type: 'error', ...new RequestError(404, 'The conversation was deleted.').body }
 }
+
+const dataUrl = ({ image }: PictureEvent): string => `data:image/png;base64,${Buffer.from(image).toString('base64')}`

@@ -1,7 +1,9 @@
 import { and, asc, desc, eq, ilike, isNotNull, isNull, ne, or, type SQL, sql } from 'drizzle-orm'
 import type { PgDatabase, PgQueryResultHKT } from 'drizzle-orm/pg-core'
 import { openEmbedded } from './embedded-postgres.ts'
+import { claimFiles, insertFile, type NewFile, selectFile } from './files.ts'
 import { migrate } from './migrations.ts'
+import { textParts } from './parts.ts'
 import { conversations, feedback, messages } from './schema.ts'
 import { snippetOf } from './snippet.ts'
 import type {
@@ -12,7 +14,9 @@ import type {
   Feedback,
   FinishReason,
   Message,
+  Part,
   Settings,
+  StoredFile,
   Usage,
 } from './wire.ts'
 
@@ -34,6 +38,8 @@ export interface NewMessage {
   model?: string
   settings?: AnswerSettings
   omitted?: number
+  /** Where it is more than its content. */
+  parts?: readonly Part[]
 }
 
 /** A message whose parent is not where the caller says it is. */
@@ -199,10 +205,13 @@ export class ConversationStore {
         .for('update')
       if (!conversation) return undefined
       await checkParent(transaction, message)
+      const parts = message.parts && (await claimFiles(transaction, message.parts, message.conversationId))
+      if (message.parts && !parts) throw new ParentError('There is no such file for this conversation.')
       const [row] = await transaction
         .insert(messages)
         .values({
           ...message,
+          parts,
           finishReason: message.role === 'assistant' && message.content !== '' ? 'stop' : null,
           // Not now(), which is when the transaction began: messages of one instant must still be in order.
           createdAt: sql`clock_timestamp()`,
@@ -235,7 +244,7 @@ export class ConversationStore {
   /** Saves what an answer has come to. `undefined` where its conversation was deleted meanwhile. */
   async saveReply(
     id: string,
-    reply: { content: string; finishReason?: FinishReason; usage?: Usage },
+    reply: { content: string; parts?: Part[]; finishReason?: FinishReason; usage?: Usage },
   ): Promise<Message | undefined> {
     const rows = await this.database
       .update(messages)
@@ -255,6 +264,15 @@ export class ConversationStore {
     const conversation = row && (await this.find(row.conversationId))
     const message = conversation && (await this.message(id))
     return message && { conversation, message }
+  }
+
+  /** @throws RequestError where it is no picture that is taken. */
+  addFile(file: NewFile): Promise<StoredFile> {
+    return insertFile(this.database, file)
+  }
+
+  file(id: string): Promise<{ mediaType: string; bytes: Uint8Array } | undefined> {
+    return selectFile(this.database, id)
   }
 
   async message(id: string): Promise<Message | undefined> {
@@ -355,6 +373,7 @@ function toMessage(row: {
   const { position: _, updatedAt: __, ...message } = row.message
   return {
     ...message,
+    parts: message.parts ?? textParts(message.content),
     finishReason: message.finishReason ?? (message.role === 'assistant' && row.lost ? 'interrupted' : null),
     feedback: row.feedback && { rating: row.feedback.rating, comment: row.feedback.comment },
     createdAt: message.createdAt.toISOString(),

@@ -7,7 +7,8 @@ import { promisify } from 'node:util'
 import axe from 'axe-core'
 import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import type { ChatMessage, GenerationRequest } from '../../src/generate/types.ts'
+import type { AnswerEvent, ChatMessage, GenerationRequest } from '../../src/generate/types.ts'
+import { encodePng } from '../../src/image/png.ts'
 import { listen, type RunningServer } from '../../src/server/listen.ts'
 import { PAGE_SAMPLING } from '../../src/server/page-sampling.ts'
 import { ConversationStore } from '../../src/server/store.ts'
@@ -70,6 +71,28 @@ class ForgetfulModel extends ScriptedModel {
   }
 }
 
+const png = (grey: number): Buffer =>
+  Buffer.from(encodePng({ width: 320, height: 240, channels: 1, data: new Uint8Array(320 * 240).fill(grey) }))
+
+/** Takes pictures, and draws one where it is asked to, waiting after the first step. */
+class Painter extends ScriptedModel {
+  readonly canSee = true
+  async *answer(request: GenerationRequest): AsyncGenerator<AnswerEvent> {
+    const prompt = this.decode(request.promptIds)
+    for await (const event of this.generate(request)) {
+      if (event.type !== 'end' || !prompt.includes('draw')) {
+        yield event
+        continue
+      }
+      const picture = { type: 'picture', width: 320, height: 240, alt: 'A grey field', steps: 2 } as const
+      yield { ...picture, image: png(200), step: 1 }
+      await this.paused(request.signal)
+      yield { ...picture, image: png(90), step: 2 }
+      yield event
+    }
+  }
+}
+
 /** As T5 is served. */
 class InstructedModel extends ScriptedModel {
   readonly answerLength = 64
@@ -103,6 +126,7 @@ describe.skipIf(lacksChromium)('the page in Chromium', { timeout: 60_000 }, () =
   const base = new ScriptedModel('scripted-base', false, (prompt) => (prompt.endsWith('two') ? ' three four' : ' two'))
   const forgetful = new ForgetfulModel('scripted-forgetful', true, () => 'So it is.')
   const short = new ShortModel('scripted-short', true, (_, nth) => (nth === 0 ? 'It begins' : ''))
+  const painter = new Painter('scripted-painter', true, (prompt) => `Seen: ${prompt}`)
   const instructed = new InstructedModel('scripted-t5', true, script)
   const faults: string[] = []
   let server: RunningServer
@@ -126,7 +150,7 @@ describe.skipIf(lacksChromium)('the page in Chromium', { timeout: 60_000 }, () =
     browser = launched
     const store = ConversationStore.open({ dataDir: join(folder, 'data') })
     server = await listen({
-      models: [chat, base, forgetful, instructed, short],
+      models: [chat, base, forgetful, instructed, short, painter],
       store,
       logger,
       host: '127.0.0.1',
@@ -166,7 +190,14 @@ describe.skipIf(lacksChromium)('the page in Chromium', { timeout: 60_000 }, () =
       if (message.type() === 'error' && !message.text().startsWith('Failed to load')) faults.push(message.text())
     })
     page.on('request', (request) => {
-      if (!request.url().startsWith(server.url)) faults.push(`a request to ${request.url()}`)
+      // Files are addresses in the page itself.
+      if (
+        !request
+          .url()
+          .replace(/^blob:/, '')
+          .startsWith(server.url)
+      )
+        faults.push(`a request to ${request.url()}`)
     })
     await prepare(page)
     await page.goto(server.url + path)
@@ -341,6 +372,71 @@ describe.skipIf(lacksChromium)('the page in Chromium', { timeout: 60_000 }, () =
     expect(table).toBeGreaterThan(100)
     expect(await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)).toBe(0)
     await audit(page, 'marked-up answers')
+  })
+
+  it('sends pictures that are chosen or pasted, and keeps them with the conversation', async () => {
+    const page = await open()
+    expect(await button(page, 'Add pictures').count()).toBe(0)
+    await page.getByRole('combobox', { name: 'Model' }).selectOption('scripted-painter')
+    const [chooser] = await Promise.all([page.waitForEvent('filechooser'), button(page, 'Add pictures').click()])
+    await chooser.setFiles([
+      { name: 'grey-heron.png', mimeType: 'image/png', buffer: png(120) },
+      { name: 'not-a-picture.png', mimeType: 'image/png', buffer: Buffer.from('<svg onload="window.stolen=6"/>') },
+    ])
+    const thumbnails = page.getByRole('list', { name: 'Pictures to send' }).getByRole('img')
+    await page.getByText('not-a-picture.png was not added').waitFor()
+    await page.evaluate(
+      (bytes) => {
+        const data = new DataTransfer()
+        data.items.add(new File([new Uint8Array(bytes)], 'pasted.png', { type: 'image/png' }))
+        document
+          .querySelector('textarea')
+          ?.dispatchEvent(new ClipboardEvent('paste', { clipboardData: data, bubbles: true, cancelable: true }))
+      },
+      [...png(30)],
+    )
+    await expect.poll(() => thumbnails.count()).toBe(2)
+    await audit(page, 'pictures to send')
+    await button(page, 'Remove pasted').click()
+    await ask(page, 'what is this?')
+    await inMain(page, 'Seen: what is this?').waitFor()
+    expect(painter.requests.at(-1)?.images?.map((image) => Buffer.from(image).equals(png(120)))).toEqual([true])
+    expect(await thumbnails.count()).toBe(0)
+    const sent = page.locator('.message-user').getByRole('img', { name: 'grey heron' })
+    await sent.waitFor()
+    await page.reload()
+    await expect.poll(() => sent.evaluate((image: HTMLImageElement) => image.naturalWidth)).toBe(320)
+    await page.locator('.message-user').hover()
+    await button(page, 'Edit and resend').click()
+    await page.getByRole('textbox', { name: 'Edit the message' }).fill('and now?')
+    await page.keyboard.press('Enter')
+    await inMain(page, 'Seen: and now?').waitFor()
+    expect(painter.requests.at(-1)?.images).toHaveLength(1)
+    expect(await page.evaluate(() => 'stolen' in window)).toBe(false)
+    // A model that cannot see says so, and the question is not lost.
+    await page.getByRole('combobox', { name: 'Model' }).selectOption('scripted-chat')
+    await button(page, 'Regenerate').last().click()
+    await inMain(page, 'scripted-chat cannot see pictures').waitFor()
+  })
+
+  it('shows a picture while it is drawn, to who comes later too, and keeps it', async () => {
+    const page = await open()
+    await page.getByRole('combobox', { name: 'Model' }).selectOption('scripted-painter')
+    await ask(page, 'draw a field')
+    const preview = page.getByRole('img', { name: 'Being drawn: step 1 of 2' })
+    await preview.waitFor()
+    await page.getByRole('progressbar', { name: 'Drawing' }).waitFor()
+    await audit(page, 'a picture being drawn')
+    await page.reload()
+    await preview.waitFor()
+    painter.release()
+    const picture = page.locator('.message-answer').getByRole('img', { name: 'A grey field' })
+    await picture.waitFor()
+    await answered(page)
+    expect(await preview.count()).toBe(0)
+    await page.reload()
+    await expect.poll(() => picture.evaluate((image: HTMLImageElement) => image.naturalWidth)).toBe(320)
+    await audit(page, 'a picture')
   })
 
   it('draws formulas, and loads what draws them when the first one comes', async () => {

@@ -55,7 +55,7 @@ export class ScriptedModel implements ServedModel {
       request.signal?.throwIfAborted()
       const text = piece.replace(pause, '')
       if (text !== '') yield { type: 'token', id: tokens++, text }
-      if (piece.includes(pause)) await this.letGo(request.signal)
+      if (piece.includes(pause)) await this.paused(request.signal)
     }
     const promptTokens = request.promptIds.length
     yield {
@@ -73,7 +73,7 @@ export class ScriptedModel implements ServedModel {
     return Promise.reject(new Error('a scripted model has no vectors'))
   }
 
-  private letGo(signal: AbortSignal | undefined): Promise<void> {
+  protected paused(signal: AbortSignal | undefined): Promise<void> {
     return new Promise((resolve, reject) => {
       this.held.push(resolve)
       signal?.addEventListener('abort', () => reject(signal.reason), { once: true })

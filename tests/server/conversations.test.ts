@@ -54,7 +54,7 @@ const collect = async (response: Response): Promise<ReplyEvent[]> => {
   return events
 }
 const textOf = (events: readonly ReplyEvent[]) =>
-  events.map((event) => (event.type === 'token' ? event.text : '')).join('')
+  events.map((event) => (event.type === 'delta' ? event.delta : '')).join('')
 type ReplyStart = Extract<ReplyEvent, { type: 'start' }>
 type ReplyEnd = Extract<ReplyEvent, { type: 'end' }>
 const reply = async (id: string, body: unknown) => {
@@ -71,7 +71,7 @@ describe('a reply', () => {
     expect(start.conversation.title).toBe('Tell me of jackdaws')
     expect(start.userMessage).toMatchObject({ role: 'user', content: 'Tell me of jackdaws', parentId: null })
     expect(start.message).toMatchObject({ content: '', finishReason: null, parentId: start.userMessage!.id })
-    expect(events.slice(1, -1).every(({ type }) => type === 'token')).toBe(true)
+    expect(events.slice(1, -1).every(({ type }) => type === 'delta')).toBe(true)
     expect(end.message).toMatchObject({ content: textOf(events), finishReason: 'stop', model: 'mock' })
     expect(end.message.usage).toMatchObject({ completionTokens: 12, promptTokens: expect.any(Number) })
 
@@ -156,7 +156,7 @@ describe('a reply', () => {
     let messageId = ''
     for await (const event of replyEvents(response)) {
       if (event.type === 'start') messageId = event.message.id
-      if (event.type === 'token') seen += event.text
+      if (event.type === 'delta') seen += event.delta
       if (seen.length > 30) break
     }
     const readers = await Promise.all(

@@ -6,7 +6,7 @@ import { getTableConfig } from 'drizzle-orm/pg-core'
 import { drizzle } from 'drizzle-orm/pglite'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { migrate } from '../../src/server/migrations.ts'
-import { conversations, feedback, messages } from '../../src/server/schema.ts'
+import { conversations, feedback, files, messages } from '../../src/server/schema.ts'
 import { ConversationStore, ParentError, type StoreLocation } from '../../src/server/store.ts'
 import { lacksPostgres, startPostgres } from './postgres-server.ts'
 
@@ -182,7 +182,7 @@ describe('the database', () => {
     const client = new PGlite()
     await migrate(drizzle(client))
     await migrate(drizzle(client))
-    for (const table of [conversations, messages, feedback]) {
+    for (const table of [conversations, messages, feedback, files]) {
       const { name, columns } = getTableConfig(table)
       const { rows } = await client.query<{ column_name: string; is_nullable: string; data_type: string }>(
         'select column_name, is_nullable, data_type from information_schema.columns where table_name = $1',

@@ -89,13 +89,13 @@ export function noteConversation(conversation: Conversation): void {
 }
 
 /** Begins a conversation with this message. Throws what the server says where it cannot. */
-export async function begin(content: string): Promise<void> {
+export async function begin(said: Pick<Reply, 'content' | 'parts'>): Promise<void> {
   const conversation = await client.createConversation({ settings: newChatSettings.value })
   put(conversation.id, { state: 'ready', thread: openThread({ ...conversation, messages: [] }) })
   // Whoever has gone elsewhere meanwhile stays there.
   const { value } = route
   if (value.page === 'chat' && value.conversationId === null) navigate(conversationPath(conversation.id))
-  void send(conversation.id, { parentId: null, content })
+  void send(conversation.id, { parentId: null, ...said })
 }
 
 export async function send(id: string, reply: Reply): Promise<void> {
@@ -158,7 +158,7 @@ async function take(id: string, events: AsyncIterable<ReplyEvent>): Promise<bool
   let complete = false
   try {
     for await (const event of events) {
-      if (event.type === 'token') {
+      if (event.type === 'delta') {
         tokens.add(event)
         continue
       }
@@ -169,6 +169,7 @@ async function take(id: string, events: AsyncIterable<ReplyEvent>): Promise<bool
         if (stopping.delete(id)) stop(id)
         continue
       }
+      if (event.type === 'preview' || event.type === 'part') continue
       complete = true
       if (event.type === 'error') announce(`The answer failed. ${event.error.message}`)
       else if (event.message.finishReason === 'stopped') announce('Stopped.')
@@ -254,6 +255,7 @@ export async function saveSettings(id: string | null, settings: Settings): Promi
 
 /** Tokens come faster than the screen: one change a frame, however many arrived in it. */
 class TokenBuffer {
+  #part = 0
   #text = ''
   #tokens = 0
   #frame = 0
@@ -263,8 +265,10 @@ class TokenBuffer {
     this.#emit = emit
   }
 
-  add({ text, tokens }: { text: string; tokens: number }): void {
-    this.#text += text
+  add({ part, delta, tokens }: { part: number; delta: string; tokens: number }): void {
+    if (part !== this.#part) this.flush()
+    this.#part = part
+    this.#text += delta
     this.#tokens = tokens
     this.#frame ||= requestAnimationFrame(() => this.flush())
   }
@@ -272,7 +276,7 @@ class TokenBuffer {
   flush(): void {
     cancelAnimationFrame(this.#frame)
     this.#frame = 0
-    if (this.#tokens > 0) this.#emit({ type: 'token', text: this.#text, tokens: this.#tokens })
+    if (this.#tokens > 0) this.#emit({ type: 'delta', part: this.#part, delta: this.#text, tokens: this.#tokens })
     this.#text = ''
     this.#tokens = 0
   }

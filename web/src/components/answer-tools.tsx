@@ -39,7 +39,7 @@ export function AnswerTools(props: AnswerToolsProps) {
         {!live && message.finishReason !== 'error' && (
           <IconButton icon="again" label="Regenerate" disabled={busy} onClick={() => actions.regenerate(message)} />
         )}
-        {!live && message.content !== '' && (
+        {!live && message.parts.length > 0 && (
           <>
             <CopyButton label="Copy answer" read={() => text} />
             <IconButton

@@ -1,9 +1,10 @@
 import { Fragment, useLayoutEffect, useMemo, useRef } from 'react'
-import type { Message } from '../../../src/server/wire.ts'
+import { textParts } from '../../../src/server/parts.ts'
+import type { Message, Reply } from '../../../src/server/wire.ts'
 import { comment, goOn, rate, send, switchBranch } from '../chat.ts'
 import { useValue } from '../observable.ts'
 import { served } from '../served.ts'
-import { draftAnswerId, type Failure as Failed, type Thread } from '../thread.ts'
+import { draftAnswerId, type Failure as Failed, said, type Thread } from '../thread.ts'
 import { pathTo, siblingsOf } from '../tree.ts'
 import { useStickToBottom } from '../use-stick-to-bottom.ts'
 import { Answer } from './answer.tsx'
@@ -18,7 +19,7 @@ interface ThreadViewProps {
   /** The model chosen now continues texts: a turn that no model has answered yet is shown as one text that goes on. */
   continues: boolean
   /** A question that the server refused goes back to where it was written. */
-  onWithdraw: (text: string) => void
+  onWithdraw: (said: Pick<Reply, 'content' | 'parts'>) => void
 }
 
 const none: readonly Message[] = []
@@ -59,7 +60,11 @@ export function ThreadView({ thread, continues, onWithdraw }: ThreadViewProps) {
 
   const actions = useMemo<ThreadActions>(
     () => ({
-      edit: (message, text) => void send(id, { parentId: message.parentId, content: text }),
+      edit: (message, text) => {
+        // Its pictures stay, in their order, before what is said about them.
+        const images = message.parts.filter(({ type }) => type === 'image')
+        void send(id, { parentId: message.parentId, ...said([...images, ...textParts(text)]) })
+      },
       goOn: (answer) => void goOn(answer),
       regenerate: (answer) => void send(id, { parentId: answer.parentId }),
       switchTo: (messageId) => switchBranch(id, messageId),
@@ -132,6 +137,7 @@ export function ThreadView({ thread, continues, onWithdraw }: ThreadViewProps) {
       <Answer
         key={`${before?.parentId}-answer`}
         {...{ message, versions, timing, actions, live, busy }}
+        preview={live ? thread.live?.preview : undefined}
         canContinue={message === last && canContinue(message)}
       />
     )
@@ -144,12 +150,8 @@ export function ThreadView({ thread, continues, onWithdraw }: ThreadViewProps) {
         <div className="column thread-column" ref={content}>
           <h1 className="visually-hidden">{thread.conversation.title || 'New chat'}</h1>
           {turns}
-          {failure?.refused && failure.retry.content !== undefined ? (
-            <Failure
-              message={failure.message}
-              action="Edit"
-              onRetry={() => onWithdraw(failure.retry.content as string)}
-            />
+          {failure?.refused && (failure.retry.content ?? failure.retry.parts) ? (
+            <Failure message={failure.message} action="Edit" onRetry={() => onWithdraw(failure.retry)} />
           ) : (
             failure && <Failure message={failure.message} onRetry={() => void send(id, failure.retry)} />
           )}
