@@ -9,8 +9,8 @@ import { quantize } from '../src/hub/gguf/quantize.ts'
 import { writeGguf } from '../src/hub/gguf/write.ts'
 import { resolveModelRef } from '../src/hub/open.ts'
 import { Llama } from '../src/models/llama.ts'
-import { Scope } from '../src/nn/scope.ts'
-import { input, sizeOf } from '../src/tensor/index.ts'
+import { traceModel } from '../src/nn/model.ts'
+import { sizeOf } from '../src/tensor/index.ts'
 
 /** Model files that contestants load, made once and kept in a folder. */
 
@@ -41,12 +41,11 @@ export async function madeUpGguf(folder: string): Promise<string> {
   const target = join(folder, 'made-up-0.6B-distinct.Q4_0.gguf')
   if (existsSync(target)) return target
   mkdirSync(folder, { recursive: true })
-  const scope = Scope.root()
-  MADE_UP.forward(scope, { inputIds: input('inputIds', [1, 1], 'int32') })
+  const { parameters } = traceModel(MADE_UP)
   const { metadata } = ggufFromConfig(MADE_UP.toConfig())
   metadata.set('general.file_type', { type: 'uint32', value: 2 })
   metadata.set('tokenizer.ggml.model', { type: 'string', value: 'no_vocab' })
-  const tensors = [...scope.parameters.values()].map(({ name, shape }, index) => {
+  const tensors = [...parameters.values()].map(({ name, shape }, index) => {
     const type = shape.length === 1 ? ('F32' as const) : ('Q4_0' as const)
     return { name: ggufName(name) as string, type, shape, bytes: () => quantize(type, madeUpValues(shape, index)) }
   })

@@ -3,10 +3,9 @@ import { openCheckpoint, resolveModelRef } from '../../src/hub/open.ts'
 import { type Quantization, quantizers } from '../../src/load/quantize.ts'
 import { modelFromConfig } from '../../src/load/registry.ts'
 import { mapWeights } from '../../src/load/weights.ts'
-import type { CausalLm } from '../../src/nn/model.ts'
-import { Scope } from '../../src/nn/scope.ts'
+import { type CausalLm, traceModel } from '../../src/nn/model.ts'
 import type { Weights } from '../../src/runtime/compile.ts'
-import { input } from '../../src/tensor/index.ts'
+import type { Tensor } from '../../src/tensor/index.ts'
 import '../../src/runtime/node.ts'
 
 /** A model without its tokenizer, which made-up models lack, and its weights in blocks of 4 bits. */
@@ -17,10 +16,9 @@ export async function quantizedModel(
   const checkpoint = openCheckpoint((await resolveModelRef(reference)).path)
   try {
     const { model, modelClass } = modelFromConfig(checkpoint.config)
-    const scope = Scope.root()
-    const { logits } = (model as CausalLm).forward(scope, { inputIds: input('inputIds', [1, 1], 'int32') })
-    const parameters = [...scope.parameters.values()]
-    const blocks = quantizers(quantization, { outputs: [logits], parameters })
+    const { outputs, parameters: byName } = traceModel(model)
+    const parameters = [...byName.values()]
+    const blocks = quantizers(quantization, { outputs: [outputs.logits as Tensor], parameters })
     return { model: model as CausalLm, ...mapWeights(parameters, checkpoint, modelClass, blocks) }
   } finally {
     checkpoint.close()

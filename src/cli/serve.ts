@@ -3,6 +3,7 @@ import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { Command, Option } from 'commander'
 import type { ServedModel } from '../generate/types.ts'
+import { isLoopback } from '../server/hosts.ts'
 import type { RunningServer } from '../server/listen.ts'
 import type { StoreLocation } from '../server/store.ts'
 import { withDownloadBar } from './download-bar.ts'
@@ -16,7 +17,12 @@ interface ServeOptions {
   data?: string
   databaseUrl?: string
   apiKey?: string
+  allowAnonymous?: boolean
+  allowedHost?: string[]
   cors?: string[]
+  maxRequests: number
+  maxRequestsPerClient: number
+  deterministic?: boolean
   provider: 'cpu' | 'webgpu' | 'cuda'
   quantize?: Quantize
   threads?: number
@@ -40,10 +46,20 @@ export function serveCommand(): Command {
     .option('--data <dir>', 'folder that keeps the conversations')
     .addOption(new Option('--database-url <url>', 'keep them in a PostgreSQL server instead').env('DATABASE_URL'))
     .addOption(new Option('--api-key <key>', 'ask this key of every request to the API').env('JACKDAW_API_KEY'))
+    .option('--allow-anonymous', 'serve a network without a key: whoever reaches the address may use it')
+    .option('--allowed-host <name>', 'a name that the server is reached by; repeatable, * for all', collect)
     .option('--cors <origin>', 'let pages of this origin use /v1; repeatable, * for all', collect)
     .addOption(providerOption())
     .addOption(quantizeOption())
     .option('--threads <number>', 'threads of the CPU provider', integer(1, 1024))
+    .option('--deterministic', 'answers that depend on nothing that is cached or computed beside them; slower')
+    .option(
+      '--max-requests <number>',
+      'requests that a model has in hand, waiting ones included',
+      integer(1, 100_000),
+      64,
+    )
+    .option('--max-requests-per-client <number>', 'requests that one address has open', integer(1, 100_000), 32)
     .addOption(
       new Option('--log-level <level>', 'what goes to standard error')
         .choices(['silent', 'error', 'warn', 'info', 'debug'])
@@ -55,6 +71,7 @@ export function serveCommand(): Command {
 
 async function serve(options: ServeOptions, command: Command): Promise<void> {
   const startedAt = performance.now()
+  refuseOpenServer(options)
   // The models, the conversations and the server's own code are made ready side by side.
   const loading = loadModels(options)
   // Waited for below; until then its failure is nobody's.
@@ -81,6 +98,8 @@ async function serve(options: ServeOptions, command: Command): Promise<void> {
       host: options.host,
       port: options.port,
       apiKey: options.apiKey,
+      hostNames: options.allowedHost,
+      limits: { maxRequests: options.maxRequests, maxRequestsPerClient: options.maxRequestsPerClient },
       corsOrigins: options.cors,
       staticDir: existsSync(join(staticDir, 'index.html')) ? staticDir : undefined,
     })
@@ -90,9 +109,6 @@ async function serve(options: ServeOptions, command: Command): Promise<void> {
     await store
     logger.info({ ms: sinceStart() }, 'the conversations are open')
     console.log(`jackdaw serves ${models.map(({ id }) => id).join(', ')} at ${url}`)
-    if (!options.apiKey && !isLoopback(options.host)) {
-      console.error('Anyone who reaches this address can use it and read the conversations; --api-key asks for a key.')
-    }
     if (options.open) openBrowser(url)
   } catch (error) {
     // Not waited for: the reason is to be read at once, and the process ends when they are closed.
@@ -102,15 +118,25 @@ async function serve(options: ServeOptions, command: Command): Promise<void> {
   }
 }
 
+/** @throws where a network could use the server, and read the conversations, and nobody said that it may */
+function refuseOpenServer({ host, apiKey, allowAnonymous }: ServeOptions): void {
+  if (isLoopback(host) || apiKey || allowAnonymous) return
+  throw new Error(
+    `--host ${host} lets whoever reaches this machine use the server and read its conversations; set a key with --api-key, or say --allow-anonymous.`,
+  )
+}
+
 /** The address is printed anyway: a machine without a browser loses nothing. */
 function openBrowser(url: string): void {
   import('open').then(({ default: open }) => open(url)).catch(() => {})
 }
 
-async function loadModels({ model, provider, quantize, threads }: ServeOptions): Promise<ServedModel[]> {
+async function loadModels({ model, provider, quantize, threads, deterministic }: ServeOptions): Promise<ServedModel[]> {
   const { loadServedModel } = await import('../generate/served.ts')
   const load = (reference: string) =>
-    withDownloadBar((onProgress) => loadServedModel(reference, { provider, quantize, threads, onProgress }))
+    withDownloadBar((onProgress) =>
+      loadServedModel(reference, { provider, quantize, threads, deterministic, onProgress }),
+    )
   return Promise.all((model ?? [defaultModel]).map(load))
 }
 
@@ -144,5 +170,3 @@ function stop(closed: Promise<void>, signal: NodeJS.Signals): void {
     },
   )
 }
-
-const isLoopback = (host: string): boolean => ['localhost', '127.0.0.1', '::1'].includes(host)

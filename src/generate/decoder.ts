@@ -14,6 +14,11 @@ export interface DecoderOptions {
   slots?: number
   /** Tokens a sequence may have; at most the model's positions, which is the default. */
   capacity?: number
+  /**
+   * Logits after a token depend on the tokens before it and on nothing else, to the last bit: not on what is in the cache,
+   * nor on what is computed beside it. Costs a position of the capacity, and time. A causal model's only. Default false.
+   */
+  deterministic?: boolean
   /** Copy constant weights into the session, so that the caller's arrays can be dropped. Default false. */
   copyWeights?: boolean
   provider?: Provider
@@ -53,14 +58,20 @@ export interface Prompt {
 /** Answers may have this many tokens, the start token included, unless the caller says otherwise. */
 const DEFAULT_ANSWER_LENGTH = 1024
 
-/** A step shorter than this runs on the calling thread: handing it to another would cost a good part of it. */
-const SHORT_STEP_MS = 6
-
 /**
  * Tokens of a prompt that go through the graph at once: few enough for the processor's cache to hold what they compute,
  * and for attention to score few keys that a query may not see; enough to spread the reading of the weights.
  */
 export const PROMPT_PIECE = 128
+
+/**
+ * Kernels compute two rows of a product at a time and a single one in another way, with another rounding; so does
+ * attention with a single query. Where the number of rows is even, every row is computed like every other.
+ */
+const ROWS = 2
+
+/** Which token fills up does not matter: what comes after a token is not seen by it. */
+const FILLER = 0
 
 interface DecodeCall {
   readonly binding: Binding
@@ -81,14 +92,12 @@ interface DecodeCall {
 export class CachedDecoder {
   private readonly bindings = new Map<number, DecodeCall>()
   private readonly sources: (Source | undefined)[]
-  /** How long the latest step took. */
-  private decodeMs = Number.POSITIVE_INFINITY
-
   private constructor(
     private readonly program: Program<Record<string, Tensor>>,
     private readonly cache: CacheSlots,
     private readonly reader: SourceReader | undefined,
     private readonly prefixes: PrefixPrograms | undefined,
+    readonly deterministic: boolean,
     readonly vocabSize: number,
     readonly dModel: number,
     /** What answers start from, where the model has an encoder. */
@@ -104,7 +113,8 @@ export class CachedDecoder {
 
   /** Tokens a sequence may have. */
   get capacity(): number {
-    return this.cache.capacity
+    // The last position is left to what fills up.
+    return this.cache.capacity - (this.deterministic ? 1 : 0)
   }
 
   /** @param weights - constants, compiled in and packed: fastest; or a trainer, whose current weights every step reads */
@@ -113,9 +123,11 @@ export class CachedDecoder {
     weights: Weights | LiveWeights,
     options: DecoderOptions = {},
   ): Promise<CachedDecoder> {
-    const { slots = 1, copyWeights, provider } = options
+    const { copyWeights, provider, deterministic = false } = options
     const compiling = { on: provider, copyWeights }
     const isCausal = model.kind === 'causal'
+    if (deterministic && !isCausal) throw new Error('only a causal model decodes deterministically side by side')
+    const slots = deterministic ? roundUp(options.slots ?? 1, ROWS) : (options.slots ?? 1)
     const longest = isCausal ? model.maxPositions : (options.capacity ?? DEFAULT_ANSWER_LENGTH)
     const capacity = Math.min(options.capacity ?? longest, longest)
     const reader = isCausal ? undefined : await SourceReader.create(model, weights, compiling)
@@ -161,7 +173,7 @@ export class CachedDecoder {
         : undefined
     const start = isCausal ? undefined : model.decoderStartTokenId
     const cacheSlots = new CacheSlots(layers, slots, capacity)
-    return new CachedDecoder(program, cacheSlots, reader, prefixes, model.vocabSize, dModel, start)
+    return new CachedDecoder(program, cacheSlots, reader, prefixes, deterministic, model.vocabSize, dModel, start)
   }
 
   /** A text as this kind of model takes it: as the source of an answer where it has an encoder, else as its beginning. */
@@ -241,21 +253,30 @@ export class CachedDecoder {
       throw new RangeError(`prefill: ${past} + ${ids.length} tokens do not fit a cache of ${this.capacity}`)
     }
     const whole = Math.floor((ids.length - rows) / PROMPT_PIECE) * PROMPT_PIECE
-    if (whole > 0) await this.runPieces(slot, ids.slice(0, whole), past, PROMPT_PIECE, 1, signal)
-    return this.runPieces(slot, ids.slice(whole), past + whole, ids.length - whole, rows, signal)
+    if (whole > 0) await this.runPieces(slot, ids.slice(0, whole), past, PROMPT_PIECE, [PROMPT_PIECE - 1], signal)
+    const rest = ids.slice(whole)
+    const rowsAt = Array.from({ length: rows }, (_, i) => rest.length - rows + i)
+    // A prompt that is there but for its last token comes out as the one that was computed whole. Only where it ends with
+    // the cache there is no room to fill up.
+    const fills = this.reader ? 0 : Math.min(roundUp(rest.length, ROWS) - rest.length, this.cache.capacity - total)
+    const filled = [...rest, ...new Array<number>(fills).fill(FILLER)]
+    return this.runPieces(slot, filled, past + whole, filled.length, rowsAt, signal)
   }
 
-  /** Runs tokens of one sequence `piece` at a time, which divides their number. */
+  /**
+   * Runs tokens of one sequence `piece` at a time, which divides their number.
+   *
+   * @param rowsAt - the positions in a piece to give the logits after
+   */
   private async runPieces(
     slot: number,
     ids: readonly number[],
     past: number,
     piece: number,
-    rows: number,
+    rowsAt: readonly number[],
     signal?: AbortSignal,
   ): Promise<Float32Array> {
-    const logitsAt = Int32Array.from({ length: rows }, (_, i) => piece - rows + i)
-    const call = this.bind(slot, 1, piece, logitsAt)
+    const call = this.bind(slot, 1, piece, Int32Array.from(rowsAt))
     try {
       for (let start = 0; start < ids.length; start += piece) {
         call.inputIds.set(ids.slice(start, start + piece))
@@ -297,13 +318,14 @@ export class CachedDecoder {
   }
 
   /**
-   * One new token for each of the first `ids.length` slots.
+   * One new token for each of the first `ids.length` slots. Where the decoder is deterministic that number is to be even.
    *
    * @param pastLengths - tokens in each slot before this one
    * @returns logits [ids.length, vocabSize], overwritten by the next call
    */
   async decode(ids: readonly number[], pastLengths: readonly number[]): Promise<Float32Array> {
     const batch = ids.length
+    if (this.deterministic && batch % ROWS !== 0) throw new RangeError(`decode: ${batch} is not a multiple of ${ROWS}`)
     let call = this.bindings.get(batch)
     if (call?.sources.some((source, slot) => source !== this.sources[slot])) {
       call.binding.release()
@@ -316,15 +338,9 @@ export class CachedDecoder {
     call.inputIds.set(ids)
     call.pastLengths.set(pastLengths)
     call.totalLength[0] = Math.max(...pastLengths) + 1
-    if (call.totalLength[0] > this.capacity)
+    if (call.totalLength[0] > this.cache.capacity)
       throw new RangeError(`decode: the cache of ${this.capacity} tokens is full`)
-    const started = performance.now()
-    const short = this.decodeMs < SHORT_STEP_MS && call.binding.canBlock
-    if (short) call.binding.runSync()
-    else await call.binding.run()
-    this.decodeMs = performance.now() - started
-    // Whoever reads answers, or asks for one, has a turn between two steps on this thread.
-    if (short) await new Promise((resolve) => setImmediate(resolve))
+    await call.binding.run()
     return call.logits
   }
 
@@ -429,6 +445,8 @@ export class CachedDecoder {
     void this.prefixes?.release()
   }
 }
+
+const roundUp = (count: number, multiple: number): number => Math.ceil(count / multiple) * multiple
 
 export const isSame = (a: readonly number[], b: readonly number[]): boolean =>
   a.length === b.length && a.every((id, i) => id === b[i])

@@ -11,6 +11,8 @@ interface Slot {
   head: number
   /** Tokens whose keys and values the slot holds behind that. */
   ids: number[]
+  /** How many of these were computed as a prompt; the others are an answer's. */
+  read: number
   sequence?: Sequence
   lastUsed: number
 }
@@ -98,7 +100,9 @@ export class Engine {
     if (this.prefilling || this.decoding === this.slots.length) return
     const sequence = this.waiting.shift()
     if (!sequence) return
-    const shared = this.slots.map((slot) => sharedLength(slot, sequence))
+    // A token that is read with others is computed otherwise than one that is written, in its last bits.
+    const kept = this.slots.map(({ ids, read }) => (this.decoder.deterministic ? read : ids.length))
+    const shared = this.slots.map((slot, i) => sharedLength(slot, kept[i], sequence))
     const best = shared.indexOf(Math.max(...shared))
     const begins = shared[best] >= 0
     const idle = this.slots.map((_, i) => i).slice(this.decoding)
@@ -110,7 +114,8 @@ export class Engine {
     if (begins) {
       this.decoder.copySlot(best, target, shared[best])
       sequence.cachedTokens = sequence.request.sourceIds?.length ?? shared[best]
-      Object.assign(this.slots[target], { prompt, head, ids: sequence.ids.slice(0, shared[best] - head) })
+      const ids = sequence.ids.slice(0, shared[best] - head)
+      Object.assign(this.slots[target], { prompt, head, ids, read: Math.min(this.slots[best].read, ids.length) })
     } else Object.assign(this.slots[target], emptySlot())
     this.swap(target, this.decoding)
     this.slots[this.decoding].sequence = sequence
@@ -147,6 +152,8 @@ export class Engine {
     const rows = request.scorePrompt ? turn.length : 1
     const logits = await this.decoder.prefill(place, turn, slot.head + from, { rows, signal: request.signal })
     slot.ids.push(...turn)
+    // In a deterministic decoder all that came before was read as well.
+    slot.read = slot.ids.length
     const { vocabSize } = this.decoder
     if (request.scorePrompt) sequence.tellPrompt(from + 1, logits, vocabSize)
     return logits.subarray((rows - 1) * vocabSize)
@@ -155,8 +162,11 @@ export class Engine {
   private async decodeStep(): Promise<void> {
     const active = this.slots.slice(0, this.decoding)
     const newest = active.map(({ sequence }) => (sequence as Sequence).newestId)
-    const logits = await this.decoder.decode(newest, active.map(lengthOf))
-    const { vocabSize } = this.decoder
+    const { vocabSize, deterministic } = this.decoder
+    // Where one is missing to an even number, the next slot takes a token behind all that it holds, and forgets it.
+    const fills = deterministic && newest.length % 2 === 1 ? [0] : []
+    const behind = this.slots.slice(0, newest.length + fills.length).map(lengthOf)
+    const logits = await this.decoder.decode([...newest, ...fills], behind)
     for (let i = active.length - 1; i >= 0; i--) {
       const slot = active[i]
       slot.ids.push(newest[i])
@@ -188,15 +198,19 @@ export class Engine {
   }
 }
 
-const emptySlot = (): Slot => ({ prompt: undefined, head: 0, ids: [], sequence: undefined, lastUsed: 0 })
+const emptySlot = (): Slot => ({ prompt: undefined, head: 0, ids: [], read: 0, sequence: undefined, lastUsed: 0 })
 
-/** How many positions of a slot a sequence need not compute again; −1 where not even what comes before the ids fits. */
-function sharedLength({ prompt, head, ids }: Slot, { request, ids: wanted }: Sequence): number {
+/**
+ * How many positions of a slot a sequence need not compute again; −1 where not even what comes before the ids fits.
+ *
+ * @param kept - how many of the slot's ids may be used again
+ */
+function sharedLength({ prompt, head, ids }: Slot, kept: number, { request, ids: wanted }: Sequence): number {
   if (!prompt || wanted.length === 0 || !opensAlike(prompt, request)) return -1
   // The last token to be computed always is: its logits are needed. Where the prompt is to be scored, all are.
   const most = request.scorePrompt ? 0 : wanted.length - 1
   let length = 0
-  while (length < most && length < ids.length && ids[length] === wanted[length]) length++
+  while (length < most && length < kept && ids[length] === wanted[length]) length++
   return head + length
 }
 

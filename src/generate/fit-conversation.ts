@@ -1,4 +1,4 @@
-import type { ChatMessage, ServedModel } from './types.ts'
+import type { ChatMessage, ServedModel, TemplateVariables } from './types.ts'
 
 export interface FittedConversation {
   promptIds: number[]
@@ -18,18 +18,20 @@ const AROUND_MESSAGE = 8
  * of itself, so that most turns begin as the one before and are not computed again.
  *
  * @param wanted - tokens that the answer may have
+ * @param variables - what the template is told beside the messages
  * @throws Error where the model's template does not take the messages
  */
 export function fitConversation(
   model: ServedModel,
   messages: readonly ChatMessage[],
   wanted = Number.POSITIVE_INFINITY,
+  variables?: TemplateVariables,
 ): FittedConversation {
-  if (model.answerLength !== undefined) return { promptIds: model.renderChat(messages), omitted: 0 }
+  if (model.answerLength !== undefined) return { promptIds: model.renderChat(messages, variables), omitted: 0 }
   const room = model.contextLength - Math.max(1, Math.min(wanted, Math.floor(model.contextLength / 4)))
   if (!model.canChat) return endOfText(model, textToContinue(messages), room)
 
-  const promptIds = model.renderChat(messages)
+  const promptIds = model.renderChat(messages, variables)
   if (promptIds.length <= room) return { promptIds, omitted: 0 }
   const opening = messages.findIndex(({ role }) => role !== 'system')
   const system = messages.slice(0, opening)
@@ -37,7 +39,7 @@ export function fitConversation(
   const newest = turns.findLastIndex(({ role }) => role === 'user')
   for (let start = windowStart(model, system, turns, room); start <= newest; start++) {
     if (turns[start].role !== 'user') continue
-    const fitted = model.renderChat([...system, ...turns.slice(start)])
+    const fitted = model.renderChat([...system, ...turns.slice(start)], variables)
     if (fitted.length <= room || start === newest) return { promptIds: fitted, omitted: start }
   }
   return { promptIds, omitted: 0 }

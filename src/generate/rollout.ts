@@ -15,10 +15,13 @@ export interface Episode {
 
 export interface RolloutOptions
   extends Pick<SamplingOptions, 'temperature' | 'topK' | 'topP' | 'maxNewTokens' | 'stopTokenIds'> {
-  /** The same seed gives the same episodes; each prompt draws from its own stream. */
+  /** The same seed gives the same episodes; each prompt draws from a stream of its own, of this seed alone. */
   seed?: number
   signal?: AbortSignal
 }
+
+/** Prompts whose streams of draws are apart from those of other seeds. */
+const STREAMS = 2 ** 16
 
 /**
  * Lets a policy answer prompts of any lengths, as many at a time as its decoder has slots. A decoder over a trainer's
@@ -33,7 +36,7 @@ export async function rollout(
   const engine = new Engine(decoder)
   const answer = async (promptIds: readonly number[], index: number): Promise<Episode> => {
     const [ids, logProbs]: [number[], number[]] = [[], []]
-    const request = { ...options, ...decoder.promptOf(promptIds), seed: seed + index, topLogProbs: 0 }
+    const request = { ...options, ...decoder.promptOf(promptIds), seed: seed * STREAMS + index, topLogProbs: 0 }
     for await (const event of engine.generate(request)) {
       if (event.type === 'end') return { promptIds, ids, logProbs, ended: event.reason === 'stop' }
       ids.push(event.id)

@@ -81,9 +81,10 @@ export class Sequence {
    * @returns whether the answer has ended
    */
   accept(logits: Float32Array, hasRoom: boolean): boolean {
-    const { maxNewTokens = DEFAULT_MAX_NEW_TOKENS, topLogProbs, stopWhen } = this.request
+    const { maxNewTokens = DEFAULT_MAX_NEW_TOKENS, minNewTokens = 0, topLogProbs, stopWhen } = this.request
     if (maxNewTokens <= 0) return this.end('length')
     applyPenalties(logits, this.request, this.counts)
+    if (this.completionTokens < minNewTokens) for (const id of this.stopIds) logits[id] = Number.NEGATIVE_INFINITY
     const id = sample(logits, this.request, this.draws)
     if (this.completionTokens++ === 0) this.firstTokenAt = performance.now()
     this.newestId = id

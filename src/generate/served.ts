@@ -17,6 +17,7 @@ import {
   type GenerationEvent,
   type GenerationRequest,
   type ServedModel,
+  type TemplateVariables,
 } from './types.ts'
 import { unitLength } from './unit-length.ts'
 
@@ -26,6 +27,11 @@ export interface ServedOptions extends LoadOptions {
   threads?: number
   /** Requests decoded at once. Default 8. */
   slots?: number
+  /**
+   * The same prompt, options and seed give the same answer, to the last bit, whatever was asked before and is asked
+   * beside it: docs/determinism.md. Costs a position of the context, and time. Default false.
+   */
+  deterministic?: boolean
   /** The longest context to keep; the model's own where left out. */
   contextLength?: number
 }
@@ -58,13 +64,21 @@ export async function loadServedModel(reference: string, options: ServedOptions 
 
 async function serve(reference: string, loaded: LoadedModel, options: ServedOptions): Promise<ServedModel> {
   const { model, weights, tokenizer } = loaded
-  const { provider, slots, contextLength } = options
+  const { provider, contextLength, deterministic } = options
   if (!isWriter(model)) throw new Error(`${reference} does not write text, so it cannot be served`)
   if (!tokenizer) throw new Error(`${reference} has no tokenizer.json, so it cannot be served`)
   const description = describe(model, weights, options.quantize)
   const answers = model.kind === 'encoder-decoder'
   const capacity = answers ? undefined : contextLength
-  const decoder = await CachedDecoder.create(model, weights, { slots, capacity, provider, copyWeights: true })
+  // Texts of several lengths are padded to read side by side: one at a time there is nothing to depend on.
+  const slots = deterministic && answers ? 1 : options.slots
+  const decoder = await CachedDecoder.create(model, weights, {
+    slots,
+    capacity,
+    provider,
+    copyWeights: true,
+    deterministic: deterministic && !answers,
+  })
   const sourceLength = answers ? (contextLength ?? DEFAULT_SOURCE_LENGTH) : undefined
   const { name, path, stopTokenIds } = loaded // and not the weights, which the decoder has copied
   return new ServedWriter({ name, path, stopTokenIds, tokenizer, description, decoder, sourceLength })
@@ -93,6 +107,7 @@ class ServedWriter implements ServedModel {
   readonly contextLength: number
   readonly answerLength?: number
   readonly vocabSize: number
+  readonly slots: number
   readonly canChat: boolean
   readonly canEmbed = true
   private readonly engine: Engine
@@ -105,6 +120,7 @@ class ServedWriter implements ServedModel {
     this.contextLength = sourceLength ?? decoder.capacity
     this.answerLength = sourceLength === undefined ? undefined : decoder.capacity
     this.vocabSize = decoder.vocabSize
+    this.slots = decoder.slots
     this.canChat = sourceLength !== undefined || tokenizer.chatTemplate !== undefined
     this.engine = new Engine(decoder)
   }
@@ -117,7 +133,7 @@ class ServedWriter implements ServedModel {
     return this.parts.tokenizer.decode(ids)
   }
 
-  renderChat(messages: readonly ChatMessage[]): number[] {
+  renderChat(messages: readonly ChatMessage[], variables?: TemplateVariables): number[] {
     const { tokenizer, sourceLength } = this.parts
     if (sourceLength !== undefined) {
       // Such a model knows no turns.
@@ -131,7 +147,12 @@ class ServedWriter implements ServedModel {
     const text = renderChat(
       tokenizer.chatTemplate,
       messages.map(({ role, content }) => ({ role, content })),
-      { addGenerationPrompt: true, bosToken: special(tokenizer.bosTokenId), eosToken: special(tokenizer.eosTokenId) },
+      {
+        addGenerationPrompt: true,
+        bosToken: special(tokenizer.bosTokenId),
+        eosToken: special(tokenizer.eosTokenId),
+        variables,
+      },
     )
     return [...tokenizer.encode(text, { addSpecialTokens: false })]
   }
@@ -158,9 +179,12 @@ class ServedWriter implements ServedModel {
     })
   }
 
-  async embed(inputs: readonly (readonly number[])[]): Promise<Float32Array[]> {
+  async embed(inputs: readonly (readonly number[])[], signal?: AbortSignal): Promise<Float32Array[]> {
     const vectors: Float32Array[] = []
-    for (const ids of inputs) vectors.push(unitLength(await this.parts.decoder.embed(ids)))
+    for (const ids of inputs) {
+      signal?.throwIfAborted()
+      vectors.push(unitLength(await this.parts.decoder.embed(ids, signal)))
+    }
     return vectors
   }
 }

@@ -25,6 +25,8 @@ export interface SamplingOptions {
   stop?: readonly string[]
   /** Ends the answer as the end-of-text tokens of the model do. */
   stopTokenIds?: readonly number[]
+  /** Neither those nor an end-of-text token come before this many others. Default 0. */
+  minNewTokens?: number
   /** The same seed, prompt and options give the same answer. Random where left out. */
   seed?: number
   /** Report the log-probability of each token and of this many most likely alternatives. */
@@ -107,6 +109,9 @@ export interface ChatMessage {
   images?: readonly Uint8Array[]
 }
 
+/** Of a chat template, beside the conversation. */
+export type TemplateVariables = Readonly<Record<string, string | number | boolean | null>>
+
 /** A model as a server sees it: text in, text out, many requests at once. */
 export interface ServedModel {
   readonly id: string
@@ -119,6 +124,8 @@ export interface ServedModel {
    * message of the user, and cannot score it.
    */
   readonly answerLength?: number
+  /** Answers that it writes at once; without one, as many as it is asked for. */
+  readonly slots?: number
   /** Token ids are 0 to vocabSize − 1. */
   readonly vocabSize: number
   /** One sentence for the page: what the model is. */
@@ -131,12 +138,16 @@ export interface ServedModel {
   readonly canSee?: boolean
   encode(text: string): number[]
   decode(ids: readonly number[]): string
-  /** The conversation as the model's template writes it, ready for the assistant's turn. */
-  renderChat(messages: readonly ChatMessage[]): number[]
+  /**
+   * The conversation as the model's template writes it, ready for the assistant's turn.
+   *
+   * @param variables - what else the template is told, such as `enable_thinking`
+   */
+  renderChat(messages: readonly ChatMessage[], variables?: TemplateVariables): number[]
   /** Aborting the request's signal ends the stream with the signal's reason. */
   generate(request: GenerationRequest): AsyncIterable<GenerationEvent>
   /** The same as `generate`, of a model that draws in its answers. */
   answer?(request: GenerationRequest): AsyncIterable<AnswerEvent>
-  /** Unit-length vectors, one for each sequence of ids. */
-  embed(inputs: readonly (readonly number[])[]): Promise<Float32Array[]>
+  /** Unit-length vectors, one for each sequence of ids. Aborting the signal ends it with the signal's reason. */
+  embed(inputs: readonly (readonly number[])[], signal?: AbortSignal): Promise<Float32Array[]>
 }

@@ -11,7 +11,7 @@ import { loadTokenizer } from '../text/load.ts'
 import type { Tokenizer } from '../text/tokenizer.ts'
 import { type Quantization, quantizers } from './quantize.ts'
 import { modelFromConfig } from './registry.ts'
-import { mapWeights, readWeights } from './weights.ts'
+import { type MissingWeights, mapWeights, readWeights } from './weights.ts'
 
 export interface LoadedModel {
   /** The folder's, file's or repository's name. */
@@ -34,6 +34,11 @@ export interface LoadOptions extends DownloadOptions {
   /** Store matrices in blocks of 4 or 8 bits. Default: fp32. */
   quantize?: Quantization
   /**
+   * Parameters that the checkpoint lacks: an error, which is the default, or left out of `weights`, for a trainer that
+   * is told the same.
+   */
+  missing?: MissingWeights
+  /**
    * Leave the weights in files and map them, for serving: they take no memory of their own, and are read-only. Blocks
    * always are.
    */
@@ -47,6 +52,9 @@ export interface LoadOptions extends DownloadOptions {
  * @throws Error with one sentence where there is no such model, or it is damaged or of an unknown kind
  */
 export async function loadModel(reference: string, options: LoadOptions = {}): Promise<LoadedModel> {
+  if (options.missing === 'init' && (options.mapped || options.quantize)) {
+    throw new Error('a model that serves has all of its weights: missing can only be init for training')
+  }
   if (options.mapped) separateLargeArrays()
   const { kind, path } = await resolveModelRef(reference, options)
   const checkpoint = openCheckpoint(path)
@@ -62,7 +70,7 @@ export async function loadModel(reference: string, options: LoadOptions = {}): P
     const { weights, release: releaseFiles } =
       blocks || options.mapped
         ? mapWeights(parameters, checkpoint, modelClass, blocks)
-        : { weights: readWeights(parameters, checkpoint, modelClass), release: () => {} }
+        : { weights: readWeights(parameters, checkpoint, modelClass, options.missing), release: () => {} }
     return { name, path, model, weights, releaseFiles, tokenizer, stopTokenIds, config: checkpoint.config ?? {} }
   } finally {
     checkpoint.close()

@@ -18,13 +18,20 @@ export function readWeights(
   parameters: Iterable<ParameterSpec>,
   checkpoint: Checkpoint,
   { baseModelPrefix }: Pick<ModelClass, 'baseModelPrefix'>,
+  missing: MissingWeights = 'error',
 ): Map<string, TensorData> {
   const weights = new Map<string, TensorData>()
-  for (const { name, shape, read } of findWeights(parameters, checkpoint, baseModelPrefix)) {
+  for (const { name, shape, read } of findWeights(parameters, checkpoint, baseModelPrefix, missing)) {
     weights.set(name, { dtype: 'float32', shape, data: read(new Float32Array(sizeOf(shape))) })
   }
   return weights
 }
+
+/**
+ * What becomes of parameters that a checkpoint lacks: an error, or they are left out, to be given first values by who
+ * trains them (`init`: a value head, a classifier, adapters).
+ */
+export type MissingWeights = 'error' | 'init'
 
 /** Weights that are parts of files: read-only, and in memory only as far as they are touched. */
 export interface MappedWeights {
@@ -196,11 +203,13 @@ function* findWeights(
   parameters: Iterable<ParameterSpec>,
   checkpoint: Checkpoint,
   baseModelPrefix: string,
+  missing: MissingWeights = 'error',
 ): Generator<StoredWeight> {
   const stored = new Set(checkpoint.names())
   for (const { name, shape } of parameters) {
     const short = name.startsWith(baseModelPrefix) ? name.slice(baseModelPrefix.length) : name
     const found = [name, short].find((candidate) => stored.has(candidate))
+    if (!found && missing === 'init') continue
     if (!found) throw new Error(`the checkpoint has no parameter ${name}, which its config.json calls for`)
     const info = checkpoint.info(found)
     if (`${info.shape}` !== `${shape}`) {

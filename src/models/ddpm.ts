@@ -24,6 +24,7 @@
  */
 
 import {
+  between,
   type ConfigOf,
   count,
   diffusersConfig,
@@ -72,7 +73,7 @@ export const UNet2DConfig = diffusersConfig(
     /** Channels at each size of the picture. */
     channels: ['block_out_channels', listOf(size), [224, 448, 672, 896]],
     /** Residual blocks at each size, on the way down; one more on the way up. */
-    layersPerBlock: ['layers_per_block', size, 2],
+    layersPerBlock: ['layers_per_block', between(1, 1000), 2],
     downBlocks: [
       'down_block_types',
       listOf(oneOf('DownBlock2D', 'AttnDownBlock2D', 'ResnetDownsampleBlock2D')),

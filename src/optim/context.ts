@@ -23,7 +23,7 @@ import type {
 } from './recipe.ts'
 import { RESULT, type RunResult } from './result.ts'
 import type { RunOptions, RunReport } from './run.ts'
-import { type LoopPoint, newestSnapshot, readSnapshot } from './snapshot.ts'
+import { type LoopPoint, newestSnapshot, readSnapshot, setDamagedAside } from './snapshot.ts'
 import { type StepResult, Trainer, type TrainerOptions } from './trainer.ts'
 
 const STAGES = 'stages'
@@ -130,7 +130,7 @@ export class RunContext implements RecipeContext {
   }
 
   static async create(options: RunContextOptions): Promise<RunContext> {
-    const recorded = options.resumes ? await recordedMetrics(options.out) : 0
+    const recorded = options.resumes ? await recordedMetrics(options.out, options.say) : 0
     return new RunContext(options, new Metrics(join(options.out, METRICS), recorded))
   }
 
@@ -294,13 +294,15 @@ function productOf<Value>(folder: string, value: unknown): StageProduct<Value> {
   return { value: value as Value, folder, weights: (inside = '') => savedWeights(join(folder, inside)) }
 }
 
-/** How much of metrics.jsonl the newest of finished stages and snapshots knows of, in bytes. */
-async function recordedMetrics(out: string): Promise<number> {
+/** How much of metrics.jsonl the newest of finished stages and whole snapshots knows of, in bytes. */
+async function recordedMetrics(out: string, say: (message: string) => void): Promise<number> {
   const stages = join(out, STAGES)
   const names = existsSync(stages) ? await readdir(stages) : []
   const lengths = names.map((name) => readStage(join(stages, name, STAGE))?.metrics ?? 0)
   for (const folder of [out, ...names.map((name) => join(stages, name))]) {
-    const newest = await newestSnapshot(join(folder, 'checkpoints'))
+    const checkpoints = join(folder, 'checkpoints')
+    await setDamagedAside(checkpoints, say)
+    const newest = await newestSnapshot(checkpoints)
     if (newest) lengths.push((await readSnapshot(newest)).metrics)
   }
   return Math.max(0, ...lengths)

@@ -1,3 +1,4 @@
+import type { MissingWeights } from '../load/weights.ts'
 import type { ParameterSpec } from '../nn/scope.ts'
 import { Arena, paddedLength } from '../runtime/kernels.ts'
 import { showShape, sizeOf, type TensorData } from '../tensor/index.ts'
@@ -171,7 +172,7 @@ export class TrainingState {
 /** Where first values come from, see `TrainerOptions`. */
 export interface FirstValues {
   readonly weights?: ReadonlyMap<string, TensorData>
-  readonly missing?: 'error' | 'init'
+  readonly missing?: MissingWeights
   readonly unused?: 'error' | 'ignore'
 }
 

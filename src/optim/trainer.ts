@@ -1,3 +1,4 @@
+import type { MissingWeights } from '../load/weights.ts'
 import type { ParameterSpec, Scope } from '../nn/scope.ts'
 import { type InputSpecs, type Traced, trace } from '../nn/trace.ts'
 import type { DeviceTensor, Provider } from '../runtime/backend.ts'
@@ -56,7 +57,7 @@ export interface TrainerOptions {
   /** First values from elsewhere, by name: a checkpoint to train on. */
   readonly weights?: ReadonlyMap<string, TensorData>
   /** Parameters that `weights` lack start as a fresh model's (`init`: a value head, a classifier). Default: an error. */
-  readonly missing?: 'error' | 'init'
+  readonly missing?: MissingWeights
   /** What `weights` hold beyond the objective's parameters is left out (`ignore`: a head not used). Default: an error. */
   readonly unused?: 'error' | 'ignore'
   /** Compute the activations of blocks again in the backward pass: less memory, a third more time. Default false. */

@@ -18,16 +18,6 @@ export interface AdamWOptions {
   gradScale?: number
 }
 
-export interface SgdOptions {
-  lr: number
-  momentum?: number
-  /** Added to the gradient as `weightDecay · parameter`. */
-  weightDecay?: number
-  nesterov?: boolean
-  /** What the gradients are multiplied by: clipping, averaging. Default 1. */
-  gradScale?: number
-}
-
 /** Where a random stream is read from. All words are taken modulo 2³². */
 export interface RandomPosition {
   /** Philox's key: the seed. */
@@ -39,7 +29,7 @@ export interface RandomPosition {
   counter: readonly [number, number, number, number]
 }
 
-type Kernel = 'fill' | 'scale' | 'axpy' | 'lerp' | 'adamw' | 'sgd'
+type Kernel = 'axpy' | 'lerp' | 'adamw'
 
 /** Every kernel takes the number of elements, then its arrays' places, then its numbers. */
 type Exports = Record<Kernel | 'random', (n: number, ...args: number[]) => void> & {
@@ -47,7 +37,7 @@ type Exports = Record<Kernel | 'random', (n: number, ...args: number[]) => void>
 }
 
 /** The kernels that work on chunks, by the number that a job names them with. */
-const SHARED_KERNELS = ['fill', 'scale', 'axpy', 'lerp', 'adamw', 'sgd', 'sumOfSquares'] as const
+const SHARED_KERNELS = ['axpy', 'lerp', 'adamw', 'sumOfSquares'] as const
 
 type SharedKernel = (typeof SHARED_KERNELS)[number]
 
@@ -192,16 +182,6 @@ export class Arena {
     return new Float32Array(this.#memory.buffer, start, n)
   }
 
-  /** `dst[i] = value` */
-  fill(dst: Float32Array, value: number): void {
-    this.#pass('fill', [dst], value)
-  }
-
-  /** `dst[i] *= factor` */
-  scale(dst: Float32Array, factor: number): void {
-    this.#pass('scale', [dst], factor)
-  }
-
   /** `dst[i] += factor · src[i]` */
   axpy(dst: Float32Array, src: Float32Array, factor: number): void {
     this.#pass('axpy', [dst, src], factor)
@@ -243,13 +223,6 @@ export class Arena {
       1 / Math.sqrt(1 - beta2 ** step),
       eps,
     )
-  }
-
-  /** One step of gradient descent with momentum, as `torch.optim.SGD` takes it. `buffer` starts as zeros. */
-  sgd(params: Float32Array, grads: Float32Array, buffer: Float32Array, options: SgdOptions): void {
-    const { lr, momentum = 0, weightDecay = 0, nesterov = false, gradScale = 1 } = options
-    const [useGrad, useBuffer] = nesterov ? [1, momentum] : [0, 1]
-    this.#pass('sgd', [params, grads, buffer], gradScale, weightDecay, momentum, lr, useGrad, useBuffer)
   }
 
   /** Numbers in [0, 1), multiples of 2⁻²⁴, from Philox4x32-10. */

@@ -9,22 +9,6 @@
 (module
   (import "host" "memory" (memory 1 65536))
 
-  (func (export "fill") (param $n i32) (param $dst i32) (param $value f32)
-    (local $end i32)
-    (local.set $end (i32.add (local.get $dst) (i32.shl (local.get $n) (i32.const 2))))
-    (loop $next
-      (v128.store (local.get $dst) (f32x4.splat (local.get $value)))
-      (local.set $dst (i32.add (local.get $dst) (i32.const 16)))
-      (br_if $next (i32.ne (local.get $dst) (local.get $end)))))
-
-  (func (export "scale") (param $n i32) (param $dst i32) (param $factor f32)
-    (local $end i32)
-    (local.set $end (i32.add (local.get $dst) (i32.shl (local.get $n) (i32.const 2))))
-    (loop $next
-      (v128.store (local.get $dst) (f32x4.mul (v128.load (local.get $dst)) (f32x4.splat (local.get $factor))))
-      (local.set $dst (i32.add (local.get $dst) (i32.const 16)))
-      (br_if $next (i32.ne (local.get $dst) (local.get $end)))))
-
   (func (export "axpy") (param $n i32) (param $dst i32) (param $src i32) (param $factor f32)
     (local $end i32)
     (local.set $end (i32.add (local.get $dst) (i32.shl (local.get $n) (i32.const 2))))
@@ -112,37 +96,6 @@
       (local.set $g (i32.add (local.get $g) (i32.const 16)))
       (local.set $m (i32.add (local.get $m) (i32.const 16)))
       (local.set $v (i32.add (local.get $v) (i32.const 16)))
-      (br_if $next (i32.ne (local.get $p) (local.get $end)))))
-
-  ;; g ← gradScale · g + weightDecay · p,  b ← momentum · b + g
-  ;; p ← p − lr · (useGrad · g + useBuffer · b): (0, 1) is plain momentum, (1, momentum) is Nesterov's.
-  (func (export "sgd")
-    (param $n i32) (param $p i32) (param $g i32) (param $b i32)
-    (param $gradScale f32) (param $weightDecay f32) (param $momentum f32) (param $lr f32)
-    (param $useGrad f32) (param $useBuffer f32)
-    (local $end i32)
-    (local $grad v128) (local $param v128) (local $newB v128)
-    (local.set $end (i32.add (local.get $p) (i32.shl (local.get $n) (i32.const 2))))
-    (loop $next
-      (local.set $param (v128.load (local.get $p)))
-      (local.set $grad
-        (f32x4.add
-          (f32x4.mul (v128.load (local.get $g)) (f32x4.splat (local.get $gradScale)))
-          (f32x4.mul (local.get $param) (f32x4.splat (local.get $weightDecay)))))
-      (local.set $newB
-        (f32x4.add (f32x4.mul (v128.load (local.get $b)) (f32x4.splat (local.get $momentum))) (local.get $grad)))
-      (v128.store (local.get $b) (local.get $newB))
-      (v128.store (local.get $p)
-        (f32x4.sub
-          (local.get $param)
-          (f32x4.mul
-            (f32x4.splat (local.get $lr))
-            (f32x4.add
-              (f32x4.mul (f32x4.splat (local.get $useGrad)) (local.get $grad))
-              (f32x4.mul (f32x4.splat (local.get $useBuffer)) (local.get $newB))))))
-      (local.set $p (i32.add (local.get $p) (i32.const 16)))
-      (local.set $g (i32.add (local.get $g) (i32.const 16)))
-      (local.set $b (i32.add (local.get $b) (i32.const 16)))
       (br_if $next (i32.ne (local.get $p) (local.get $end)))))
 
   ;; Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3") on four counters at

@@ -412,7 +412,6 @@ interface BindingState {
 }
 
 class NodeBinding implements Binding {
-  readonly canBlock = true
   readonly #api: OrtApi
   /** Collected, the session would be freed under the binding. */
   readonly session: Session
@@ -436,10 +435,6 @@ class NodeBinding implements Binding {
         ),
       )
       .then(() => signal?.throwIfAborted())
-  }
-
-  runSync(): void {
-    this.#api.runSync(this.#session.state.pointer, null, ...this.#native.state.args)
   }
 
   release(): void {

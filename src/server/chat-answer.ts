@@ -4,7 +4,7 @@ import { type Answer, type Choice, seedOf, systemFingerprint, usageOf } from './
 import { withImages } from './content-parts.ts'
 import { badRequest } from './errors.ts'
 import { ChatLogProbs } from './log-probs.ts'
-import { type ChatRequest, samplingOptions } from './openai-wire.ts'
+import { type ChatRequest, samplingOptions, wantedTokens } from './openai-wire.ts'
 import { chatPrompt, fittedPrompt, roomFor } from './prompt.ts'
 import type { ModelDesk } from './served-models.ts'
 
@@ -71,10 +71,11 @@ export class ChatAnswer implements Answer {
     }
     this.desk = desk
     this.request = request
-    const wanted = request.max_completion_tokens ?? request.max_tokens ?? undefined
+    const wanted = request.max_completion_tokens ?? wantedTokens(request.max_tokens)
+    const variables = request.chat_template_kwargs ?? undefined
     const messages = withImages(request.messages, model)
-    const fitted = request.truncation === 'auto' ? fittedPrompt(model, messages, wanted) : undefined
-    this.prompt = fitted?.promptIds ?? chatPrompt(model, messages)
+    const fitted = request.truncation === 'auto' ? fittedPrompt(model, messages, wanted, variables) : undefined
+    this.prompt = fitted?.promptIds ?? chatPrompt(model, messages, variables)
     const turns = messages.filter(({ role }) => role !== 'system').slice(fitted?.omitted ?? 0)
     this.images = turns.flatMap(({ images = [] }) => images)
     this.options = samplingOptions(request, model.vocabSize)

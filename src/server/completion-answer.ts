@@ -3,7 +3,7 @@ import type { EndEvent, GenerationRequest, PromptEvent, TokenEvent } from '../ge
 import { type Answer, type Choice, idsOf, seedOf, systemFingerprint, usageOf } from './answer.ts'
 import { badRequest } from './errors.ts'
 import { CompletionLogProbs } from './log-probs.ts'
-import { type CompletionRequest, inputList, samplingOptions } from './openai-wire.ts'
+import { type CompletionRequest, inputList, samplingOptions, wantedTokens } from './openai-wire.ts'
 import { roomFor } from './prompt.ts'
 import type { ModelDesk } from './served-models.ts'
 
@@ -112,8 +112,8 @@ export class CompletionAnswer implements Answer {
     )
   }
 
-  private get wanted(): number {
-    return this.request.max_tokens ?? defaultMaxTokens
+  private get wanted(): number | undefined {
+    return wantedTokens(this.request.max_tokens ?? defaultMaxTokens)
   }
 
   head() {

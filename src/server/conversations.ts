@@ -8,6 +8,7 @@ import { textOf } from './parts.ts'
 import { type ReplyJob, type ReplyRequest, replyRequest, writeReply } from './replies.ts'
 import type { ModelDesk } from './served-models.ts'
 import { type ConversationStore, type NewMessage, ParentError } from './store.ts'
+import { StoreError } from './store-error.ts'
 import { answerScope, eventStream } from './stream.ts'
 import {
   addMessage,
@@ -20,6 +21,11 @@ import {
   type Status,
   updateConversation,
 } from './wire.ts'
+
+const unavailable = {
+  full: 'The disk that keeps the conversations is full: nothing new can be kept until there is room.',
+  unreachable: 'The database of conversations cannot be reached; what was sent may not have been kept.',
+}
 
 export interface ConversationContext extends RouteContext {
   /** May still be opening: only the routes that need it wait. */
@@ -38,6 +44,13 @@ export function conversationRoutes({ models, store: opening, logger, shutdown }:
       throw new RequestError(503, error instanceof Error ? error.message : String(error), { code: 'no_store' })
     }
   }
+
+  // A database that is full or away is no fault of the request, and asking again later may help.
+  app.onError((error) => {
+    if (!(error instanceof StoreError) || error.failure === 'failed') throw error
+    logger.error({ err: error }, 'the database failed')
+    throw new RequestError(503, unavailable[error.failure], { code: `store_${error.failure}` })
+  })
 
   app.get('/status', (context) =>
     context.json({

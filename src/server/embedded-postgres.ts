@@ -1,53 +1,114 @@
-import { link, mkdir, readFile, realpath, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdir, rename, rm, stat, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import type { PgDatabase, PgQueryResultHKT } from 'drizzle-orm/pg-core'
+import { type FolderLock, lockFolder } from './folder-lock.ts'
+import { isFull, StoreError } from './store-error.ts'
+import type { SyncedPglite } from './synced-pglite.ts'
 
-/**
- * PGlite is set up for databases that fill 128 MB of buffers. Chats do not: this is 140 MB less resident memory, and a
- * start in three quarters of the processor time.
- */
-const smallMemory = ['shared_buffers=4MB', 'max_connections=10']
+/** What a new database takes, and room for its log. */
+const ROOM_BYTES = 64 << 20
+/** A database that ended is opened again, and that may fail, no more often than this: it takes a second of its own. */
+const REOPEN_MS = 1_000
+/** With less than the log's next file takes, whatever fails fails for that. */
+const LITTLE_BYTES = 16 << 20
+
+/** A database that may come and go behind the one who asks it. */
+export interface Connection {
+  /** @throws with one sentence where it cannot be used. */
+  database(): Promise<PgDatabase<PgQueryResultHKT>>
+  /** Resolves when what was committed by now outlives a power cut. */
+  flush(): Promise<void>
+  close(): Promise<void>
+}
 
 /**
  * Opens embedded PostgreSQL (PGlite) in a folder, creating it the first time.
  *
- * Statements are with the operating system when they return, so the death of the process loses nothing; a power cut
- * may, since PGlite runs with fsync off.
- *
- * @throws where another process has the folder open: PGlite itself would let both write.
+ * @throws with one sentence where another process has the folder open (PGlite itself would let both write), or it
+ *   cannot be written.
  */
-export async function openEmbedded(
-  folder: string,
-): Promise<{ database: PgDatabase<PgQueryResultHKT>; close(): Promise<void> }> {
-  await mkdir(folder, { recursive: true, mode: 0o700 }).catch((error: Error) => {
-    throw new Error(`The conversations cannot be kept in ${folder}: ${error.message}`, { cause: error })
+export async function openEmbedded(folder: string): Promise<Connection> {
+  await mkdir(folder, { recursive: true, mode: 0o700 }).catch(async (error: Error) => {
+    throw await openFailure(folder, error)
   })
-  const unlock = await lock(folder)
+  const lock = await lockFolder(folder).catch(async (error: NodeJS.ErrnoException) => {
+    throw error.code === undefined ? error : await openFailure(folder, error)
+  })
   try {
-    const [{ PGlite }, { drizzle }] = await Promise.all([
-      import('@electric-sql/pglite'),
-      import('drizzle-orm/pglite'),
-      initialise(folder),
-    ])
-    const client = await PGlite.create({
-      dataDir: join(folder, 'postgres'),
-      startParams: [...PGlite.defaultStartParams, ...smallMemory.flatMap((setting) => ['-c', setting])],
-    })
-    const close = async () => {
-      await client.close()
-      await unlock()
-    }
-    return { database: drizzle(client), close }
+    const connection = new EmbeddedPostgres(folder, lock)
+    await connection.database()
+    return connection
   } catch (error) {
-    await unlock()
+    lock.release()
     throw error
   }
 }
 
+class EmbeddedPostgres implements Connection {
+  private opened?: Promise<{ client: SyncedPglite; database: PgDatabase<PgQueryResultHKT> }>
+  private openedAt = Number.NEGATIVE_INFINITY
+
+  constructor(
+    private readonly folder: string,
+    private readonly lock: FolderLock,
+  ) {}
+
+  async database(): Promise<PgDatabase<PgQueryResultHKT>> {
+    this.lock.check()
+    const before = this.opened
+    const isDue = (await hasEnded(before)) && performance.now() - this.openedAt > REOPEN_MS
+    // Once one has begun to open it again, all wait for that.
+    if (isDue && this.opened === before) {
+      this.opened = this.open()
+      this.openedAt = performance.now()
+    }
+    return (await this.opened!).database
+  }
+
+  async flush(): Promise<void> {
+    await (await this.opened)?.client.flush()
+  }
+
+  async close(): Promise<void> {
+    const client = await this.opened?.then(
+      (opened) => opened.client,
+      () => undefined,
+    )
+    try {
+      // Where another process took the folder, closing would write into its database.
+      this.lock.check()
+      if (client && !client.end) await client.close()
+    } finally {
+      this.lock.release()
+    }
+  }
+
+  private async open() {
+    try {
+      const [{ SyncedPglite }, { drizzle }] = await Promise.all([
+        import('./synced-pglite.ts'),
+        import('drizzle-orm/pglite'),
+        initialise(this.folder),
+      ])
+      const client = await SyncedPglite.open(join(this.folder, 'postgres'))
+      return { client, database: drizzle(client) }
+    } catch (error) {
+      throw await openFailure(this.folder, error)
+    }
+  }
+}
+
+const hasEnded = async (opened: Promise<{ client: SyncedPglite }> | undefined): Promise<boolean> =>
+  opened === undefined ||
+  opened.then(
+    ({ client }) => client.end !== undefined,
+    () => true,
+  )
+
 /**
  * Creating a database takes seconds in which the thread does nothing else, hence a worker; and it is moved into place
- * when whole, so that a process killed meanwhile leaves nothing that looks like a database.
+ * when whole and on the disk, so that a process killed meanwhile leaves nothing that looks like a database.
  */
 async function initialise(folder: string): Promise<void> {
   const target = join(folder, 'postgres')
@@ -55,10 +116,25 @@ async function initialise(folder: string): Promise<void> {
   const unfinished = join(folder, 'postgres.new')
   await rm(unfinished, { recursive: true, force: true })
   const worker = new Worker(
-    `const { workerData } = require('node:worker_threads')
-    import(workerData.module)
-      .then(({ PGlite }) => PGlite.create({ dataDir: workerData.dataDir, initDbStartParams: workerData.parameters }))
-      .then((database) => database.close())`,
+    `const { closeSync, fsyncSync, openSync, readdirSync } = require('node:fs')
+    const { join } = require('node:path')
+    const { workerData } = require('node:worker_threads')
+    const { module, dataDir, parameters } = workerData
+    import(module)
+      .then(({ PGlite }) => PGlite.create({ dataDir, initDbStartParams: parameters }))
+      .then((database) => database.close())
+      .then(() => {
+        const entries = readdirSync(dataDir, { recursive: true, withFileTypes: true })
+        for (const entry of entries) {
+          if (!entry.isFile()) continue
+          const file = openSync(join(entry.parentPath ?? entry.path, entry.name), 'r+')
+          fsyncSync(file)
+          closeSync(file)
+        }
+      })
+      .catch((error) => {
+        throw error instanceof Error ? error : new Error('its file system failed with ' + error?.errno)
+      })`,
     {
       eval: true,
       // What the process was started with may not suit a script.
@@ -69,64 +145,45 @@ async function initialise(folder: string): Promise<void> {
         // Letter case is folded for every script, on every system alike.
         parameters: ['--encoding=UTF8', '--locale-provider=builtin', '--builtin-locale=C.UTF-8'],
       },
+      stdout: true,
+      stderr: true,
     },
   )
-  await new Promise<void>((resolve, reject) => {
-    worker.once('error', reject)
-    worker.once('exit', (code) =>
-      code === 0 ? resolve() : reject(new Error(`Cannot create the database of conversations in ${folder}.`)),
-    )
-  })
+  try {
+    await new Promise<void>((resolve, reject) => {
+      worker.once('error', reject)
+      worker.once('exit', (code) => (code === 0 ? resolve() : reject(new Error('its creation ended early'))))
+    })
+  } catch (error) {
+    // Before there is room again: what there is of it would be in the way of everything.
+    const failure = await openFailure(folder, error)
+    await rm(unfinished, { recursive: true, force: true })
+    throw failure
+  }
   await rename(unfinished, target)
 }
 
-/** Folders that this process has open. */
-const held = new Set<string>()
-
-/** A file with the owner's process id. One whose process is gone is a leftover, and is taken over. */
-async function lock(folder: string): Promise<() => Promise<void>> {
-  const path = await realpath(folder).then((real) => join(real, 'lock'))
-  if (held.has(path)) throw new Error(`The conversations in ${folder} are open in this process already.`)
-  const mine = `${path}.${process.pid}`
-  try {
-    for (let attempt = 0; attempt < 3; attempt++) {
-      await writeFile(mine, String(process.pid))
-      try {
-        // A link appears with its content, or not at all.
-        await link(mine, path)
-        held.add(path)
-        return async () => {
-          held.delete(path)
-          await rm(path, { force: true })
-        }
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
-      }
-      const owner = Number.parseInt(await readFile(path, 'utf8').catch(() => ''), 10)
-      if (isRunning(owner)) {
-        throw new Error(
-          `The conversations in ${folder} are open in another jackdaw (process ${owner}); ` +
-            'stop it, or choose another folder with --data.',
-        )
-      }
-      await rm(path, { force: true })
-    }
-    throw new Error(`Cannot lock ${folder}; is another jackdaw starting on it?`)
-  } finally {
-    await rm(mine, { force: true })
+/** One sentence, whatever it was. */
+async function openFailure(folder: string, error: unknown): Promise<StoreError> {
+  if (error instanceof StoreError) return error
+  const room = await roomAt(folder)
+  if (isFull(error) || room < LITTLE_BYTES) {
+    const free = Number.isFinite(room) ? ` (${Math.floor(room / 2 ** 20)} MB are free)` : ''
+    return new StoreError(
+      `The conversations cannot be kept in ${folder}: its disk is full${free}; make room for ` +
+        `${ROOM_BYTES >> 20} MB, or choose another folder with --data.`,
+      'full',
+    )
   }
+  const reason = error instanceof Error && error.message ? error.message : String(error)
+  return new StoreError(`The conversations cannot be kept in ${folder}: ${reason}`, 'unreachable')
 }
 
-function isRunning(pid: number): boolean {
-  // In a container every run may have the same process id: our own is a leftover too, or `held` would have it.
-  if (!Number.isInteger(pid) || pid <= 0 || pid === process.pid) return false
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM'
-  }
-}
+const roomAt = (folder: string): Promise<number> =>
+  statfs(folder).then(
+    ({ bavail, bsize }) => bavail * bsize,
+    () => Number.POSITIVE_INFINITY,
+  )
 
 const exists = (path: string): Promise<boolean> =>
   stat(path).then(

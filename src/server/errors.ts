@@ -24,15 +24,22 @@ const typeOfStatus: Readonly<Record<number, ErrorType>> = {
 export class RequestError extends Error {
   readonly status: ContentfulStatusCode
   readonly body: ErrorBody
+  /** After how many seconds another try may succeed. */
+  readonly retryAfter?: number
 
   /** @param param - The field of the request that is wrong. @param code - OpenAI's, where it has one. */
   constructor(
     status: ContentfulStatusCode,
     message: string,
-    { param = null, code = null }: { param?: string | null; code?: string | null } = {},
+    {
+      param = null,
+      code = null,
+      retryAfter,
+    }: { param?: string | null; code?: string | null; retryAfter?: number } = {},
   ) {
     super(message)
     this.status = status
+    this.retryAfter = retryAfter
     this.body = { error: { message, type: typeOfStatus[status] ?? 'invalid_request_error', param, code } }
   }
 }
@@ -57,18 +64,20 @@ export function check<Schema extends z.ZodType>(schema: Schema, value: unknown):
   throw badRequest(`Invalid '${param || 'body'}': ${issue.message}.`, param || null, 'invalid_value')
 }
 
-/** The JSON body, checked. Other content types are refused: a foreign page may send those without asking first. */
-export async function readBody<Schema extends z.ZodType>(context: Context, schema: Schema): Promise<z.output<Schema>> {
+/** The JSON body, checked. @throws RequestError where it is none, or is not as the schema says */
+export const readBody = async <Schema extends z.ZodType>(context: Context, schema: Schema): Promise<z.output<Schema>> =>
+  check(schema, await readJson(context))
+
+/** The JSON body. Other content types are refused: a foreign page may send those without asking first. */
+export async function readJson(context: Context): Promise<unknown> {
   const contentType = context.req.header('content-type')?.split(';')[0].trim().toLowerCase()
   if (contentType !== 'application/json') {
     throw new RequestError(415, 'The body must be JSON, sent with the header "Content-Type: application/json".')
   }
   const text = await context.req.text()
-  let value: unknown
   try {
-    value = JSON.parse(text)
+    return JSON.parse(text)
   } catch {
     throw badRequest('The body is not valid JSON.', null, 'invalid_json')
   }
-  return check(schema, value)
 }

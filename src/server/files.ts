@@ -1,7 +1,7 @@
 import { and, eq, inArray, isNull, lt, or, sql } from 'drizzle-orm'
 import type { PgDatabase, PgQueryResultHKT } from 'drizzle-orm/pg-core'
 import { type Context, Hono } from 'hono'
-import { imageKind } from '../image/kind.ts'
+import { type ImageKind, imageKind } from '../image/kind.ts'
 import { badRequest, RequestError } from './errors.ts'
 import { files } from './schema.ts'
 import type { ConversationStore } from './store.ts'
@@ -24,12 +24,21 @@ export interface NewFile {
 }
 
 /** @throws RequestError where the bytes are no picture that is taken. */
-export async function insertFile(database: Database, { bytes, conversationId }: NewFile): Promise<StoredFile> {
+export function pictureOf(bytes: Uint8Array): ImageKind {
   const kind = imageKind(bytes)
   if (!kind) throw new RequestError(415, 'This is no picture that can be taken: send PNG, JPEG, GIF or WebP.')
   if (kind.width * kind.height > maxPixels) {
     throw badRequest(`The picture has ${kind.width} × ${kind.height} pixels; the most is 64 million.`)
   }
+  return kind
+}
+
+/** @param kind - as `pictureOf` found it */
+export async function insertFile(
+  database: Database,
+  { bytes, conversationId }: NewFile,
+  kind: ImageKind,
+): Promise<StoredFile> {
   await database
     .delete(files)
     .where(and(isNull(files.conversationId), lt(files.createdAt, sql`now() - ${unusedAfter}::interval`)))

@@ -1,8 +1,11 @@
 import { setMaxListeners } from 'node:events'
-import { createServer } from 'node:http'
+import { createServer, type Server } from 'node:http'
+import type { Socket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import { getRequestListener } from '@hono/node-server'
 import { type AppOptions, createApp } from './app.ts'
+import { allowedHosts } from './hosts.ts'
+import { defaultLimits } from './limits.ts'
 import { ServedModels } from './served-models.ts'
 import { ShutdownError } from './stream.ts'
 
@@ -11,12 +14,15 @@ const graceMs = 3_000
 /** How long their last save may then take. */
 const saveMs = 2_000
 
-const loopback = ['localhost', '127.0.0.1', '[::1]']
+/** How long a request may take to arrive, body included. */
+const requestMs = 60_000
 
 export interface ListenOptions extends Omit<AppOptions, 'allowedHosts' | 'shutdown'> {
   host: string
   /** 0 takes a free one. */
   port: number
+  /** Names in the Host header that are answered beside the machine's own; `*` for all. */
+  hostNames?: readonly string[]
 }
 
 export interface RunningServer {
@@ -27,19 +33,21 @@ export interface RunningServer {
 }
 
 /** @throws with one sentence where the port is taken or may not be used. */
-export async function listen({ host, port, ...options }: ListenOptions): Promise<RunningServer> {
+export async function listen({ host, port, hostNames, ...options }: ListenOptions): Promise<RunningServer> {
   const shutdown = new AbortController()
   // Every answer in writing listens.
   setMaxListeners(0, shutdown.signal)
-  const models = options.models instanceof ServedModels ? options.models : new ServedModels(options.models)
-  const isLoopback = ['localhost', '127.0.0.1', '::1'].includes(host)
+  const limits = { ...defaultLimits, ...options.limits }
+  const models = options.models instanceof ServedModels ? options.models : new ServedModels(options.models, limits)
   const app = createApp({
     ...options,
     models,
-    allowedHosts: isLoopback ? loopback : undefined,
+    limits,
+    allowedHosts: allowedHosts(host, hostNames),
     shutdown: shutdown.signal,
   })
-  const server = createServer(getRequestListener(app.fetch))
+  const server = createServer({ requestTimeout: requestMs }, getRequestListener(app.fetch))
+  cutStalled(server, limits.writeTimeoutMs)
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => reject(new Error(listenFailure(error, host, port))))
     server.listen(port, host, resolve)
@@ -67,6 +75,26 @@ export async function listen({ host, port, ...options }: ListenOptions): Promise
     )
   }
   return { url: `http://${shownHost}:${address.port}`, close }
+}
+
+/** Ends connections whose client has taken no byte for so long of what was written for it. */
+function cutStalled(server: Server, timeoutMs: number): void {
+  /** What each had taken when it last took something, and when that was. */
+  const sockets = new Map<Socket, { taken: number; at: number }>()
+  server.on('connection', (socket: Socket) => {
+    sockets.set(socket, { taken: 0, at: performance.now() })
+    socket.once('close', () => sockets.delete(socket))
+  })
+  const timer = setInterval(() => {
+    const now = performance.now()
+    for (const [socket, before] of sockets) {
+      const taken = socket.bytesWritten - socket.writableLength
+      if (socket.writableLength === 0 || taken > before.taken) sockets.set(socket, { taken, at: now })
+      else if (now - before.at > timeoutMs) socket.destroy()
+    }
+  }, timeoutMs / 4)
+  timer.unref()
+  server.once('close', () => clearInterval(timer))
 }
 
 async function waitFor(condition: () => boolean, ms: number): Promise<void> {

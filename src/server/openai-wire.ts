@@ -8,12 +8,61 @@ import { badRequest } from './errors.ts'
 const maxChoices = 128
 const maxStopStrings = 16
 const maxTopLogProbs = 20
+const maxStopTokens = 64
 
 const tokenId = z
   .int()
   .min(0)
   .max(2 ** 31 - 1)
 const tokenIds = z.array(tokenId)
+
+const isNeutral =
+  (...neutral: readonly unknown[]) =>
+  (value: unknown): boolean =>
+    neutral.includes(value)
+
+/** A parameter that others have and jackdaw has not: said plainly, where ignoring it would change the answer. */
+const unsupported = (allowed: (value: unknown) => boolean = () => false) =>
+  z
+    .unknown()
+    .refine((value) => value === undefined || value === null || allowed(value), 'this server does not support it')
+    .optional()
+
+const isEmptyArray = (value: unknown): boolean => Array.isArray(value) && value.length === 0
+
+/** As many tokens as there is room for: what llama.cpp and others mean by it. */
+const noLimit = -1
+
+/** Others' names for things that are not here, with the values that ask for nothing. */
+const elsewhere = {
+  // An answer in a form: vLLM, SGLang, llama.cpp.
+  guided_json: unsupported(),
+  guided_regex: unsupported(),
+  guided_choice: unsupported(),
+  guided_grammar: unsupported(),
+  structured_outputs: unsupported(),
+  grammar: unsupported(isNeutral('')),
+  json_schema: unsupported(),
+  regex: unsupported(),
+  ebnf: unsupported(),
+  allowed_token_ids: unsupported(),
+  bad_words: unsupported(isEmptyArray),
+  logits_processors: unsupported(isEmptyArray),
+  // Other ways to choose a token.
+  use_beam_search: unsupported(isNeutral(false)),
+  typical_p: unsupported(isNeutral(1)),
+  tfs_z: unsupported(isNeutral(1)),
+  top_a: unsupported(isNeutral(0)),
+  mirostat: unsupported(isNeutral(0)),
+  mirostat_mode: unsupported(isNeutral(0)),
+  dry_multiplier: unsupported(isNeutral(0)),
+  xtc_probability: unsupported(isNeutral(0)),
+  dynatemp_range: unsupported(isNeutral(0)),
+  // Other ends of an answer.
+  ignore_eos: unsupported(isNeutral(false)),
+  include_stop_str_in_output: unsupported(isNeutral(false)),
+  skip_special_tokens: unsupported(isNeutral(true)),
+}
 
 const sampling = {
   model: z.string(),
@@ -27,11 +76,16 @@ const sampling = {
   logit_bias: z
     .record(z.string().regex(/^\d{1,10}$/, 'keys must be token ids'), z.number().min(-100).max(100))
     .nullish(),
-  max_tokens: z.int().min(0).nullish(),
   // Not OpenAI's, but of every server of open models. −1 and 0 keep all tokens.
   top_k: z.int().min(-1).nullish(),
   min_p: z.number().min(0).max(1).nullish(),
   repetition_penalty: z.number().positive().max(10).nullish(),
+  // llama.cpp's name for it.
+  repeat_penalty: z.number().positive().max(10).nullish(),
+  min_tokens: z.int().min(0).nullish(),
+  stop_token_ids: tokenIds.max(maxStopTokens).nullish(),
+  ...elsewhere,
+  response_format: unsupported((value) => (value as { type?: unknown }).type === 'text'),
 
   stream: z.boolean().nullish(),
   stream_options: z
@@ -39,22 +93,32 @@ const sampling = {
     .nullish(),
 
   // Bookkeeping of OpenAI's own service: it changes no answer.
-  user: z.string().nullish(),
-  metadata: z.record(z.string(), z.string()).nullish(),
-  store: z.boolean().nullish(),
-  service_tier: z.string().nullish(),
-  safety_identifier: z.string().nullish(),
-  prompt_cache_key: z.string().nullish(),
+  user: z.unknown().optional(),
+  metadata: z.unknown().optional(),
+  store: z.unknown().optional(),
+  service_tier: z.unknown().optional(),
+  safety_identifier: z.unknown().optional(),
+  prompt_cache_key: z.unknown().optional(),
 }
 
-/** A parameter that OpenAI has and jackdaw has not: said plainly, where ignoring it would change the answer. */
-const unsupported = (allowed: (value: unknown) => boolean = () => false) =>
-  z
-    .unknown()
-    .refine((value) => value === undefined || value === null || allowed(value), 'this server does not support it')
-    .optional()
+/** What a chat template calls its own: a request does not say it. */
+const templateNames = ['messages', 'add_generation_prompt', 'bos_token', 'eos_token', 'tools']
 
-const isEmptyArray = (value: unknown): boolean => Array.isArray(value) && value.length === 0
+const templateVariables = z.record(
+  z
+    .string()
+    .regex(/^[a-z]\w{0,63}$/i, 'keys must be names')
+    .refine((name) => !templateNames.includes(name), 'the server says this itself'),
+  z.union([z.string().max(10_000), z.number(), z.boolean(), z.null()], {
+    error: 'must be a string, a number, true, false or null',
+  }),
+)
+
+/** The names that a body has and a schema has not, for the log. */
+export const unknownFields = (schema: z.ZodObject, body: unknown): string[] =>
+  typeof body === 'object' && body !== null && !Array.isArray(body)
+    ? Object.keys(body).filter((name) => !Object.hasOwn(schema.shape, name))
+    : []
 
 const chatMessage = z
   .object({
@@ -69,16 +133,23 @@ const chatMessage = z
     shown,
   }))
 
-export const chatRequest = z.strictObject({
+export const chatRequest = z.object({
   ...sampling,
   messages: z.array(chatMessage).min(1, 'must have a message'),
   max_completion_tokens: z.int().min(1).nullish(),
-  max_tokens: z.int().min(1).nullish(),
+  max_tokens: z
+    .int()
+    .refine((value) => value >= 1 || value === noLimit, 'must be at least 1')
+    .nullish(),
+  chat_template_kwargs: templateVariables.nullish(),
+  chat_template: unsupported(),
+  documents: unsupported(isEmptyArray),
+  continue_final_message: unsupported(isNeutral(false)),
+  add_generation_prompt: unsupported(isNeutral(true)),
   // As the Responses API has it: `auto` leaves the oldest exchanges out where all do not fit the context.
   truncation: z.enum(['auto', 'disabled']).nullish(),
   logprobs: z.boolean().nullish(),
   top_logprobs: z.int().min(0).max(maxTopLogProbs).nullish(),
-  response_format: unsupported((value) => (value as { type?: unknown }).type === 'text'),
   tools: unsupported(isEmptyArray),
   tool_choice: unsupported((value) => value === 'none' || value === 'auto'),
   parallel_tool_calls: z.boolean().nullish(),
@@ -95,7 +166,7 @@ export type ChatRequest = z.output<typeof chatRequest>
 
 const maxPrompts = 2048
 
-export const completionRequest = z.strictObject({
+export const completionRequest = z.object({
   ...sampling,
   prompt: z.union(
     [
@@ -106,6 +177,7 @@ export const completionRequest = z.strictObject({
     ],
     { error: 'must be a string, an array of strings, an array of token ids, or an array of arrays of token ids' },
   ),
+  max_tokens: z.int().min(noLimit).nullish(),
   echo: z.boolean().nullish(),
   logprobs: z.int().min(0).max(maxTopLogProbs).nullish(),
   best_of: z.int().min(1).nullish(),
@@ -113,7 +185,7 @@ export const completionRequest = z.strictObject({
 })
 export type CompletionRequest = z.output<typeof completionRequest>
 
-export const embeddingRequest = z.strictObject({
+export const embeddingRequest = z.object({
   model: z.string(),
   input: z.union(
     [
@@ -126,12 +198,12 @@ export const embeddingRequest = z.strictObject({
   ),
   encoding_format: z.enum(['float', 'base64']).nullish(),
   dimensions: unsupported(),
-  user: z.string().nullish(),
+  user: z.unknown().optional(),
 })
 
 /** The engine's options for what a chat or completion request asks. @throws RequestError for ids the model has not. */
 export function samplingOptions(
-  request: Pick<ChatRequest, Exclude<keyof typeof sampling, 'model' | 'max_tokens'>>,
+  request: Pick<ChatRequest, Exclude<keyof typeof sampling, 'model'>>,
   vocabSize: number,
 ): SamplingOptions {
   const options: SamplingOptions = {
@@ -139,18 +211,25 @@ export function samplingOptions(
     topP: request.top_p ?? undefined,
     topK: request.top_k == null ? undefined : Math.max(0, request.top_k),
     minP: request.min_p ?? undefined,
-    repetitionPenalty: request.repetition_penalty ?? undefined,
+    repetitionPenalty: request.repetition_penalty ?? request.repeat_penalty ?? undefined,
     presencePenalty: request.presence_penalty ?? undefined,
     frequencyPenalty: request.frequency_penalty ?? undefined,
     stop: typeof request.stop === 'string' ? [request.stop] : (request.stop ?? undefined),
     seed: request.seed ?? undefined,
+    minNewTokens: request.min_tokens ?? undefined,
+    stopTokenIds: request.stop_token_ids ?? undefined,
   }
+  if (request.stop_token_ids) checkIds(request.stop_token_ids, vocabSize, 'stop_token_ids')
   if (request.logit_bias) {
     options.logitBias = Object.fromEntries(Object.entries(request.logit_bias).map(([id, bias]) => [Number(id), bias]))
     checkIds(Object.keys(request.logit_bias).map(Number), vocabSize, 'logit_bias')
   }
   return options
 }
+
+/** How many tokens are asked for; `undefined` for as many as there is room for. */
+export const wantedTokens = (maxTokens: number | null | undefined): number | undefined =>
+  maxTokens === noLimit ? undefined : (maxTokens ?? undefined)
 
 /** @throws RequestError where an id is not below `vocabSize`. */
 export function checkIds(ids: readonly number[], vocabSize: number, param: string): void {

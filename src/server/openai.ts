@@ -1,40 +1,48 @@
 import { type Context, Hono } from 'hono'
+import type { Logger } from 'pino'
+import type { z } from 'zod'
 import type { ServedModel } from '../generate/types.ts'
 import { type Answer, idsOf } from './answer.ts'
 import { ChatAnswer } from './chat-answer.ts'
 import { CompletionAnswer } from './completion-answer.ts'
-import { badRequest, internalError, RequestError, readBody } from './errors.ts'
-import { chatRequest, completionRequest, embeddingRequest, inputList } from './openai-wire.ts'
-import type { ServedModels } from './served-models.ts'
-import { type AnswerScope, answerScope, eventStream, generateAll } from './stream.ts'
+import { badRequest, check, internalError, RequestError, readJson } from './errors.ts'
+import type { Limits } from './limits.ts'
+import { chatRequest, completionRequest, embeddingRequest, inputList, unknownFields } from './openai-wire.ts'
+import type { AppEnv } from './request-id.ts'
+import type { ModelDesk, ServedModels } from './served-models.ts'
+import { type AnswerScope, answerScope, answerStream, generateAll } from './stream.ts'
 
 export interface RouteContext {
   models: ServedModels
-  logger: { error(fields: object, message: string): void }
+  logger: Pick<Logger, 'debug' | 'error'>
   /** Ends answers in writing. */
   shutdown?: AbortSignal
 }
 
+interface OpenaiContext extends RouteContext {
+  limits: Limits
+}
+
 /** OpenAI's API. https://platform.openai.com/docs/api-reference */
-export function openaiRoutes({ models, logger, shutdown }: RouteContext): Hono {
-  const app = new Hono()
+export function openaiRoutes({ models, logger, shutdown, limits }: OpenaiContext): Hono<AppEnv> {
+  const app = new Hono<AppEnv>()
 
   app.get('/models', (context) => context.json({ object: 'list', data: models.all().map(({ model }) => card(model)) }))
   // Ids may have slashes, as names on hubs do.
   app.get('/models/:id{.+}', (context) => context.json(card(models.get(context.req.param('id')).model)))
 
   app.post('/chat/completions', async (context) => {
-    const request = await readBody(context, chatRequest)
+    const request = await readRequest(context, chatRequest)
     return respond(context, new ChatAnswer(models.get(request.model), request), request)
   })
 
   app.post('/completions', async (context) => {
-    const request = await readBody(context, completionRequest)
+    const request = await readRequest(context, completionRequest)
     return respond(context, new CompletionAnswer(models.get(request.model), request), request)
   })
 
   app.post('/embeddings', async (context) => {
-    const request = await readBody(context, embeddingRequest)
+    const request = await readRequest(context, embeddingRequest)
     const desk = models.get(request.model)
     const { model } = desk
     if (!model.canEmbed) throw badRequest(`The model '${model.id}' does not make embeddings.`, 'model')
@@ -49,9 +57,9 @@ export function openaiRoutes({ models, logger, shutdown }: RouteContext): Hono {
         )
       }
     }
-    const leave = desk.enter()
+    const scope = await admitted(context, desk)
     try {
-      const vectors = await model.embed(inputs)
+      const vectors = await model.embed(inputs, scope.signal)
       const encode = request.encoding_format === 'base64' ? base64 : (vector: Float32Array) => [...vector]
       const tokens = inputs.reduce((sum, ids) => sum + ids.length, 0)
       return context.json({
@@ -60,22 +68,56 @@ export function openaiRoutes({ models, logger, shutdown }: RouteContext): Hono {
         model: model.id,
         usage: { prompt_tokens: tokens, total_tokens: tokens },
       })
+    } catch (error) {
+      throw scope.signal.aborted ? endedEarly(scope.signal) : error
     } finally {
-      leave()
+      scope.release()
     }
   })
 
   return app
 
+  /** The body, checked. Fields that nobody here knows are left alone: clients of other servers send many. */
+  async function readRequest<Schema extends z.ZodObject>(
+    context: Context<AppEnv>,
+    schema: Schema,
+  ): Promise<z.output<Schema>> {
+    const body = await readJson(context)
+    const unknown = unknownFields(schema, body)
+    if (unknown.length > 0) {
+      logger.debug({ requestId: context.var.requestId, fields: unknown }, 'unknown fields are ignored')
+    }
+    return check(schema, body)
+  }
+
+  /** Waits for the request's turn. The place and the turn are its until it is released. */
+  async function admitted(context: Context, desk: ModelDesk): Promise<AnswerScope> {
+    const leave = desk.enter()
+    let endTurn = () => {}
+    const release = () => {
+      endTurn()
+      leave()
+    }
+    const scope = answerScope(release, context.req.raw.signal, shutdown)
+    try {
+      endTurn = await desk.turn(scope.signal)
+      return scope
+    } catch (error) {
+      const failure = scope.signal.aborted ? endedEarly(scope.signal) : error
+      scope.release()
+      throw failure
+    }
+  }
+
   async function respond(
-    context: Context,
+    context: Context<AppEnv>,
     answer: Answer,
     request: { stream?: boolean | null; stream_options?: { include_usage?: boolean | null } | null },
   ): Promise<Response> {
-    const scope = answerScope(answer.desk.enter(), context.req.raw.signal, shutdown)
+    const scope = await admitted(context, answer.desk)
     if (request.stream) {
-      const pieces = streamed(answer, scope, request.stream_options?.include_usage ?? false)
-      return eventStream(pieces, scope.release)
+      const pieces = streamed(answer, scope, request.stream_options?.include_usage ?? false, context.var.requestId)
+      return answerStream(pieces, scope.release, limits)
     }
     try {
       for await (const { index, event } of generateAll(answer.desk, answer.requests(scope.signal))) {
@@ -84,8 +126,7 @@ export function openaiRoutes({ models, logger, shutdown }: RouteContext): Hono {
       }
       return context.json(answer.whole())
     } catch (error) {
-      if (scope.signal.aborted) throw new RequestError(503, messageOf(scope.signal.reason))
-      throw error
+      throw scope.signal.aborted ? endedEarly(scope.signal) : error
     } finally {
       scope.release()
     }
@@ -95,6 +136,7 @@ export function openaiRoutes({ models, logger, shutdown }: RouteContext): Hono {
     answer: Answer,
     scope: AnswerScope,
     includeUsage: boolean,
+    requestId: string,
   ): AsyncGenerator<string, void, void> {
     const extra = includeUsage ? { usage: null } : {}
     try {
@@ -111,7 +153,7 @@ export function openaiRoutes({ models, logger, shutdown }: RouteContext): Hono {
       yield 'data: [DONE]\n\n'
     } catch (error) {
       // The client is gone, or is told why the answer stops short.
-      if (!scope.signal.aborted) logger.error({ err: error }, 'an answer failed')
+      if (!scope.signal.aborted) logger.error({ err: error, requestId }, 'an answer failed')
       const message = scope.signal.aborted ? messageOf(scope.signal.reason) : internalError().message
       yield data({ error: { message, type: 'server_error', param: null, code: 'internal_error' } })
     } finally {
@@ -119,6 +161,10 @@ export function openaiRoutes({ models, logger, shutdown }: RouteContext): Hono {
     }
   }
 }
+
+/** The client is gone, and nobody reads this; or the server is shutting down. */
+const endedEarly = ({ reason }: AbortSignal): RequestError =>
+  new RequestError(503, messageOf(reason), { retryAfter: 5 })
 
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 

@@ -1,5 +1,5 @@
 import { type FittedConversation, fitConversation, textToContinue } from '../generate/fit-conversation.ts'
-import type { ChatMessage, ServedModel } from '../generate/types.ts'
+import type { ChatMessage, ServedModel, TemplateVariables } from '../generate/types.ts'
 import { badRequest } from './errors.ts'
 
 /**
@@ -9,15 +9,22 @@ import { badRequest } from './errors.ts'
  * answer that already follows it, and continues that; system messages and earlier turns are left out, because to it
  * they would be one more paragraph of the same text.
  */
-export const chatPrompt = (model: ServedModel, messages: readonly ChatMessage[]): number[] =>
-  taken(model, messages, () => (model.canChat ? model.renderChat(messages) : model.encode(textToContinue(messages))))
+export const chatPrompt = (
+  model: ServedModel,
+  messages: readonly ChatMessage[],
+  variables?: TemplateVariables,
+): number[] =>
+  taken(model, messages, () =>
+    model.canChat ? model.renderChat(messages, variables) : model.encode(textToContinue(messages)),
+  )
 
 /** The same without what is oldest in it, where it has outgrown the context. */
 export const fittedPrompt = (
   model: ServedModel,
   messages: readonly ChatMessage[],
   wanted: number | undefined,
-): FittedConversation => taken(model, messages, () => fitConversation(model, messages, wanted))
+  variables?: TemplateVariables,
+): FittedConversation => taken(model, messages, () => fitConversation(model, messages, wanted, variables))
 
 function taken<T>(model: ServedModel, messages: readonly ChatMessage[], render: () => T): T {
   if (!model.canChat || model.answerLength !== undefined) {

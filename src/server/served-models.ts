@@ -1,30 +1,38 @@
 import type { AnswerEvent, EndEvent, GenerationEvent, GenerationRequest, ServedModel } from '../generate/types.ts'
 import { RequestError } from './errors.ts'
+import { defaultLimits, type Limits } from './limits.ts'
+import { ModelTally } from './metrics.ts'
 import type { Status } from './wire.ts'
 
-/** Requests that one model takes at a time, those that wait in its batch included. */
-const defaultMaxActive = 64
+export type DeskLimits = Pick<Limits, 'maxRequests' | 'maxWaitMs'>
 
 /** How many of the last answers the reported speed is taken from. */
 const speedWindow = 8
 
-/** One model with its place in the queue and its speed. */
+/** One model with its queue and its speed. */
 export class ModelDesk {
   readonly model: ServedModel
-  private readonly maxActive: number
+  readonly tally = new ModelTally()
+  private readonly limits: DeskLimits
   private active = 0
+  /** Requests that have their turn. */
+  private running = 0
+  /** Those that wait for it, the longest first. */
+  private readonly queue: (() => void)[] = []
   private readonly recent: EndEvent[] = []
 
-  constructor(model: ServedModel, maxActive = defaultMaxActive) {
+  constructor(model: ServedModel, limits: Partial<DeskLimits> = {}) {
     this.model = model
-    this.maxActive = maxActive
+    this.limits = { ...defaultLimits, ...limits }
   }
 
   /** A place for one request, until the returned function is called. @throws RequestError 429 where all are taken. */
   enter(): () => void {
-    if (this.active >= this.maxActive) {
+    if (this.active >= this.limits.maxRequests) {
+      this.tally.turnedAway.add({ reason: 'full' })
       throw new RequestError(429, `${this.model.id} has ${this.active} requests in hand; try again in a moment.`, {
         code: 'rate_limit_exceeded',
+        retryAfter: 1,
       })
     }
     this.active++
@@ -35,7 +43,68 @@ export class ModelDesk {
     }
   }
 
-  async *generate(request: GenerationRequest): AsyncGenerator<GenerationEvent, void, void> {
+  /**
+   * Waits until the model writes fewer answers than it can at once. The turn lasts until the returned function is called.
+   *
+   * @throws RequestError 503 where that takes longer than a request may wait; the signal's reason where it aborts
+   */
+  async turn(signal?: AbortSignal): Promise<() => void> {
+    signal?.throwIfAborted()
+    const since = performance.now()
+    if (this.running < (this.model.slots ?? Number.POSITIVE_INFINITY)) this.running++
+    // Whoever ends hands its turn on, so that `running` stays.
+    else await this.wait(signal)
+    this.tally.waitSeconds.observe((performance.now() - since) / 1000)
+    let running = true
+    return () => {
+      if (!running) return
+      running = false
+      const next = this.queue.shift()
+      if (next) next()
+      else this.running--
+    }
+  }
+
+  private wait(signal: AbortSignal | undefined): Promise<void> {
+    const { maxWaitMs } = this.limits
+    return new Promise((resolve, reject) => {
+      const leave = () => {
+        clearTimeout(timer)
+        signal?.removeEventListener('abort', abort)
+        const at = this.queue.indexOf(begin)
+        if (at >= 0) this.queue.splice(at, 1)
+      }
+      const begin = () => {
+        leave()
+        resolve()
+      }
+      const abort = () => {
+        leave()
+        reject(signal?.reason)
+      }
+      const timer = setTimeout(() => {
+        leave()
+        this.tally.turnedAway.add({ reason: 'waited' })
+        const seconds = Math.round(maxWaitMs / 1000)
+        const message = `${this.model.id} was busy with others for ${seconds} seconds; try again in a moment.`
+        reject(new RequestError(503, message, { code: 'overloaded', retryAfter: 5 }))
+      }, maxWaitMs)
+      signal?.addEventListener('abort', abort)
+      this.queue.push(begin)
+    })
+  }
+
+  /** @param hasTurn - of a request whose answers are written in one turn; another waits for one of its own */
+  async *generate(request: GenerationRequest, hasTurn = false): AsyncGenerator<GenerationEvent, void, void> {
+    const endTurn = hasTurn ? () => {} : await this.turn(request.signal)
+    try {
+      yield* this.write(request)
+    } finally {
+      endTurn()
+    }
+  }
+
+  private async *write(request: GenerationRequest): AsyncGenerator<GenerationEvent, void, void> {
     if (request.maxNewTokens === 0 && !request.scorePrompt) {
       const promptTokens = request.promptIds.length
       yield {
@@ -54,8 +123,13 @@ export class ModelDesk {
 
   /** For readers who see pictures too: what `generate` gives, and what the model draws where it can. */
   async *answer(request: GenerationRequest): AsyncGenerator<AnswerEvent, void, void> {
-    if (this.model.answer) yield* this.followed(this.model.answer(request), request)
-    else yield* this.generate(request)
+    if (!this.model.answer) return yield* this.generate(request)
+    const endTurn = await this.turn(request.signal)
+    try {
+      yield* this.followed(this.model.answer(request), request)
+    } finally {
+      endTurn()
+    }
   }
 
   private async *followed<Event extends AnswerEvent>(
@@ -66,6 +140,7 @@ export class ModelDesk {
       // An engine notices an abort at its next step; what it had on the way until then is not wanted any more.
       request.signal?.throwIfAborted()
       if (event.type === 'end') {
+        this.tally.end(event)
         this.recent.push(event)
         if (this.recent.length > speedWindow) this.recent.shift()
       }
@@ -75,6 +150,11 @@ export class ModelDesk {
 
   get busy(): boolean {
     return this.active > 0
+  }
+
+  /** What the model is doing, for whoever watches it. */
+  get load(): { active: number; running: number; waiting: number } {
+    return { active: this.active, running: this.running, waiting: this.queue.length }
   }
 
   status(): Status['models'][number] {
@@ -101,9 +181,9 @@ export class ServedModels {
   readonly default: ModelDesk
 
   /** @throws where there is none, or two go by the same id. */
-  constructor(models: readonly ServedModel[], maxActive?: number) {
+  constructor(models: readonly ServedModel[], limits?: Partial<DeskLimits>) {
     if (models.length === 0) throw new Error('There is no model to serve.')
-    const desks = models.map((model) => new ModelDesk(model, maxActive))
+    const desks = models.map((model) => new ModelDesk(model, limits))
     this.desks = new Map(desks.map((desk) => [desk.model.id, desk]))
     if (this.desks.size < desks.length) throw new Error('Two of the models to serve have the same name.')
     this.default = desks[0]

@@ -1,11 +1,13 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import { and, asc, desc, eq, ilike, isNotNull, isNull, ne, or, type SQL, sql } from 'drizzle-orm'
 import type { PgDatabase, PgQueryResultHKT } from 'drizzle-orm/pg-core'
-import { openEmbedded } from './embedded-postgres.ts'
-import { claimFiles, insertFile, type NewFile, selectFile } from './files.ts'
+import { type Connection, openEmbedded } from './embedded-postgres.ts'
+import { claimFiles, insertFile, type NewFile, pictureOf, selectFile } from './files.ts'
 import { migrate } from './migrations.ts'
 import { textParts } from './parts.ts'
 import { conversations, feedback, messages } from './schema.ts'
 import { snippetOf } from './snippet.ts'
+import { StoreError, storeError } from './store-error.ts'
 import type {
   AnswerSettings,
   Conversation,
@@ -42,6 +44,9 @@ export interface NewMessage {
   parts?: readonly Part[]
 }
 
+/** Of a message that is not complete: its server has not saved it for too long. */
+const isLost = sql<boolean>`${messages.updatedAt} < now() - ${`${lostAfterMs} milliseconds`}::interval`
+
 /** A message whose parent is not where the caller says it is. */
 export class ParentError extends Error {}
 
@@ -57,34 +62,60 @@ export interface ListOptions {
   cursor?: string
 }
 
+type Database = PgDatabase<PgQueryResultHKT>
+
 /**
- * Conversations, kept. Every method is one transaction. A conversation or message that is not there is `undefined` or
- * `false`, never an error.
+ * Conversations, kept: what a method has resolved with outlives the process, and a power cut too. Every method is one
+ * transaction. A conversation or message that is not there is `undefined` or `false`, never an error.
+ *
+ * @throws StoreError from every method where the database fails; what was to be written may or may not be there then
  */
 export class ConversationStore {
-  private readonly database: PgDatabase<PgQueryResultHKT>
-  private readonly shut: () => Promise<void>
-
-  private constructor(database: PgDatabase<PgQueryResultHKT>, shut: () => Promise<void>) {
-    this.database = database
-    this.shut = shut
-  }
+  private constructor(private readonly connection: Connection) {}
 
   /** @throws with one sentence where the folder is in use, or the server cannot be reached. */
   static async open(location: StoreLocation): Promise<ConversationStore> {
-    const { database, close } =
+    const connection =
       'dataDir' in location ? await openEmbedded(location.dataDir) : await openServer(location.databaseUrl)
     try {
-      await migrate(database)
+      await migrate(await connection.database())
+      await connection.flush()
     } catch (error) {
-      await close()
+      await connection.close()
       throw 'databaseUrl' in location ? connectionError(location.databaseUrl, error) : error
     }
-    return new ConversationStore(database, close)
+    return new ConversationStore(connection)
   }
 
   close(): Promise<void> {
-    return this.shut()
+    return this.connection.close()
+  }
+
+  private change<T>(doing: string, work: (database: Database) => Promise<T>): Promise<T> {
+    return this.use(doing, work, { durable: true })
+  }
+
+  private changeTogether<T>(doing: string, work: (transaction: Database) => Promise<T>): Promise<T> {
+    return this.change(doing, (database) => database.transaction(work))
+  }
+
+  private look<T>(doing: string, work: (database: Database) => Promise<T>): Promise<T> {
+    return this.use(doing, work, { durable: false })
+  }
+
+  /** @param durable - waits for the disk; without, a power cut may undo it */
+  private async use<T>(
+    doing: string,
+    work: (database: Database) => Promise<T>,
+    { durable }: { durable: boolean },
+  ): Promise<T> {
+    try {
+      const result = await work(await this.connection.database())
+      if (durable) await this.connection.flush()
+      return result
+    } catch (error) {
+      throw error instanceof ParentError ? error : storeError(doing, error)
+    }
   }
 
   /** Newest first, those without title and message left out. `undefined` where the cursor is none of ours. */
@@ -118,25 +149,27 @@ export class ConversationStore {
       patterns.map((pattern) => sql`(${messages.content} ilike ${pattern})::int`),
       sql` + `,
     )
-    // The message with most of the words, the first of such.
-    const bestMatch = this.database
-      .select({ content: messages.content })
-      .from(messages)
-      .where(
-        and(
-          eq(messages.conversationId, conversations.id),
-          or(...patterns.map((pattern) => ilike(messages.content, pattern))),
-        ),
-      )
-      .orderBy(desc(patterns.length === 0 ? messages.position : wordsIn), asc(messages.position))
-      .limit(1)
-    const match = patterns.length === 0 ? sql<null>`null` : sql<string | null>`${bestMatch}`
-    const rows = await this.database
-      .select({ conversation: conversations, match })
-      .from(conversations)
-      .where(and(...conditions))
-      .orderBy(desc(conversations.updatedAt), desc(conversations.id))
-      .limit(limit + 1)
+    const rows = await this.look('cannot list conversations', (database) => {
+      // The message with most of the words, the first of such.
+      const bestMatch = database
+        .select({ content: messages.content })
+        .from(messages)
+        .where(
+          and(
+            eq(messages.conversationId, conversations.id),
+            or(...patterns.map((pattern) => ilike(messages.content, pattern))),
+          ),
+        )
+        .orderBy(desc(patterns.length === 0 ? messages.position : wordsIn), asc(messages.position))
+        .limit(1)
+      const match = patterns.length === 0 ? sql<null>`null` : sql<string | null>`${bestMatch}`
+      return database
+        .select({ conversation: conversations, match })
+        .from(conversations)
+        .where(and(...conditions))
+        .orderBy(desc(conversations.updatedAt), desc(conversations.id))
+        .limit(limit + 1)
+    })
 
     const page = rows.slice(0, limit)
     const last = page.at(-1)?.conversation
@@ -150,12 +183,16 @@ export class ConversationStore {
   }
 
   async create(title: string, settings: Settings): Promise<Conversation> {
-    const [row] = await this.database.insert(conversations).values({ title, settings }).returning()
+    const [row] = await this.change('cannot create a conversation', (database) =>
+      database.insert(conversations).values({ title, settings }).returning(),
+    )
     return toConversation(row)
   }
 
   async find(id: string): Promise<Conversation | undefined> {
-    const [row] = await this.database.select().from(conversations).where(eq(conversations.id, id))
+    const [row] = await this.look('cannot read a conversation', (database) =>
+      database.select().from(conversations).where(eq(conversations.id, id)),
+    )
     return row && toConversation(row)
   }
 
@@ -178,14 +215,16 @@ export class ConversationStore {
     if (Object.values(change).every((value) => value === undefined)) return this.find(id)
     // Choosing another branch or model is not news: only a new title moves the conversation up the list.
     const set = change.title === undefined ? change : { ...change, updatedAt: sql`now()` }
-    const [row] = await this.database.update(conversations).set(set).where(eq(conversations.id, id)).returning()
+    const [row] = await this.change('cannot change a conversation', (database) =>
+      database.update(conversations).set(set).where(eq(conversations.id, id)).returning(),
+    )
     return row && toConversation(row)
   }
 
   async remove(id: string): Promise<boolean> {
-    const rows = await this.database.delete(conversations).where(eq(conversations.id, id)).returning({
-      id: conversations.id,
-    })
+    const rows = await this.change('cannot delete a conversation', (database) =>
+      database.delete(conversations).where(eq(conversations.id, id)).returning({ id: conversations.id }),
+    )
     return rows.length > 0
   }
 
@@ -197,7 +236,7 @@ export class ConversationStore {
    * @throws ParentError where the parent is not in the conversation or is not the other side's.
    */
   async addMessage(message: NewMessage): Promise<{ conversation: Conversation; message: Message } | undefined> {
-    return this.database.transaction(async (transaction) => {
+    return this.changeTogether('cannot add a message', async (transaction) => {
       const [conversation] = await transaction
         .select()
         .from(conversations)
@@ -241,38 +280,65 @@ export class ConversationStore {
     return path.length > 0 ? path.reverse() : undefined
   }
 
-  /** Saves what an answer has come to. `undefined` where its conversation was deleted meanwhile. */
+  /**
+   * Saves what an answer has come to; its end, with a `finishReason`, again for some seconds where the database is away.
+   * `undefined` where its conversation was deleted meanwhile.
+   */
   async saveReply(
     id: string,
     reply: { content: string; parts?: Part[]; finishReason?: FinishReason; usage?: Usage },
   ): Promise<Message | undefined> {
-    const rows = await this.database
-      .update(messages)
-      .set({ ...reply, updatedAt: sql`now()` })
-      .where(eq(messages.id, id))
-      .returning()
+    const isEnd = reply.finishReason !== undefined
+    const save = () =>
+      this.use(
+        'cannot save an answer',
+        (database) =>
+          database
+            .update(messages)
+            .set({ ...reply, updatedAt: sql`now()` })
+            .where(eq(messages.id, id))
+            .returning(),
+        // What is saved on the way to an answer's end is no promise, and the next second saves more.
+        { durable: isEnd },
+      )
+    const rows = await (isEnd ? patiently(save) : save())
     return rows[0] && this.message(id)
   }
 
-  /** Opens a whole answer again, to be written on: `saveReply` must follow. `undefined` where it is none. */
+  /**
+   * Opens an answer that did not come to its own end, to be written on: `saveReply` must follow. `undefined` where there
+   * is none, or it is being written.
+   */
   async reopenReply(id: string): Promise<{ conversation: Conversation; message: Message } | undefined> {
-    const [row] = await this.database
-      .update(messages)
-      .set({ finishReason: null, updatedAt: sql`clock_timestamp()` })
-      .where(and(eq(messages.id, id), eq(messages.role, 'assistant')))
-      .returning()
+    const [row] = await this.change('cannot open an answer again', (database) =>
+      database
+        .update(messages)
+        .set({ finishReason: null, updatedAt: sql`clock_timestamp()` })
+        .where(
+          and(
+            eq(messages.id, id),
+            eq(messages.role, 'assistant'),
+            or(
+              and(isNotNull(messages.finishReason), ne(messages.finishReason, 'stop')),
+              and(isNull(messages.finishReason), isLost),
+            ),
+          ),
+        )
+        .returning(),
+    )
     const conversation = row && (await this.find(row.conversationId))
     const message = conversation && (await this.message(id))
     return message && { conversation, message }
   }
 
   /** @throws RequestError where it is no picture that is taken. */
-  addFile(file: NewFile): Promise<StoredFile> {
-    return insertFile(this.database, file)
+  async addFile(file: NewFile): Promise<StoredFile> {
+    const picture = pictureOf(file.bytes)
+    return this.change('cannot keep a file', (database) => insertFile(database, file, picture))
   }
 
   file(id: string): Promise<{ mediaType: string; bytes: Uint8Array } | undefined> {
-    return selectFile(this.database, id)
+    return this.look('cannot read a file', (database) => selectFile(database, id))
   }
 
   async message(id: string): Promise<Message | undefined> {
@@ -282,16 +348,18 @@ export class ConversationStore {
 
   /** Marks an answer in writing as stopped, for whoever writes it. */
   async markStopped(id: string): Promise<boolean> {
-    const rows = await this.database
-      .update(messages)
-      .set({ finishReason: 'stopped' })
-      .where(and(eq(messages.id, id), eq(messages.role, 'assistant'), isNull(messages.finishReason)))
-      .returning({ id: messages.id })
+    const rows = await this.change('cannot stop an answer', (database) =>
+      database
+        .update(messages)
+        .set({ finishReason: 'stopped' })
+        .where(and(eq(messages.id, id), eq(messages.role, 'assistant'), isNull(messages.finishReason)))
+        .returning({ id: messages.id }),
+    )
     return rows.length > 0
   }
 
   async setFeedback(messageId: string, { rating, comment }: Feedback): Promise<boolean> {
-    return this.database.transaction(async (transaction) => {
+    return this.changeTogether('cannot keep an opinion', async (transaction) => {
       const found = await transaction
         .select({ id: messages.id })
         .from(messages)
@@ -307,26 +375,42 @@ export class ConversationStore {
   }
 
   async removeFeedback(messageId: string): Promise<boolean> {
-    const rows = await this.database.delete(feedback).where(eq(feedback.messageId, messageId)).returning()
+    const rows = await this.change('cannot remove an opinion', (database) =>
+      database.delete(feedback).where(eq(feedback.messageId, messageId)).returning(),
+    )
     return rows.length > 0
   }
 
   private async selectMessages(where: SQL): Promise<Message[]> {
-    const rows = await this.database
-      .select({
-        message: messages,
-        feedback,
-        lost: sql<boolean>`${messages.updatedAt} < now() - ${`${lostAfterMs} milliseconds`}::interval`,
-      })
-      .from(messages)
-      .leftJoin(feedback, eq(feedback.messageId, messages.id))
-      .where(where)
-      .orderBy(asc(messages.position))
+    const rows = await this.look('cannot read messages', (database) =>
+      database
+        .select({
+          message: messages,
+          feedback,
+          lost: isLost,
+        })
+        .from(messages)
+        .leftJoin(feedback, eq(feedback.messageId, messages.id))
+        .where(where)
+        .orderBy(asc(messages.position)),
+    )
     return rows.map(toMessage)
   }
 }
 
-async function openServer(url: string): Promise<{ database: PgDatabase<PgQueryResultHKT>; close(): Promise<void> }> {
+/** Tries again what may be done twice, for about six seconds: as long as a database takes to be started again. */
+async function patiently<T>(work: () => Promise<T>): Promise<T> {
+  for (let waitMs = 200; ; waitMs *= 2) {
+    try {
+      return await work()
+    } catch (error) {
+      if (!(error instanceof StoreError) || error.failure === 'failed' || waitMs > 3_200) throw error
+    }
+    await delay(waitMs)
+  }
+}
+
+async function openServer(url: string): Promise<Connection> {
   const [{ default: postgres }, { drizzle }] = await Promise.all([
     import('postgres'),
     import('drizzle-orm/postgres-js'),
@@ -337,7 +421,13 @@ async function openServer(url: string): Promise<{ database: PgDatabase<PgQueryRe
   } catch (error) {
     throw connectionError(url, error)
   }
-  return { database: drizzle(client), close: () => client.end({ timeout: 5 }) }
+  const database = drizzle(client)
+  return {
+    // The driver connects again by itself, and the server answers a commit when it is on its disk.
+    database: async () => database,
+    flush: async () => {},
+    close: () => client.end({ timeout: 5 }),
+  }
 }
 
 /** The address without its password. */
@@ -348,7 +438,7 @@ function connectionError(url: string, error: unknown): Error {
   return new Error(`Cannot use the PostgreSQL database at ${address}: ${reason}`, { cause: error })
 }
 
-async function checkParent(database: PgDatabase<PgQueryResultHKT>, message: NewMessage): Promise<void> {
+async function checkParent(database: Database, message: NewMessage): Promise<void> {
   if (message.parentId === null) {
     if (message.role !== 'user') throw new ParentError('A conversation begins with a message of the user.')
     return

@@ -1,5 +1,6 @@
 import { setMaxListeners } from 'node:events'
 import type { GenerationEvent, GenerationRequest } from '../generate/types.ts'
+import type { Limits } from './limits.ts'
 import type { ModelDesk } from './served-models.ts'
 
 /** How many of one request's answers are written side by side: enough to fill a batch, and others get their turn. */
@@ -37,7 +38,7 @@ export function answerScope(leave: () => void, ...signals: (AbortSignal | undefi
   }
 }
 
-/** The events of several answers as they come, each with its answer's place in `requests`. */
+/** The events of several answers as they come, each with its answer's place in `requests`: all in the turn of one request. */
 export async function* generateAll(
   desk: ModelDesk,
   requests: readonly GenerationRequest[],
@@ -46,7 +47,7 @@ export async function* generateAll(
   let started = 0
   const start = () => {
     const index = started++
-    const events = desk.generate(requests[index])
+    const events = desk.generate(requests[index], true)
     running.set(index, { events, next: step(index, events) })
   }
   try {
@@ -80,6 +81,77 @@ const step = async (index: number, events: AsyncGenerator<GenerationEvent, void,
   result: await events.next(),
 })
 
+/** A reader that left an answer lie for longer than it is kept. */
+export class SlowReaderError extends Error {
+  constructor() {
+    super('The client does not read its answer.')
+  }
+}
+
+/**
+ * A response of server-sent events, written at the answer's own pace: what the client has not read yet is kept, up to
+ * `maxBufferBytes`. Where that is full the answer waits, for `writeTimeoutMs` in all; then it ends, and its place is free.
+ *
+ * @param release - Called when the client goes away or is too slow.
+ */
+export function answerStream(
+  pieces: AsyncGenerator<string, void, void>,
+  release: () => void,
+  { maxBufferBytes, writeTimeoutMs }: Pick<Limits, 'maxBufferBytes' | 'writeTimeoutMs'>,
+): Response {
+  const encoder = new TextEncoder()
+  let patienceMs = writeTimeoutMs
+  let cancelled = false
+  let wake = () => {}
+  /** Whether the reader took something in time. */
+  const taken = async (): Promise<boolean> => {
+    const since = performance.now()
+    const inTime = await new Promise<boolean>((resolve) => {
+      const timer = setTimeout(() => resolve(false), patienceMs)
+      wake = () => {
+        clearTimeout(timer)
+        resolve(true)
+      }
+    })
+    patienceMs -= performance.now() - since
+    return inTime
+  }
+  const write = async (controller: ReadableStreamDefaultController<Uint8Array>): Promise<void> => {
+    try {
+      for await (const piece of pieces) {
+        if (cancelled) return
+        controller.enqueue(encoder.encode(piece))
+        while ((controller.desiredSize ?? 0) <= 0 && !cancelled) {
+          if (patienceMs <= 0 || !(await taken())) throw new SlowReaderError()
+        }
+      }
+      if (!cancelled) controller.close()
+    } catch (error) {
+      // What was kept for the client goes with it.
+      if (!cancelled) controller.error(error)
+      release()
+    }
+  }
+  const body = new ReadableStream<Uint8Array>(
+    {
+      start(controller) {
+        void write(controller)
+      },
+      pull() {
+        wake()
+      },
+      async cancel() {
+        cancelled = true
+        release()
+        wake()
+        await pieces.return()
+      },
+    },
+    new ByteLengthQueuingStrategy({ highWaterMark: maxBufferBytes }),
+  )
+  return new Response(body, { headers: eventStreamHeaders })
+}
+
 /**
  * A response of server-sent events, one for each piece of text. Pieces are taken as the client reads them.
  *
@@ -98,12 +170,12 @@ export function eventStream(pieces: AsyncGenerator<string, void, void>, release:
       await pieces.return()
     },
   })
-  return new Response(body, {
-    headers: {
-      'content-type': 'text/event-stream; charset=utf-8',
-      'cache-control': 'no-store',
-      // Proxies otherwise gather an answer before they pass it on.
-      'x-accel-buffering': 'no',
-    },
-  })
+  return new Response(body, { headers: eventStreamHeaders })
+}
+
+const eventStreamHeaders = {
+  'content-type': 'text/event-stream; charset=utf-8',
+  'cache-control': 'no-store',
+  // Proxies otherwise gather an answer before they pass it on.
+  'x-accel-buffering': 'no',
 }

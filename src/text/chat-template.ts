@@ -15,6 +15,8 @@ export interface ChatTemplateOptions {
   eosToken?: string
   /** JSON schemas of functions that the model may call. */
   tools?: readonly object[]
+  /** Whatever else the template asks about, such as `enable_thinking`; the names above are not replaced. */
+  variables?: Readonly<Record<string, unknown>>
 }
 
 /** Parsing a template costs more than rendering it, and a server has one. */
@@ -33,7 +35,7 @@ export function renderChat(
   messages: readonly ChatMessage[],
   options: ChatTemplateOptions = {},
 ): string {
-  const { addGenerationPrompt = false, bosToken, eosToken, tools } = options
+  const { addGenerationPrompt = false, bosToken, eosToken, tools, variables } = options
   let program = parsed.get(template)
   if (!program) {
     try {
@@ -46,6 +48,7 @@ export function renderChat(
   }
   try {
     return program.render({
+      ...variables,
       messages: messages.map((message) => ({ ...message })),
       add_generation_prompt: addGenerationPrompt,
       // Left out, a variable counts as undefined, which templates ask about.

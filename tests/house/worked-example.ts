@@ -1,43 +1,46 @@
 import { format } from 'node:util'
 import onnxProto from 'onnx-proto'
 import { linear } from '../../src/nn/layers.ts'
-import { Scope } from '../../src/nn/scope.ts'
-import { compileGraph } from '../../src/runtime/compiled.ts'
+import { float32, trace } from '../../src/nn/trace.ts'
+import { compile } from '../../src/runtime/compile.ts'
 import { lower } from '../../src/runtime/lower.ts'
 import '../../src/runtime/node.ts'
-import { grad, input, mean, relu, symbol, type Tensor, tensorData } from '../../src/tensor/index.ts'
+import { grad, mean, relu, type Tensor, tensorData } from '../../src/tensor/index.ts'
 
 /** The example of docs/architecture.md: its regions are shown there, and what they print. */
 export async function workedExample(): Promise<Record<string, string>> {
   // #region trace
-  const scope = Scope.root()
-  const x = input('x', [symbol('batch'), 3])
-  const hidden = relu(linear(scope.at('fc'), x, 2))
-  const loss = mean(hidden.mul(hidden))
+  const traced = trace(
+    function squares(scope, { x }) {
+      const hidden = relu(linear(scope.at('fc'), x, 2))
+      return { loss: mean(hidden.mul(hidden)) }
+    },
+    { x: float32('batch', 3) },
+  )
   // #endregion
 
   // #region grad
-  const parameters = [...scope.parameters.values()].map(({ tensor }) => tensor) // fc.weight, fc.bias
-  const [dWeight, dBias] = grad(loss, parameters)
+  const parameters = [...traced.parameters.values()].map(({ tensor }) => tensor) // fc.weight, fc.bias
+  const [dWeight, dBias] = grad(traced.outputs.loss, parameters)
   // #endregion
 
   // #region lower
-  const graph = { inputs: [x, ...parameters], outputs: { loss, dWeight, dBias } }
-  const { model } = lower(graph)
+  const outputs = { ...traced.outputs, dWeight, dBias }
+  const { model } = lower({ inputs: [traced.inputs.x, ...parameters], outputs })
   // #endregion
 
   // #region run
-  const compiled = await compileGraph(graph)
-  const results = await compiled.run({
-    x: tensorData('float32', [1, 3], [1, 2, 3]),
-    'fc.weight': tensorData('float32', [2, 3], [1, 0, 0, 0, 1, 0]),
-    'fc.bias': tensorData('float32', [2], [0, -5]),
-  })
+  const weights = new Map([
+    ['fc.weight', tensorData('float32', [2, 3], [1, 0, 0, 0, 1, 0])],
+    ['fc.bias', tensorData('float32', [2], [0, -5])],
+  ])
+  const run = await compile({ ...traced, outputs }, weights)
+  const results = await run({ x: tensorData('float32', [1, 3], [1, 2, 3]) })
   for (const [name, { shape, data }] of Object.entries(results)) console.log(name, shape, data)
   // #endregion
-  compiled.release()
+  run.release()
 
-  const forward = nodesBehind([loss])
+  const forward = nodesBehind([traced.outputs.loss])
   return {
     trace: forward.join('\n'),
     grad: nodesBehind([dWeight, dBias])

@@ -9,8 +9,7 @@ import { writeSafetensors } from '../../src/hub/safetensors-write.ts'
 import { loadModel } from '../../src/load/load.ts'
 import { type Quantization, quantizers } from '../../src/load/quantize.ts'
 import { modelFromConfig } from '../../src/load/registry.ts'
-import type { CausalLm } from '../../src/nn/model.ts'
-import { trace } from '../../src/nn/trace.ts'
+import { type CausalLm, traceModel } from '../../src/nn/model.ts'
 import { isQuantized } from '../../src/runtime/lower.ts'
 import { placeOf } from '../../src/runtime/mapped-file.ts'
 import '../../src/runtime/node.ts'
@@ -49,7 +48,7 @@ const sameBytes = (a: ArrayBufferView, b: ArrayBufferView): boolean =>
 function quantizedInMemory(path: string, quantization: Quantization): Map<string, QuantizedWeight> {
   const checkpoint = openCheckpoint(path)
   const { model } = modelFromConfig(checkpoint.config)
-  const traced = trace((scope, inputs) => model.forward(scope, inputs), model.inputs)
+  const traced = traceModel(model)
   const outputs = Object.values(traced.outputs).filter((tensor) => tensor !== undefined)
   const parameters = [...traced.parameters.values()]
   const made = [...quantizers(quantization, { outputs, parameters })].map(([name, { quantize }]) => {
@@ -59,6 +58,24 @@ function quantizedInMemory(path: string, quantization: Quantization): Map<string
   checkpoint.close()
   return new Map(made)
 }
+
+describe('a checkpoint that lacks parameters', () => {
+  it('is refused, unless it is to be trained on: then they are left out', async () => {
+    const path = await float32Folder()
+    const checkpoint = openCheckpoint(path)
+    const kept = checkpoint.names().filter((name) => !name.endsWith('norm.weight'))
+    const tensors = kept.map((name): [string, TensorData] => {
+      const { shape } = checkpoint.info(name)
+      return [name, { dtype: 'float32', shape, data: checkpoint.read(name) }]
+    })
+    checkpoint.close()
+    await writeSafetensors(join(path, 'model.safetensors'), tensors)
+    await expect(loadModel(path)).rejects.toThrow(/^the checkpoint has no parameter model\..*norm\.weight/)
+    const { weights } = await loadModel(path, { missing: 'init' })
+    expect([...weights.keys()].sort()).toEqual(kept.sort())
+    await expect(loadModel(path, { missing: 'init', mapped: true })).rejects.toThrow('can only be init for training')
+  })
+})
 
 describe('mapped weights', () => {
   it('equal those in memory bit for bit, converted or mapped where they lie', async () => {

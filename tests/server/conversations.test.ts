@@ -1,7 +1,6 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { Hono } from 'hono'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createApp } from '../../src/server/app.ts'
 import { ConversationStore } from '../../src/server/store.ts'
@@ -26,7 +25,7 @@ const base = new MockModel({ id: 'base', canChat: false, contextLength: 60 })
 const log = captureLogger()
 let folder: string
 let store: ConversationStore
-let app: Hono
+let app: ReturnType<typeof createApp>
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'jackdaw-conversations-'))
@@ -268,6 +267,12 @@ describe('a reply', () => {
       `<user>write much\n<assistant>${first.end.message.content}`,
     )
     expect((await read(id)).messages).toEqual([first.start.userMessage, message])
+    // Asked for twice at once, it is written once.
+    await call('PATCH', `/conversations/${id}`, { settings: { model: 'slow', maxNewTokens: 3 } })
+    const cut = await reply(id, { parentId: message.id, content: 'and more' })
+    const twice = await Promise.all([1, 2].map(() => call('POST', `/messages/${cut.end.message.id}/continue`)))
+    expect(twice.map(({ status }) => status).sort()).toEqual([200, 404])
+    await Promise.all(twice.filter(({ ok }) => ok).map(collect))
     // It has come to its end now.
     expect((await call('POST', `/messages/${message.id}/continue`)).status).toBe(400)
     expect((await call('POST', `/messages/${first.start.userMessage!.id}/continue`)).status).toBe(404)

@@ -1,10 +1,11 @@
 import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
 import { request as httpRequest } from 'node:http'
-import { tmpdir } from 'node:os'
+import { hostname, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { type AppOptions, createApp } from '../../src/server/app.ts'
+import { allowedHosts } from '../../src/server/hosts.ts'
 import { listen } from '../../src/server/listen.ts'
 import { ConversationStore } from '../../src/server/store.ts'
 import { errorBody } from '../../src/server/wire.ts'
@@ -25,7 +26,7 @@ afterAll(() => rm(folder, { recursive: true, force: true }))
 
 describe('who may ask', () => {
   it('on loopback only names of loopback are answered, whatever the port', async () => {
-    const guarded = app({ allowedHosts: ['localhost', '127.0.0.1', '[::1]'] })
+    const guarded = app({ allowedHosts: allowedHosts('127.0.0.1') })
     const statusAs = async (host: string) => (await guarded.request('/api/status', { headers: { host } })).status
     for (const host of ['localhost', 'localhost:3000', '127.0.0.1:80', '[::1]:3000', 'LOCALHOST']) {
       expect(await statusAs(host), host).toBe(200)
@@ -40,6 +41,26 @@ describe('who may ask', () => {
     ]) {
       expect(await statusAs(host), host).toBe(403)
     }
+  })
+
+  it('on a network addresses and the machine’s own names are answered, and names that were added', async () => {
+    const statusAs = async (host: string, names?: string[]) => {
+      const guarded = app({ allowedHosts: allowedHosts('0.0.0.0', names) })
+      const response = await guarded.request('/api/status', { headers: { host } })
+      if (response.status === 403) {
+        const { error } = errorBody.parse(await response.json())
+        expect(error).toMatchObject({ code: 'wrong_host', message: expect.stringMatching(/--allowed-host NAME/) })
+      }
+      return response.status
+    }
+    for (const host of ['localhost:3000', '192.168.1.7:3000', '10.0.0.1', '[fe80::1]:3000', `${hostname()}:3000`]) {
+      expect(await statusAs(host), host).toBe(200)
+    }
+    for (const host of ['evil.example', '192.168.1.7.nip.io', '[', 'a@b:x'])
+      expect(await statusAs(host), host).toBe(403)
+    expect(await statusAs('chat.example', ['chat.example'])).toBe(200)
+    expect(await statusAs('evil.example', ['chat.example'])).toBe(403)
+    expect(await statusAs('evil.example', ['*'])).toBe(200)
   })
 
   it('a listening server checks the name as well', async () => {
@@ -82,8 +103,15 @@ describe('who may ask', () => {
     for (const path of ['/v1/models', '/api/status']) {
       expect(await statusWith(path)).toBe(401)
       expect(await statusWith(path, 'Bearer wrong')).toBe(401)
-      expect(await statusWith(path, 'Bearer secret')).toBe(200)
+      // The scheme's case is free (RFC 9110, §11.1), the key's is not.
+      for (const scheme of ['Bearer', 'bearer', 'BEARER ']) expect(await statusWith(path, `${scheme} secret`)).toBe(200)
+      for (const other of ['Bearer SECRET', 'secret', 'Basic secret', 'Bearersecret', 'Bearer secret2']) {
+        expect(await statusWith(path, other), other).toBe(401)
+      }
     }
+    expect(await statusWith('/metrics')).toBe(401)
+    expect(await statusWith('/metrics', 'bearer secret')).toBe(200)
+    expect(await statusWith('/health')).not.toBe(401)
     expect(await statusWith('/')).toBe(200)
   })
 
@@ -173,6 +201,22 @@ describe('the page', () => {
     const unknown = await served.request('/v1/nope')
     expect(unknown.status).toBe(404)
     expect(errorBody.parse(await unknown.json()).error.message).toBe('There is no route GET /v1/nope.')
+  })
+
+  it('is not what a misspelt address of the API is answered with', async () => {
+    for (const path of ['//v1/models', '/v1//models', '///v1///models']) {
+      const response = await served.request(`http://localhost${path}`)
+      expect(response.status, path).toBe(200)
+      expect(await response.json()).toMatchObject({ object: 'list' })
+    }
+    for (const path of ['/V1/models', '/v1', '/v1/', '/Api/status', '/%2fv1/models', '//api//nope', '/api']) {
+      const response = await served.request(`http://localhost${path}`)
+      expect(response.status, path).toBe(404)
+      errorBody.parse(await response.json())
+    }
+    // With a key the other spellings ask for it, too.
+    const keyed = app({ apiKey: 'secret' })
+    expect((await keyed.request('http://localhost//v1/models')).status).toBe(401)
   })
 
   it('gives out nothing that lies outside its folder', async () => {

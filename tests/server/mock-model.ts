@@ -1,6 +1,12 @@
 import { createHash } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { ChatMessage, GenerationEvent, GenerationRequest, ServedModel } from '../../src/generate/types.ts'
+import type {
+  ChatMessage,
+  GenerationEvent,
+  GenerationRequest,
+  ServedModel,
+  TemplateVariables,
+} from '../../src/generate/types.ts'
 
 const wordList =
   'the jackdaw sat on a tower and saw eleven coins shine in snow while bells rang over roofs as children ran home'
@@ -14,7 +20,9 @@ export interface MockOptions {
   canChat?: boolean
   canEmbed?: boolean
   contextLength?: number
-  /** Between two tokens. */
+  /** How many answers it writes at once. */
+  slots?: number
+  /** Between two tokens, and for each text that is embedded. */
   delayMs?: number
   /** How many tokens come before the end of text. */
   length?: number
@@ -31,14 +39,19 @@ export class MockModel implements ServedModel {
   readonly created = 1_700_000_000
   readonly contextLength: number
   readonly vocabSize = endOfText + 1
+  readonly slots?: number
   readonly description = 'A mock.'
   readonly canChat: boolean
   readonly canEmbed: boolean
   /** What the server asked, in order. */
   readonly requests: GenerationRequest[] = []
+  /** What the template was told, in order. */
+  readonly variables: (TemplateVariables | undefined)[] = []
   /** Tokens that were generated after their request was aborted. */
   tokensAfterAbort = 0
   running = 0
+  /** Texts that were embedded. */
+  embedded = 0
   private readonly options: MockOptions
   /** Prompts seen, for counting what is cached. */
   private readonly seen: (readonly number[])[] = []
@@ -46,6 +59,7 @@ export class MockModel implements ServedModel {
   constructor(options: MockOptions = {}) {
     this.options = options
     this.id = options.id ?? 'mock'
+    this.slots = options.slots
     this.canChat = options.canChat ?? true
     this.canEmbed = options.canEmbed ?? true
     this.contextLength = options.contextLength ?? 2_048
@@ -61,7 +75,8 @@ export class MockModel implements ServedModel {
     ).toString()
   }
 
-  renderChat(messages: readonly ChatMessage[]): number[] {
+  renderChat(messages: readonly ChatMessage[], variables?: TemplateVariables): number[] {
+    this.variables.push(variables)
     if (!this.canChat) throw new Error('a base model has no template')
     const roles = messages.filter(({ role }) => role !== 'system').map(({ role }) => role)
     if (roles.some((role, index) => role === 'user' && roles[index - 1] === 'user')) {
@@ -141,7 +156,12 @@ export class MockModel implements ServedModel {
     return firstWord + (digest.readUInt32LE(0) % words.length)
   }
 
-  async embed(inputs: readonly (readonly number[])[]): Promise<Float32Array[]> {
+  async embed(inputs: readonly (readonly number[])[], signal?: AbortSignal): Promise<Float32Array[]> {
+    for (const _ of inputs) {
+      await delay(this.options.delayMs ?? 0, undefined, { signal }).catch(() => {})
+      signal?.throwIfAborted()
+      this.embedded++
+    }
     return inputs.map((ids) => {
       const digest = createHash('sha256').update(ids.join(',')).digest()
       const vector = Float32Array.from({ length: 8 }, (_, index) => digest.readInt32LE(4 * index) / 2 ** 31)

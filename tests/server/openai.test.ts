@@ -23,6 +23,7 @@ beforeAll(async () => {
     logger: log.logger,
     host: '127.0.0.1',
     port: 0,
+    limits: { maxRequestsPerClient: 100 },
   })
   client = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: 'none', maxRetries: 0 })
 })
@@ -133,6 +134,33 @@ describe('chat completions', () => {
     })
   })
 
+  it('take other servers’ names, and what the chat template is to be told', async () => {
+    const more = {
+      repeat_penalty: 1.2,
+      min_tokens: 3,
+      stop_token_ids: [65, 66],
+      max_tokens: -1,
+      chat_template_kwargs: { enable_thinking: false, style: 'brief' },
+      // These ask for nothing.
+      tools: [],
+      typical_p: 1,
+      mirostat_mode: 0,
+      ignore_eos: false,
+      response_format: { type: 'text' },
+    }
+    await client.post('/chat/completions', { body: { ...ask, ...more } })
+    expect(model.requests.at(-1)).toMatchObject({ repetitionPenalty: 1.2, minNewTokens: 3, stopTokenIds: [65, 66] })
+    expect(model.variables.at(-1)).toEqual({ enable_thinking: false, style: 'brief' })
+    expect(model.requests.at(-1)!.maxNewTokens).toBe(model.contextLength - model.requests.at(-1)!.promptIds.length)
+  })
+
+  it('leave alone what they do not know', async () => {
+    const more = { session_id: 'x', temperatur: 1, cache_prompt: true, user: 7, metadata: { a: 1 } }
+    const whole = await client.chat.completions.create(ask)
+    const { choices } = (await client.post('/chat/completions', { body: { ...ask, ...more } })) as typeof whole
+    expect(choices).toEqual(whole.choices)
+  })
+
   it('take content in parts, and developer as system', async () => {
     await client.chat.completions.create({
       model: 'owner/mock',
@@ -206,7 +234,7 @@ describe('bad requests', () => {
     [{ temperature: 3 }, 'temperature'],
     [{ temperature: 'hot' }, 'temperature'],
     [{ messages: [] }, 'messages'],
-    [{ messages: [{ role: 'user', content: [{ type: 'image_url', image_url: { url: 'x' } }] }] }, 'messages.0.content'],
+    [{ messages: [{ role: 'user', content: [{ type: 'image_url', image_url: { url: 'x' } }] }] }, 'messages.0.content.0.type'],
     [{ messages: [{ role: 'king', content: 'x' }] }, 'messages.0.role'],
     [{ messages: [...user('a'), ...user('b')] }, 'messages'],
     [{ top_logprobs: 2 }, 'top_logprobs'],
@@ -214,7 +242,15 @@ describe('bad requests', () => {
     [{ logit_bias: { word: 1 } }, 'logit_bias.word'],
     [{ tools: [{ type: 'function', function: { name: 'f' } }] }, 'tools'],
     [{ response_format: { type: 'json_object' } }, 'response_format'],
-    [{ temperatur: 1 }, 'temperatur'],
+    [{ functions: [{ name: 'f' }] }, 'functions'],
+    [{ guided_json: {} }, 'guided_json'],
+    [{ mirostat: 2 }, 'mirostat'],
+    [{ ignore_eos: true }, 'ignore_eos'],
+    [{ stop_token_ids: [999_999] }, 'stop_token_ids'],
+    [{ chat_template_kwargs: { messages: 'mine' } }, 'chat_template_kwargs.messages'],
+    [{ chat_template_kwargs: { documents: [{}] } }, 'chat_template_kwargs.documents'],
+    [{ chat_template: '{{ messages }}' }, 'chat_template'],
+    [{ max_tokens: -2 }, 'max_tokens'],
     [{ n: 0 }, 'n'],
     [{ stop: '' }, 'stop'],
     [{ max_tokens: 0 }, 'max_tokens'],

@@ -3,7 +3,6 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { PGlite } from '@electric-sql/pglite'
 import { drizzle } from 'drizzle-orm/pglite'
-import type { Hono } from 'hono'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { AnswerEvent, GenerationRequest } from '../../src/generate/types.ts'
 import { encodePng } from '../../src/image/png.ts'
@@ -46,7 +45,7 @@ const blind = new MockModel()
 const painter = new Painter({ id: 'painter' })
 let folder: string
 let store: ConversationStore
-let app: Hono
+let app: ReturnType<typeof createApp>
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'jackdaw-parts-'))

@@ -21,27 +21,58 @@ export function lacksPostgres(): boolean {
 export async function startPostgres(): Promise<{ url: string; end(): Promise<void> }> {
   if (process.env.DATABASE_URL) return { url: process.env.DATABASE_URL, end: async () => {} }
   const folder = await mkdtemp(join(tmpdir(), 'jackdaw-postgres-'))
-  const data = join(folder, 'data')
-  // PostgreSQL does not run as root.
-  if (asRoot) await run('chown', ['nobody', folder])
-  const as = (command: string, args: string[]) =>
-    asRoot
-      ? run('setpriv', ['--reuid=nobody', '--clear-groups', command, ...args], { cwd: folder })
-      : run(command, args)
-  const port = await freePort()
-  await as('initdb', ['-D', data, '-U', 'jackdaw', '--auth=trust', '--encoding=UTF8', '--locale=C.UTF-8', '--no-sync'])
-  const settings = `-p ${port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off`
-  await as('pg_ctl', ['-D', data, '-l', join(folder, 'log'), '-w', '-o', settings, 'start'])
+  const server = await PostgresServer.start(folder)
   return {
-    url: `postgres://jackdaw@127.0.0.1:${port}/postgres`,
+    url: server.url,
     async end() {
-      await as('pg_ctl', ['-D', data, '-m', 'fast', '-w', 'stop'])
+      await server.stop('fast')
       await rm(folder, { recursive: true, force: true })
     },
   }
 }
 
-async function freePort(): Promise<number> {
+/** A PostgreSQL server of our own, on 127.0.0.1. */
+export class PostgresServer {
+  private constructor(
+    readonly url: string,
+    private readonly folder: string,
+    private readonly settings: string,
+  ) {}
+
+  /** @param folder - empty, and ours to give to the user that PostgreSQL runs as */
+  static async start(folder: string): Promise<PostgresServer> {
+    // PostgreSQL does not run as root.
+    if (asRoot) await run('chown', ['nobody', folder])
+    const port = await freePort()
+    const settings = `-p ${port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off`
+    const server = new PostgresServer(`postgres://jackdaw@127.0.0.1:${port}/postgres`, folder, settings)
+    const options = ['-U', 'jackdaw', '--auth=trust', '--encoding=UTF8', '--locale=C.UTF-8', '--no-sync']
+    await server.as('initdb', ['-D', server.data, ...options])
+    await server.begin()
+    return server
+  }
+
+  /** Starts it again. */
+  async begin(): Promise<void> {
+    await this.as('pg_ctl', ['-D', this.data, '-l', join(this.folder, 'log'), '-w', '-o', this.settings, 'start'])
+  }
+
+  /** `immediate` is as a crash: it recovers when it begins again. */
+  async stop(mode: 'fast' | 'immediate'): Promise<void> {
+    await this.as('pg_ctl', ['-D', this.data, '-m', mode, '-w', 'stop'])
+  }
+
+  private get data(): string {
+    return join(this.folder, 'data')
+  }
+
+  private as(command: string, args: string[]): Promise<unknown> {
+    if (!asRoot) return run(command, args)
+    return run('setpriv', ['--reuid=nobody', '--clear-groups', command, ...args], { cwd: this.folder })
+  }
+}
+
+export async function freePort(): Promise<number> {
   const server = createServer()
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const address = server.address()

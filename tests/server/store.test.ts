@@ -205,14 +205,13 @@ describe('the database', () => {
     await client.close()
   })
 
-  it('is not opened twice, and is after a crash left its lock behind', async () => {
+  it('is not opened twice, and is where an earlier jackdaw left its lock behind', async () => {
     const dataDir = await temporaryFolder()
     const store = await ConversationStore.open({ dataDir })
     await expect(ConversationStore.open({ dataDir })).rejects.toThrow('open in this process already')
     await store.close()
+    // A process that runs, and did not lock the file: what it says counts for nothing.
     await writeFile(join(dataDir, 'lock'), String(process.ppid))
-    await expect(ConversationStore.open({ dataDir })).rejects.toThrow(`another jackdaw (process ${process.ppid})`)
-    await writeFile(join(dataDir, 'lock'), '4194305')
     await (await ConversationStore.open({ dataDir })).close()
   })
 

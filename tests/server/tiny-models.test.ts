@@ -6,6 +6,7 @@ import OpenAI from 'openai'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { charTokenizerJson } from '../../src/data/char-tokenizer.ts'
 import { loadServedModel } from '../../src/generate/served.ts'
+import type { ServedModel } from '../../src/generate/types.ts'
 import { listen, type RunningServer } from '../../src/server/listen.ts'
 import { captureLogger, failure, noStore } from './support.ts'
 
@@ -199,5 +200,35 @@ describe('an encoder-decoder (T5)', () => {
       { id: 't5', canChat: true, singleTurn: true, contextLength: 2048 },
       { id: 't5-gated', canChat: true, singleTurn: true },
     ])
+  })
+})
+
+describe('a server that is to be deterministic', () => {
+  const collect = async (model: ServedModel, promptIds: number[]) => {
+    const told: unknown[] = []
+    for await (const event of model.generate({ promptIds, maxNewTokens: 12, temperature: 0, topLogProbs: 3 })) {
+      if (event.type !== 'end') told.push(event)
+    }
+    return told
+  }
+
+  it('gives a prompt one answer, with the same log-probabilities to the last bit', async () => {
+    const model = await loadServedModel(checkpoint('llama'), { deterministic: true, slots: 3 })
+    expect([model.slots, model.contextLength]).toEqual([4, 63])
+    const ids = [7, 1, 30, 12, 8, 8, 41]
+    const first = await collect(model, ids)
+    expect(await collect(model, ids)).toEqual(first)
+    const crowd = await Promise.all([ids, [3, 4], ids, [9], [...ids, 5]].map((prompt) => collect(model, prompt)))
+    expect(crowd[0]).toEqual(first)
+    expect(crowd[2]).toEqual(first)
+  })
+
+  it('answers one text at a time where the model has an encoder', async () => {
+    const model = await loadServedModel(checkpoint('t5'), { deterministic: true })
+    expect(model.slots).toBe(1)
+    const texts = [[1, 2, 3], [9, 8, 7, 6, 5, 4], [40]]
+    const alone: unknown[] = []
+    for (const text of texts) alone.push(await collect(model, text))
+    expect(await Promise.all(texts.map((text) => collect(model, text)))).toEqual(alone)
   })
 })

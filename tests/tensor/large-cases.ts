@@ -286,6 +286,7 @@ export const LARGE: Readonly<Record<string, LargeCase>> = {
   geluTanh: unary(t.geluTanh, tanhGelu),
   silu: unary(t.silu, (x) => x * sigma(x)),
   quickGelu: unary(t.quickGelu, (x) => x * sigma(1.702 * x)),
+  mish: unary(t.mish, (x) => x * Math.tanh(Math.log1p(Math.exp(x)))),
   leakyRelu: unary(t.leakyRelu, (x) => (x > 0 ? x : 0.01 * x)),
   elu: unary(t.elu, (x) => (x > 0 ? x : Math.expm1(x))),
   relu6: unary(t.relu6, (x) => Math.min(Math.max(x, 0), 6), -2, 8),
@@ -484,9 +485,9 @@ export const LARGE: Readonly<Record<string, LargeCase>> = {
     (x) => nd([16, 192], ([b, f]) => get(x, [b, 5, f])),
   ),
   takeRows: {
-    inputs: () => ({ x: uniform([128, 16, 192], 1), positions: integers([128], 2, 0, 15) }),
+    inputs: () => ({ x: uniform([16, 32, 384], 1), positions: integers([900], 2, 0, 511) }),
     fn: ({ x, positions }) => ({ y: t.takeRows(x, positions) }),
-    reference: ({ x, positions }) => ({ y: nd([128, 192], ([b, f]) => get(x, [b, positions.data[b], f])) }),
+    reference: ({ x, positions }) => ({ y: nd([900, 384], ([row, f]) => x.data[positions.data[row] * 384 + f]) }),
   },
 
   // Shapes.

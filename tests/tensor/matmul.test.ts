@@ -275,6 +275,24 @@ describe('weights compiled in as blocks of integers', () => {
     })
   }
 
+  it('a layer that has its weight as [in, out] reads the blocks of the turned one', async () => {
+    const { weight } = quantized(8, 32, 4, 32, 1)
+    const x = t.input('x', [2, 32])
+    const [rows, columns] = [t.input('rows', [8, 32]), t.input('columns', [32, 8])]
+    const compiled = await compileGraph({
+      inputs: [x],
+      outputs: { plain: t.linear(x, rows), turned: t.linear(x, columns, undefined, { inFirst: true }) },
+      weights: new Map([
+        [rows, weight],
+        [columns, weight],
+      ]),
+    })
+    const data = Float32Array.from({ length: 64 }, (_, i) => Math.sin(i))
+    const { plain, turned } = await compiled.run({ x: { dtype: 'float32', shape: [2, 32], data } })
+    expect(turned).toEqual(plain)
+    compiled.release()
+  })
+
   it('other ops refuse them in one sentence', async () => {
     const w = t.input('w', [4, 32])
     const { weight } = quantized(4, 32, 4, 32, 1)

@@ -114,9 +114,12 @@ const linearOp: Op<LinearAttributes> = {
   lower: (e, [x, weight, bias], { inputs, outputs: [y], attributes: { inFirst } }) => {
     const quantized = e.quantized(inputs[1])
     if (quantized) {
-      if (inFirst) throw new Error(`linear: a quantised weight must be [out, in], and '${inputs[1]}' is [in, out]`)
       const { weight: q, packed, scales, zeroPoints } = quantized
       const [N, K] = q.shape
+      // A weight that the model has as [in, out] was turned when it was cut into blocks.
+      if (inFirst && (K !== inputs[1].shape[0] || N !== inputs[1].shape[1])) {
+        throw new Error(`linear: a quantised weight must be [out, in], and '${inputs[1]}' is [in, out]`)
+      }
       const attributes = { K, N, bits: q.bits, block_size: q.blockSize, accuracy_level: 4 }
       const product = e.one(
         'MatMulNBits',
