@@ -136,14 +136,15 @@ export interface ServedModel {
   readonly canEmbed: boolean
   /** Whether messages may have images: `renderChat` then leaves room for them, and requests bring them. */
   readonly canSee?: boolean
-  encode(text: string): number[]
+  /** May be done elsewhere: what comes with a model may take long, and others are answered meanwhile. */
+  encode(text: string): number[] | Promise<number[]>
   decode(ids: readonly number[]): string
   /**
    * The conversation as the model's template writes it, ready for the assistant's turn.
    *
    * @param variables - what else the template is told, such as `enable_thinking`
    */
-  renderChat(messages: readonly ChatMessage[], variables?: TemplateVariables): number[]
+  renderChat(messages: readonly ChatMessage[], variables?: TemplateVariables): number[] | Promise<number[]>
   /** Aborting the request's signal ends the stream with the signal's reason. */
   generate(request: GenerationRequest): AsyncIterable<GenerationEvent>
   /** The same as `generate`, of a model that draws in its answers. */

@@ -51,35 +51,46 @@ class ChatChoice implements Choice {
   }
 }
 
+const answerTokens = (request: ChatRequest): number | undefined =>
+  request.max_completion_tokens ?? wantedTokens(request.max_tokens)
+
 /** What `/v1/chat/completions` answers. */
 export class ChatAnswer implements Answer {
   readonly desk: ModelDesk
   readonly choices: ChatChoice[]
   private readonly request: ChatRequest
-  private readonly prompt: number[]
-  private readonly images: readonly Uint8Array[]
   private readonly options: ReturnType<typeof samplingOptions>
   private readonly maxNewTokens: number
   private readonly id = `chatcmpl-${randomUUID().replaceAll('-', '')}`
   private readonly created = Math.floor(Date.now() / 1000)
 
   /** @throws RequestError where the model cannot do what is asked. */
-  constructor(desk: ModelDesk, request: ChatRequest) {
+  static async create(desk: ModelDesk, request: ChatRequest): Promise<ChatAnswer> {
     const { model } = desk
     if (request.top_logprobs != null && !request.logprobs) {
       throw badRequest("'top_logprobs' is only allowed with 'logprobs': true.", 'top_logprobs', 'invalid_value')
     }
-    this.desk = desk
-    this.request = request
-    const wanted = request.max_completion_tokens ?? wantedTokens(request.max_tokens)
     const variables = request.chat_template_kwargs ?? undefined
     const messages = withImages(request.messages, model)
-    const fitted = request.truncation === 'auto' ? fittedPrompt(model, messages, wanted, variables) : undefined
-    this.prompt = fitted?.promptIds ?? chatPrompt(model, messages, variables)
+    const fitted =
+      request.truncation === 'auto' ? await fittedPrompt(model, messages, answerTokens(request), variables) : undefined
+    const prompt = fitted?.promptIds ?? (await chatPrompt(model, messages, variables))
     const turns = messages.filter(({ role }) => role !== 'system').slice(fitted?.omitted ?? 0)
-    this.images = turns.flatMap(({ images = [] }) => images)
+    const images = turns.flatMap(({ images = [] }) => images)
+    return new ChatAnswer(desk, request, prompt, images)
+  }
+
+  private constructor(
+    desk: ModelDesk,
+    request: ChatRequest,
+    private readonly prompt: number[],
+    private readonly images: readonly Uint8Array[],
+  ) {
+    const { model } = desk
+    this.desk = desk
+    this.request = request
     this.options = samplingOptions(request, model.vocabSize)
-    this.maxNewTokens = roomFor(model, this.prompt.length, wanted, 'messages')
+    this.maxNewTokens = roomFor(model, this.prompt.length, answerTokens(request), 'messages')
     this.choices = Array.from(
       { length: request.n ?? 1 },
       (_, index) => new ChatChoice(index, request.logprobs ? new ChatLogProbs(model) : undefined),

@@ -2,7 +2,7 @@ import { type Context, Hono } from 'hono'
 import type { Logger } from 'pino'
 import type { z } from 'zod'
 import type { ServedModel } from '../generate/types.ts'
-import { type Answer, idsOf } from './answer.ts'
+import { type Answer, idsOfAll } from './answer.ts'
 import { ChatAnswer } from './chat-answer.ts'
 import { CompletionAnswer } from './completion-answer.ts'
 import { badRequest, check, internalError, RequestError, readJson } from './errors.ts'
@@ -33,12 +33,12 @@ export function openaiRoutes({ models, logger, shutdown, limits }: OpenaiContext
 
   app.post('/chat/completions', async (context) => {
     const request = await readRequest(context, chatRequest)
-    return respond(context, new ChatAnswer(models.get(request.model), request), request)
+    return respond(context, await ChatAnswer.create(models.get(request.model), request), request)
   })
 
   app.post('/completions', async (context) => {
     const request = await readRequest(context, completionRequest)
-    return respond(context, new CompletionAnswer(models.get(request.model), request), request)
+    return respond(context, await CompletionAnswer.create(models.get(request.model), request), request)
   })
 
   app.post('/embeddings', async (context) => {
@@ -46,7 +46,7 @@ export function openaiRoutes({ models, logger, shutdown, limits }: OpenaiContext
     const desk = models.get(request.model)
     const { model } = desk
     if (!model.canEmbed) throw badRequest(`The model '${model.id}' does not make embeddings.`, 'model')
-    const inputs = inputList(request.input).map((input) => idsOf(model, input, 'input'))
+    const inputs = await idsOfAll(model, inputList(request.input), 'input')
     for (const ids of inputs) {
       if (ids.length === 0) throw badRequest("Invalid 'input': it has no tokens.", 'input', 'invalid_value')
       if (ids.length > model.contextLength) {

@@ -52,8 +52,8 @@ export async function replyRequest(
     throw badRequest(`${model.id} cannot see pictures; send text alone, or choose a model that can.`, 'parts')
   }
   const messages = [...system, ...turns]
-  const writtenIds = written ? continuationIds(model, written.content) : []
-  const fitted = fittedPrompt(model, messages, asked.maxNewTokens + writtenIds.length)
+  const writtenIds = written ? await continuationIds(model, written.content) : []
+  const fitted = await fittedPrompt(model, messages, asked.maxNewTokens + writtenIds.length)
   const promptIds = [...fitted.promptIds, ...writtenIds]
   const images = turns.slice(fitted.omitted).flatMap((turn) => turn.images ?? [])
   return {
@@ -83,9 +83,10 @@ async function chatMessage(
 }
 
 /** The tokens of a text that other text stands before. */
-function continuationIds(model: ServedModel, text: string): number[] {
+async function continuationIds(model: ServedModel, text: string): Promise<number[]> {
   // What a tokenizer puts before every text has no place in the middle.
-  return model.encode(text).slice(model.encode('').length)
+  const [ids, before] = await Promise.all([model.encode(text), model.encode('')])
+  return ids.slice(before.length)
 }
 
 /**
