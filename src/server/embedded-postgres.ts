@@ -2,6 +2,7 @@ import { mkdir, rename, rm, stat, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import type { PgDatabase, PgQueryResultHKT } from 'drizzle-orm/pg-core'
+import { canSyncFileSystem, syncFileSystemAside } from '../runtime/sync-file-system.ts'
 import { type FolderLock, lockFolder } from './folder-lock.ts'
 import { isFull, StoreError } from './store-error.ts'
 import type { SyncedPglite } from './synced-pglite.ts'
@@ -119,12 +120,12 @@ async function initialise(folder: string): Promise<void> {
     `const { closeSync, fsyncSync, openSync, readdirSync } = require('node:fs')
     const { join } = require('node:path')
     const { workerData } = require('node:worker_threads')
-    const { module, dataDir, parameters } = workerData
+    const { module, dataDir, parameters, syncFiles } = workerData
     import(module)
       .then(({ PGlite }) => PGlite.create({ dataDir, initDbStartParams: parameters }))
       .then((database) => database.close())
       .then(() => {
-        const entries = readdirSync(dataDir, { recursive: true, withFileTypes: true })
+        const entries = syncFiles ? readdirSync(dataDir, { recursive: true, withFileTypes: true }) : []
         for (const entry of entries) {
           if (!entry.isFile()) continue
           const file = openSync(join(entry.parentPath ?? entry.path, entry.name), 'r+')
@@ -142,6 +143,7 @@ async function initialise(folder: string): Promise<void> {
       workerData: {
         module: import.meta.resolve('@electric-sql/pglite'),
         dataDir: unfinished,
+        syncFiles: !canSyncFileSystem,
         // Letter case is folded for every script, on every system alike.
         parameters: ['--encoding=UTF8', '--locale-provider=builtin', '--builtin-locale=C.UTF-8'],
       },
@@ -154,6 +156,7 @@ async function initialise(folder: string): Promise<void> {
       worker.once('error', reject)
       worker.once('exit', (code) => (code === 0 ? resolve() : reject(new Error('its creation ended early'))))
     })
+    if (canSyncFileSystem) await syncFileSystemAside(unfinished)
   } catch (error) {
     // Before there is room again: what there is of it would be in the way of everything.
     const failure = await openFailure(folder, error)

@@ -90,18 +90,18 @@ export function openaiRoutes({ models, logger, shutdown, limits }: OpenaiContext
     return check(schema, body)
   }
 
-  /** Waits for the request's turn. The place and the turn are its until it is released. */
-  async function admitted(context: Context, desk: ModelDesk): Promise<AnswerScope> {
+  /** Waits for the request's turn. The place and the turn are its until it steps aside or is released. */
+  async function admitted(context: Context, desk: ModelDesk): Promise<AnswerScope & { stepAside(): void }> {
     const leave = desk.enter()
     let endTurn = () => {}
-    const release = () => {
+    const stepAside = () => {
       endTurn()
       leave()
     }
-    const scope = answerScope(release, context.req.raw.signal, shutdown)
+    const scope = answerScope(stepAside, context.req.raw.signal, shutdown)
     try {
       endTurn = await desk.turn(scope.signal)
-      return scope
+      return { ...scope, stepAside }
     } catch (error) {
       const failure = scope.signal.aborted ? endedEarly(scope.signal) : error
       scope.release()
@@ -117,7 +117,7 @@ export function openaiRoutes({ models, logger, shutdown, limits }: OpenaiContext
     const scope = await admitted(context, answer.desk)
     if (request.stream) {
       const pieces = streamed(answer, scope, request.stream_options?.include_usage ?? false, context.var.requestId)
-      return answerStream(pieces, scope.release, limits)
+      return answerStream(pieces, scope.release, scope.stepAside, limits)
     }
     try {
       for await (const { index, event } of generateAll(answer.desk, answer.requests(scope.signal))) {

@@ -21,7 +21,10 @@ export class StoreError extends Error {
 /** SQLSTATE classes whose messages tell of the server, and never of a statement's values. */
 const ABOUT_THE_SERVER = /^(08|25|28|3D|40|53|57|58|XX)/
 
-const UNREACHABLE = /^(08|57P|28|3D|ECONN|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|EAI_|CONNECT)/
+const UNREACHABLE = /^(08|57P|28|3D|ECONN|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|EAI_)/
+
+/** How the driver says that a connection broke: it has no codes of its own. */
+const BROKEN = /^(Connection terminated|timeout e|Client has encountered a connection error|Client was closed)/
 
 /** @param doing - `cannot add a message` */
 export function storeError(doing: string, error: unknown): StoreError {
@@ -30,8 +33,9 @@ export function storeError(doing: string, error: unknown): StoreError {
     return new StoreError(`The store ${doing}: the disk that keeps the conversations is full.`, 'full', '53100')
   }
   const { code, message, constraint, table, column, routine, name } = innermost(error)
-  if (code !== undefined && UNREACHABLE.test(code)) {
-    return new StoreError(`The store ${doing}: its database cannot be reached (${code}).`, 'unreachable', code)
+  if (code === undefined ? BROKEN.test(message ?? '') : UNREACHABLE.test(code)) {
+    const why = code ?? 'the connection broke'
+    return new StoreError(`The store ${doing}: its database cannot be reached (${why}).`, 'unreachable', code)
   }
   const said = code !== undefined && ABOUT_THE_SERVER.test(code) ? message : undefined
   const where = [code ?? name, table, column, constraint, routine].filter((part) => part)

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { and, asc, desc, eq, ilike, isNotNull, isNull, ne, or, type SQL, sql } from 'drizzle-orm'
 import type { PgDatabase, PgQueryResultHKT } from 'drizzle-orm/pg-core'
+import type { Pool } from 'pg'
 import { type Connection, openEmbedded } from './embedded-postgres.ts'
 import { claimFiles, insertFile, type NewFile, pictureOf, selectFile } from './files.ts'
 import { migrate } from './migrations.ts'
@@ -411,22 +412,22 @@ async function patiently<T>(work: () => Promise<T>): Promise<T> {
 }
 
 async function openServer(url: string): Promise<Connection> {
-  const [{ default: postgres }, { drizzle }] = await Promise.all([
-    import('postgres'),
-    import('drizzle-orm/postgres-js'),
-  ])
-  let client: ReturnType<typeof postgres>
+  const [{ default: pg }, { drizzle }] = await Promise.all([import('pg'), import('drizzle-orm/node-postgres')])
+  let pool: Pool
   try {
-    client = postgres(url, { max: 8, connect_timeout: 5, onnotice: () => {} })
+    pool = new pg.Pool({ connectionString: url, max: 8, connectionTimeoutMillis: 5_000, keepAlive: true })
   } catch (error) {
     throw connectionError(url, error)
   }
-  const database = drizzle(client)
+  // A connection that breaks fails its query, where there is one. Unheard, the event would end the process.
+  pool.on('error', () => {})
+  pool.on('connect', (client) => client.on('error', () => {}))
+  const database = drizzle(pool)
   return {
     // The driver connects again by itself, and the server answers a commit when it is on its disk.
     database: async () => database,
     flush: async () => {},
-    close: () => client.end({ timeout: 5 }),
+    close: () => Promise.race([pool.end(), delay(5_000, undefined, { ref: false })]),
   }
 }
 

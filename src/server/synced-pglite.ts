@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
 import { PGlite } from '@electric-sql/pglite'
 import { NodeFS } from '@electric-sql/pglite/nodefs'
+import { canSyncFileSystem, syncFileSystem } from '../runtime/sync-file-system.ts'
 
 /** A file as PGlite has it open. */
 interface Stream {
@@ -38,6 +39,9 @@ export class SyncedFiles extends NodeFS {
   private readonly paying = new Set<string>()
   private running: Promise<void> = Promise.resolve()
   private next?: Promise<void>
+  /** Where the whole folder is owed, all of it is flushed at once. */
+  private isOpening = canSyncFileSystem
+  private owesAll = false
 
   override async init(...[client, options]: Parameters<NodeFS['init']>): ReturnType<NodeFS['init']> {
     const initialised = await super.init(client, options)
@@ -61,6 +65,22 @@ export class SyncedFiles extends NodeFS {
       return this.running
     })
     return this.next
+  }
+
+  /**
+   * PostgreSQL is open, and from now on flushes file by file. After a crash it begins by flushing all of its thousand
+   * files, which one by one takes seconds in which nothing else goes on.
+   */
+  opened(): void {
+    this.payAll()
+    this.isOpening = false
+  }
+
+  private payAll(): void {
+    if (!this.owesAll) return
+    this.payNow()
+    syncFileSystem(this.rootDir)
+    this.owesAll = false
   }
 
   private async pay(): Promise<void> {
@@ -92,9 +112,11 @@ export class SyncedFiles extends NodeFS {
   private watch(calls: StreamCalls): void {
     const write = calls.write
     calls.write = (stream, ...rest) => {
-      if (this.owed.size + this.paying.size > 0 && !SEGMENT.test(stream.path)) {
+      if ((this.owesAll || this.owed.size + this.paying.size > 0) && !SEGMENT.test(stream.path)) {
         try {
           this.payNow()
+          // What PostgreSQL says there, all else has to bear out.
+          if (stream.path.endsWith('/pg_control')) this.payAll()
         } catch {
           // As PGlite's file system says it, and PostgreSQL hears it.
           throw Object.assign(new Error('The disk failed.'), { name: 'ErrnoError', errno: EIO })
@@ -106,6 +128,7 @@ export class SyncedFiles extends NodeFS {
       const segment = SEGMENT.exec(path)
       try {
         if (segment) this.owed.add(join(this.rootDir, 'pg_wal', segment[1]))
+        else if (this.isOpening && !path.includes('/pg_wal')) this.owesAll = true
         else {
           if (this.owed.size + this.paying.size > 0) this.payNow()
           if (nfd !== undefined) fsyncSync(nfd)
@@ -157,6 +180,7 @@ export class SyncedPglite extends PGlite {
   static async open(folder: string): Promise<SyncedPglite> {
     const client = new SyncedPglite(new SyncedFiles(folder))
     await client.waitReady
+    client.files.opened()
     return client
   }
 

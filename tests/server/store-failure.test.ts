@@ -133,6 +133,46 @@ describe.skipIf(lacksPostgres())('a PostgreSQL server that crashes', () => {
     await store.close()
     await server.stop('fast')
   }, 60_000)
+
+  it('in the midst of many requests fails those, and does not end this process', async () => {
+    const home = join(folder, 'busy')
+    await mkdir(home)
+    execFileSync('chmod', ['755', folder])
+    const server = await PostgresServer.start(home)
+    const store = await ConversationStore.open({ databaseUrl: server.url })
+    const { id } = await store.create('', {})
+    const acknowledged = new Set<string>()
+    let failed = 0
+    let isOver = false
+    // What a driver throws outside of any request fails this test.
+    const busy = Array.from({ length: 30 }, async (_, client) => {
+      for (let n = 0; !isOver; n++) {
+        const content = `${client}/${n}`
+        await store.addMessage({ conversationId: id, parentId: null, role: 'user', content }).then(
+          () => acknowledged.add(content),
+          async (error) => {
+            failed++
+            expect(error).toBeInstanceOf(StoreError)
+            expect(error.failure).toBe('unreachable')
+            await new Promise((resolve) => setTimeout(resolve, 50))
+          },
+        )
+      }
+    })
+    for (let crash = 0; crash < 3; crash++) {
+      await new Promise((resolve) => setTimeout(resolve, 300))
+      await server.stop('immediate')
+      await server.begin()
+    }
+    isOver = true
+    await Promise.all(busy)
+    expect(failed).toBeGreaterThan(0)
+    const kept = (await store.read(id))!.messages.map(({ content }) => content)
+    expect(kept).toEqual(expect.arrayContaining([...acknowledged]))
+    expect(new Set(kept).size).toBe(kept.length)
+    await store.close()
+    await server.stop('fast')
+  }, 60_000)
 })
 
 const canMount = process.getuid?.() === 0 && process.platform === 'linux'
