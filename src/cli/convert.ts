@@ -1,3 +1,4 @@
+import { readdir, stat } from 'node:fs/promises'
 import { SingleBar } from 'cli-progress'
 import { Command, Option } from 'commander'
 import { withDownloadBar } from './download-bar.ts'
@@ -9,6 +10,7 @@ const TYPES = [...FILE_TYPES, ...BLOCK_TYPES] as const
 
 interface Flags {
   quantize?: (typeof TYPES)[number]
+  force?: boolean
 }
 
 export const convertCommand = (): Command =>
@@ -17,11 +19,13 @@ export const convertCommand = (): Command =>
     .argument('<source>', 'a .gguf, .safetensors or .onnx file, a model folder, or hf:owner/name')
     .argument('<target>', 'a .gguf, .safetensors or .onnx file, or a folder')
     .addOption(new Option('--quantize <type>', 'what the weights become; q8, q4 and q4s are for ONNX').choices(TYPES))
+    .option('--force', 'overwrite the target')
     .addHelpText(
       'after',
       '\nExample:\n  jackdaw convert model.gguf model-folder\n  jackdaw convert model-folder model.gguf --quantize q8_0',
     )
     .action(async (source: string, target: string, flags: Flags) => {
+      if (!flags.force) await refuseToOverwrite(target)
       if (target.endsWith('.onnx')) return toOnnx(source, target, flags)
       const [{ convertModel }, { resolveModelRef }, { tokenizerFromGguf }, { saveTokenizer }] = await Promise.all([
         import('../hub/convert.ts'),
@@ -56,6 +60,13 @@ export const convertCommand = (): Command =>
         bar?.stop()
       }
     })
+
+/** An empty folder is no model. */
+async function refuseToOverwrite(target: string): Promise<void> {
+  const found = await stat(target).catch(() => undefined)
+  if (!found || (found.isDirectory() && (await readdir(target)).length === 0)) return
+  throw new Error(`${target}: is there already; choose another name, or add --force to overwrite it`)
+}
 
 async function toOnnx(source: string, target: string, { quantize }: Flags): Promise<void> {
   const block = BLOCK_TYPES.find((type) => type === quantize)

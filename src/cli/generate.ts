@@ -36,7 +36,7 @@ const BEAMS = ['lengthPenalty', 'earlyStopping'] as const
 export const generateCommand = (): Command =>
   new Command('generate')
     .description(
-      'Continue a text, or answer it where the model has an encoder. Greedy, unless told to sample or search.',
+      'continue a text, or answer it where the model has an encoder; greedy, unless told to sample or search',
     )
     .argument('<model>', 'a folder, hf:owner/name, gguf:FILE or the name of a shipped model')
     .argument('[prompt]', 'the text; standard input where neither it nor --input-ids is given')

@@ -10,20 +10,32 @@ import { serveCommand } from './serve.ts'
 import { tokenizeCommand } from './tokenize.ts'
 import { trainCommand } from './train.ts'
 
+const HELP = `
+A MODEL is a folder, hf:owner/name, gguf:FILE or a shipped name (jackdaw-base).
+
+Examples:
+  jackdaw serve --open
+  jackdaw chat
+  jackdaw help generate`
+
 const program = new Command('jackdaw')
   .description('The whole ChatGPT stack, paper by paper: train, align, run and serve language models.')
   .version('0.1.0')
+  .addHelpText('after', HELP)
+  .commandsGroup('Begin here:')
+  .addCommand(serveCommand())
   .addCommand(chatCommand())
-  .addCommand(convertCommand())
+  .addCommand(generateCommand())
+  .addCommand(papersCommand())
+  .commandsGroup('Make a model:')
+  .addCommand(trainCommand())
   .addCommand(evalCommand())
+  .commandsGroup('Look inside one:')
+  .addCommand(tokenizeCommand())
   .addCommand(forwardCommand())
   .addCommand(gradCommand())
-  .addCommand(trainCommand())
-  .addCommand(serveCommand())
-  .addCommand(generateCommand())
-  .addCommand(tokenizeCommand())
-  .addCommand(papersCommand())
-  .addHelpText('after', '\nExample:\n  jackdaw serve --open\n  jackdaw help generate')
+  .addCommand(convertCommand())
+  .commandsGroup('For those who work on jackdaw:')
   .addCommand(benchCommand())
 
 try {

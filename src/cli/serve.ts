@@ -35,7 +35,7 @@ const defaultModel = 'jackdaw-base'
 
 export function serveCommand(): Command {
   return new Command('serve')
-    .description('Serve the chat page and an API that speaks as OpenAI does.')
+    .description('serve the chat page, and an API that speaks as OpenAI does')
     .option(
       '--model <ref>',
       'a folder, hf:owner/name, gguf:FILE or a shipped name; repeatable, the first is the default',
@@ -108,11 +108,11 @@ async function serve(options: ServeOptions, command: Command): Promise<void> {
     })
     const { url, close } = server
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => stop(close(), signal))
-    console.log(`jackdaw serves ${models.map(({ id }) => id).join(', ')} at ${url}`)
     logger.info({ ms: sinceStart() }, 'listening')
-    if (options.open) openBrowser(url)
     await store
     logger.info({ ms: sinceStart() }, 'the conversations are open')
+    console.log(`jackdaw serves ${models.map(({ id }) => id).join(', ')} at ${url}`)
+    if (options.open) openBrowser(url)
   } catch (error) {
     // Not waited for: the reason is to be read at once, and the process ends when they are closed.
     if (server) void server.close()

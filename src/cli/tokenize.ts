@@ -10,7 +10,7 @@ interface TokenizeOptions {
 
 export const tokenizeCommand = (): Command =>
   new Command('tokenize')
-    .description('Turn text on standard input into token ids, or with --decode ids into text.')
+    .description('turn text on standard input into token ids, or with --decode ids into text')
     .argument('<model>', 'a tokenizer.json, a model folder, hf:owner/name, gguf:FILE or the name of a shipped model')
     .option('--decode', 'read ids (separated by spaces, commas or newlines, or a JSON array) and print their text')
     .option('--json', 'print {"ids": [...], "tokens": [...]}, or {"text": "..."} with --decode')

@@ -37,6 +37,8 @@ export interface GenerationRequest extends SamplingOptions {
   promptIds: readonly number[]
   /** Tell the prompt too, each token with its log-probability after those before it. */
   scorePrompt?: boolean
+  /** Those of the prompt's messages, in order. */
+  images?: readonly Uint8Array[]
   signal?: AbortSignal
 }
 
@@ -85,9 +87,26 @@ export interface EndEvent {
 
 export type GenerationEvent = PromptEvent | TokenEvent | EndEvent
 
+/** A picture of an answer: on its way, or after its last step done. */
+export interface PictureEvent {
+  type: 'picture'
+  /** A file, as PNG. */
+  image: Uint8Array
+  width: number
+  height: number
+  /** What it shows, for who does not see it. */
+  alt: string
+  step: number
+  steps: number
+}
+
+export type AnswerEvent = GenerationEvent | PictureEvent
+
 export interface ChatMessage {
   role: 'system' | 'user' | 'assistant' | 'tool'
   content: string
+  /** Files as they were uploaded; only for a model that can see. */
+  images?: readonly Uint8Array[]
 }
 
 /** Of a chat template, beside the conversation. */
@@ -115,6 +134,8 @@ export interface ServedModel {
   readonly canChat: boolean
   /** Whether `embed` is there. */
   readonly canEmbed: boolean
+  /** Whether messages may have images: `renderChat` then leaves room for them, and requests bring them. */
+  readonly canSee?: boolean
   /** May be done elsewhere: what comes with a model may take long, and others are answered meanwhile. */
   encode(text: string): number[] | Promise<number[]>
   decode(ids: readonly number[]): string
@@ -126,6 +147,8 @@ export interface ServedModel {
   renderChat(messages: readonly ChatMessage[], variables?: TemplateVariables): number[] | Promise<number[]>
   /** Aborting the request's signal ends the stream with the signal's reason. */
   generate(request: GenerationRequest): AsyncIterable<GenerationEvent>
+  /** The same as `generate`, of a model that draws in its answers. */
+  answer?(request: GenerationRequest): AsyncIterable<AnswerEvent>
   /** Unit-length vectors, one for each sequence of ids. Aborting the signal ends it with the signal's reason. */
   embed(inputs: readonly (readonly number[])[], signal?: AbortSignal): Promise<Float32Array[]>
 }

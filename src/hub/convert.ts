@@ -92,9 +92,10 @@ function targetFormat(target: string): Format {
   if (extension === '.onnx')
     throw new Error(`${target}: an ONNX file holds a whole computation, so exportOnnx (or jackdaw convert) writes it`)
   if (existsSync(target) && !statSync(target).isDirectory()) throw new Error(`${target}: is a file of an unknown kind`)
-  if (/^\.(bin|pt|pth|ckpt|h5|json|npz|msgpack)$/.test(extension)) {
+  // Names of models have dots too: the ending of SmolLM2-1.7B is none.
+  if (/^\.[a-z]\w*$/i.test(extension) && !/[\\/]$/.test(target) && !existsSync(target)) {
     throw new Error(
-      `${target}: cannot write ${extension} files; a target ends in .gguf or .safetensors, or is a folder`,
+      `${target}: cannot write ${extension} files; a target ends in .gguf, .safetensors or .onnx, or is a folder (then end it with /)`,
     )
   }
   return 'folder'

@@ -1,5 +1,5 @@
 /** From what a user calls a model to files on this machine, and from files to a checkpoint. */
-import { existsSync, readFileSync, statSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Checkpoint } from './checkpoint.ts'
@@ -58,7 +58,17 @@ export async function resolveModelRef(ref: string, options: DownloadOptions = {}
     const shipped = join(packageRoot(), 'weights', ref)
     if (existsSync(join(shipped, 'config.json'))) return { kind: 'folder', path: shipped }
   }
-  throw new Error(`${quote(ref)} is no folder here, no shipped model, and does not begin with hf: or gguf:`)
+  const shipped = shippedModels().join(', ')
+  throw new Error(
+    `${quote(ref)} is no folder here, no shipped model (${shipped}), and does not begin with hf: or gguf:`,
+  )
+}
+
+/** The names of the models under `weights/`. */
+export function shippedModels(): string[] {
+  const weights = join(packageRoot(), 'weights')
+  if (!existsSync(weights)) return []
+  return readdirSync(weights).filter((name) => existsSync(join(weights, name, 'config.json')))
 }
 
 /** The folder that holds the package's own `package.json`, from the sources as from what is built of them. */

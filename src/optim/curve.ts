@@ -16,6 +16,13 @@ const [WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM] = [720, 360, 56, 16, 32, 28]
 const SMOOTHING = 20
 const TICKS = 5
 
+/** Nothing behind it, so that it stands on a light page and on a dark one. */
+const STYLE = [
+  'text{fill:#444}.grid{stroke:#ddd}.line,.between{fill:none;stroke:#7a9494;stroke-width:1.5}',
+  '.between{stroke:#175e7a;stroke-width:1;stroke-dasharray:2 4}.dot{fill:#175e7a}',
+  '@media(prefers-color-scheme:dark){text{fill:#bbb}.grid{stroke:#3a3f46}.between{stroke:#9fcde6}.dot{fill:#9fcde6}}',
+].join('')
+
 /** What evaluations call the loss on held-out data: it is drawn over the loss of training. */
 const HELD_OUT = 'valLoss'
 
@@ -31,7 +38,7 @@ export function runCurve(metrics: string, shown: readonly string[] = []): string
   const height = HEIGHT * Math.max(panels.length, 1)
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" font-family="sans-serif" font-size="12">`,
-    `<rect width="${WIDTH}" height="${height}" fill="#fff"/>`,
+    `<style>${STYLE}</style>`,
     ...(panels.length === 0 ? [`<text x="${LEFT}" y="${TOP}">nothing to draw yet</text>`] : []),
     ...panels.flatMap((panel, i) => [`<g transform="translate(0 ${i * HEIGHT})">`, ...draw(panel), '</g>']),
     '</svg>\n',
@@ -102,15 +109,15 @@ function draw({ title, line, dots }: Panel): string[] {
   return [
     ...ticks.map(
       (v) =>
-        `<path d="M${LEFT} ${y(v)}H${WIDTH - RIGHT}" stroke="#ddd"/><text x="${LEFT - 8}" y="${y(v)}" dy="4" text-anchor="end">${v}</text>`,
+        `<path d="M${LEFT} ${y(v)}H${WIDTH - RIGHT}" class="grid"/><text x="${LEFT - 8}" y="${y(v)}" dy="4" text-anchor="end">${v}</text>`,
     ),
     ...columns.map((v) => `<text x="${x(v)}" y="${HEIGHT - 8}" text-anchor="middle">${v}</text>`),
     ...(line.length > 0
-      ? [`<polyline fill="none" stroke="#8aa" stroke-width="1.5" points="${points(line)}"/>`]
-      : [`<polyline fill="none" stroke="#175e7a" stroke-dasharray="2 4" points="${points(dots)}"/>`]),
+      ? [`<polyline class="line" points="${points(line)}"/>`]
+      : [`<polyline class="between" points="${points(dots)}"/>`]),
     ...dots.map(
       ([step, value]) =>
-        `<circle cx="${x(step)}" cy="${y(value)}" r="3.5" fill="#175e7a"><title>step ${step}: ${value.toFixed(4)}</title></circle>`,
+        `<circle cx="${x(step)}" cy="${y(value)}" r="3.5" class="dot"><title>step ${step}: ${value.toFixed(4)}</title></circle>`,
     ),
     `<text x="${WIDTH - RIGHT}" y="${TOP - 12}" text-anchor="end">${title}</text>`,
   ]

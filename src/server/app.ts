@@ -1,6 +1,7 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
 import { type Context, Hono, type MiddlewareHandler } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
+import { compress } from 'hono/compress'
 import { cors } from 'hono/cors'
 import { routePath } from 'hono/route'
 import { getPath } from 'hono/utils/url'
@@ -8,6 +9,7 @@ import type { Logger } from 'pino'
 import type { ServedModel } from '../generate/types.ts'
 import { conversationRoutes } from './conversations.ts'
 import { internalError, RequestError } from './errors.ts'
+import { maxFileBytes } from './files.ts'
 import type { AllowedHosts } from './hosts.ts'
 import { defaultLimits, type Limits, limitClients } from './limits.ts'
 import { type Figure, gauge, HttpTally, metricsText } from './metrics.ts'
@@ -84,6 +86,8 @@ export function createApp(options: AppOptions): Hono<AppEnv> {
     http.add(method, routeOf(context), status, ms / 1000)
     logger.debug({ requestId, method, path, status, ms }, 'request')
   })
+  // What is streamed is not, or it would be held back; files of the page bring their own.
+  app.use(compress({ contentTypeFilter: /^application\/json/ }))
   if (options.allowedHosts) app.use(onlyHosts(options.allowedHosts))
   if (options.corsOrigins?.length) {
     const origins = [...options.corsOrigins]
@@ -94,15 +98,8 @@ export function createApp(options: AppOptions): Hono<AppEnv> {
   const limitedClients = limitClients(limits)
   for (const api of ['/v1/*', '/api/*']) {
     app.use(api, limitedClients)
-    app.use(
-      api,
-      bodyLimit({
-        maxSize: maxBodyBytes,
-        onError: () => {
-          throw new RequestError(413, `The body is larger than ${maxBodyBytes} bytes.`, { code: 'body_too_large' })
-        },
-      }),
-    )
+    const sizes = { body: limitTo(maxBodyBytes), file: limitTo(Math.max(maxBodyBytes, maxFileBytes)) }
+    app.use(api, (context, next) => sizes[context.req.path === '/api/files' ? 'file' : 'body'](context, next))
   }
 
   app.route('/v1', openaiRoutes({ models, logger, shutdown, limits }))
@@ -132,6 +129,14 @@ export function createApp(options: AppOptions): Hono<AppEnv> {
   )
   return app
 }
+
+const limitTo = (maxSize: number): MiddlewareHandler =>
+  bodyLimit({
+    maxSize,
+    onError: () => {
+      throw new RequestError(413, `The body is larger than ${maxSize} bytes.`, { code: 'body_too_large' })
+    },
+  })
 
 /** The pattern that answered: a path may hold anything. */
 function routeOf(context: Context): string {

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { EndEvent, GenerationRequest, PromptEvent, TokenEvent } from '../generate/types.ts'
 import { type Answer, type Choice, seedOf, systemFingerprint, usageOf } from './answer.ts'
+import { withImages } from './content-parts.ts'
 import { badRequest } from './errors.ts'
 import { ChatLogProbs } from './log-probs.ts'
 import { type ChatRequest, samplingOptions, wantedTokens } from './openai-wire.ts'
@@ -70,17 +71,20 @@ export class ChatAnswer implements Answer {
       throw badRequest("'top_logprobs' is only allowed with 'logprobs': true.", 'top_logprobs', 'invalid_value')
     }
     const variables = request.chat_template_kwargs ?? undefined
-    const prompt =
-      request.truncation === 'auto'
-        ? (await fittedPrompt(model, request.messages, answerTokens(request), variables)).promptIds
-        : await chatPrompt(model, request.messages, variables)
-    return new ChatAnswer(desk, request, prompt)
+    const messages = withImages(request.messages, model)
+    const fitted =
+      request.truncation === 'auto' ? await fittedPrompt(model, messages, answerTokens(request), variables) : undefined
+    const prompt = fitted?.promptIds ?? (await chatPrompt(model, messages, variables))
+    const turns = messages.filter(({ role }) => role !== 'system').slice(fitted?.omitted ?? 0)
+    const images = turns.flatMap(({ images = [] }) => images)
+    return new ChatAnswer(desk, request, prompt, images)
   }
 
   private constructor(
     desk: ModelDesk,
     request: ChatRequest,
     private readonly prompt: number[],
+    private readonly images: readonly Uint8Array[],
   ) {
     const { model } = desk
     this.desk = desk
@@ -97,6 +101,7 @@ export class ChatAnswer implements Answer {
     return this.choices.map((_, index) => ({
       ...this.options,
       promptIds: this.prompt,
+      ...(this.images.length > 0 && { images: this.images }),
       maxNewTokens: this.maxNewTokens,
       seed: seedOf(this.options.seed, index),
       topLogProbs: this.request.logprobs ? (this.request.top_logprobs ?? 0) : undefined,

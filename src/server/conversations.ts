@@ -1,9 +1,12 @@
 import { type Context, Hono } from 'hono'
 import { badRequest, check, RequestError, readBody } from './errors.ts'
+import { fileRoutes } from './files.ts'
 import { LiveReplies } from './live-replies.ts'
 import type { RouteContext } from './openai.ts'
 import { version } from './package.ts'
-import { replyRequest, writeReply } from './replies.ts'
+import { textOf } from './parts.ts'
+import { type ReplyJob, type ReplyRequest, replyRequest, writeReply } from './replies.ts'
+import type { ModelDesk } from './served-models.ts'
 import { type ConversationStore, type NewMessage, ParentError } from './store.ts'
 import { StoreError } from './store-error.ts'
 import { answerScope, eventStream } from './stream.ts'
@@ -95,7 +98,7 @@ export function conversationRoutes({ models, store: opening, logger, shutdown }:
 
   app.post('/conversations/:id/reply', async (context) => {
     const conversationId = idOf(context)
-    const { parentId, content } = await readBody(context, reply)
+    const { parentId, content, parts } = await readBody(context, reply)
     const store = await openStore()
     const before = found(await store.find(conversationId), 'conversation')
     // The model that the conversation was held with may be gone; the page says which one answered.
@@ -103,39 +106,73 @@ export function conversationRoutes({ models, store: opening, logger, shutdown }:
 
     const branch = parentId === null ? [] : await store.branch(conversationId, parentId)
     if (!branch) throw badRequest('There is no such message in this conversation.', 'parentId')
-    const question: NewMessage | undefined =
-      content === undefined ? undefined : { conversationId, parentId, role: 'user', content }
+    const asks = content !== undefined || parts !== undefined
+    const question: NewMessage | undefined = asks
+      ? { conversationId, parentId, role: 'user', content: content ?? textOf(parts ?? []), parts }
+      : undefined
     if (!question && branch.at(-1)?.role !== 'user') {
       throw badRequest('Only a message of the user can be answered.', 'parentId')
     }
 
     // Nothing is kept of a question that cannot be answered: the page still has its text, to be shortened.
-    const request = await replyRequest(desk, before, question ? [...branch, question] : branch)
-    // Not the reader's connection: who loads the page again finds the answer going on.
-    const stopped = new AbortController()
-    const scope = answerScope(desk.enter(), stopped.signal, shutdown)
-    try {
+    const request = await replyRequest(desk, before, question ? [...branch, question] : branch, filesOf(store))
+    return answer(desk, store, request, async () => {
       const add = async (message: NewMessage) =>
         found(await within('parentId', store.addMessage(message)), 'conversation')
       const asked = question && (await add(question))
-      const answer = await add({
+      const { conversation, message } = await add({
         conversationId,
         parentId: asked?.message.id ?? parentId,
         role: 'assistant',
         content: '',
         model: desk.model.id,
         omitted: request.omitted,
+        settings: request.settings,
       })
-      const { conversation, message } = answer
+      return { conversation, userMessage: asked?.message ?? null, message }
+    })
+  })
+
+  app.post('/messages/:id/continue', async (context) => {
+    const id = idOf(context)
+    const store = await openStore()
+    const message = found(await store.message(id), 'answer')
+    if (message.role !== 'assistant') throw notFound('answer')
+    if (message.finishReason === null || message.finishReason === 'stop') {
+      throw badRequest('Only an answer that did not come to its own end can be continued.')
+    }
+    const before = found(await store.find(message.conversationId), 'conversation')
+    const desk = models.get(message.model ?? models.default.model.id)
+    if (desk.model.answerLength !== undefined) throw badRequest(`${desk.model.id} begins every answer anew.`)
+    const branch = found(await store.branch(message.conversationId, id), 'answer')
+    const request = await replyRequest(desk, before, branch, filesOf(store))
+    return answer(desk, store, request, async () => {
+      const { conversation, message } = found(await store.reopenReply(id), 'answer')
+      return { conversation, userMessage: null, message }
+    })
+  })
+
+  /** Has an answer written, whoever reads it, and reads it. @param open - makes the row that it is written into */
+  const answer = async (
+    desk: ModelDesk,
+    store: ConversationStore,
+    request: ReplyRequest,
+    open: () => Promise<Pick<ReplyJob, 'conversation' | 'userMessage' | 'message'>>,
+  ): Promise<Response> => {
+    // Not the reader's connection: who loads the page again finds the answer going on.
+    const stopped = new AbortController()
+    const scope = answerScope(desk.enter(), stopped.signal, shutdown)
+    try {
+      const opened = await open()
       const log = (error: unknown) => logger.error({ err: error }, 'an answer failed')
-      const job = { store, desk, conversation, userMessage: asked?.message ?? null, message, scope, log }
-      live.add(message.id, writeReply(job, request), () => stopped.abort(), log)
-      return readLive(message.id)
+      const job = { store, desk, scope, log, ...opened }
+      live.add(opened.message.id, writeReply(job, request), () => stopped.abort(), log)
+      return readLive(opened.message.id)
     } catch (error) {
       scope.release()
       throw error
     }
-  })
+  }
 
   const readLive = (messageId: string): Response =>
     eventStream(serverSentEvents(found(live.read(messageId), 'answer being written')), () => {})
@@ -161,7 +198,16 @@ export function conversationRoutes({ models, store: opening, logger, shutdown }:
     return context.body(null, 204)
   })
 
+  app.route('/files', fileRoutes(openStore, idOf))
+
   return app
+}
+
+/** @throws RequestError for a file that is not there */
+const filesOf = (store: ConversationStore) => async (fileId: string) => {
+  const file = await store.file(fileId)
+  if (!file) throw badRequest('There is no such file.', 'parts')
+  return file.bytes
 }
 
 async function* serverSentEvents(events: AsyncGenerator<ReplyEvent, void, void>): AsyncGenerator<string, void, void> {

@@ -1,13 +1,18 @@
-import type { ReplyEvent } from './wire.ts'
+import { textOf, withDelta } from './parts.ts'
+import type { Part, ReplyEvent } from './wire.ts'
 
 type Start = Extract<ReplyEvent, { type: 'start' }>
 type Last = Extract<ReplyEvent, { type: 'end' | 'error' }>
 
+type Preview = Extract<ReplyEvent, { type: 'preview' }>
+
 /** An answer being written, at its own pace: readers come late, are slow or leave, and it goes on. */
 class LiveReply {
   private start?: Start
-  private text = ''
+  private parts: readonly Part[] = []
   private tokens = 0
+  /** Of the picture that is being drawn: the newest, whoever has seen those before. */
+  private preview?: Preview
   private last?: Last
   private ended = false
   private readonly waiting = new Set<() => void>()
@@ -16,12 +21,7 @@ class LiveReply {
   async take(events: AsyncIterable<ReplyEvent>): Promise<void> {
     try {
       for await (const event of events) {
-        if (event.type === 'start') this.start = event
-        else if (event.type !== 'token') this.last = event
-        else {
-          this.text += event.text
-          this.tokens = event.tokens
-        }
+        this.note(event)
         this.wake()
       }
     } finally {
@@ -30,19 +30,43 @@ class LiveReply {
     }
   }
 
+  private note(event: ReplyEvent): void {
+    switch (event.type) {
+      case 'start':
+        this.start = event
+        this.parts = event.message.parts
+        break
+      case 'delta':
+        this.parts = withDelta(this.parts, event.part, event.delta)
+        this.tokens = event.tokens
+        break
+      case 'preview':
+        this.preview = event
+        break
+      case 'part':
+        this.parts = [...this.parts.slice(0, event.part), event.value]
+        this.preview = undefined
+        break
+      default:
+        this.last = event
+    }
+  }
+
   /** From `start`, whose message has what is written by now, to the last event. */
   async *read(): AsyncGenerator<ReplyEvent, void, void> {
-    let started = false
-    let told = 0
+    let told: readonly Part[] | undefined
+    let seen: Preview | undefined
     for (;;) {
-      if (!started && this.start) {
-        started = true
-        told = this.text.length
-        yield { ...this.start, message: { ...this.start.message, content: this.text } }
-      } else if (started && told < this.text.length) {
-        const text = this.text.slice(told)
-        told = this.text.length
-        yield { type: 'token', text, tokens: this.tokens }
+      const news = told && this.newsSince(told)
+      if (!told && this.start) {
+        told = this.parts
+        yield { ...this.start, message: { ...this.start.message, parts: [...told], content: textOf(told) } }
+      } else if (news) {
+        told = news.type === 'part' ? [...(told ?? []), news.value] : withDelta(told ?? [], news.part, news.delta)
+        yield news
+      } else if (told && this.preview && this.preview !== seen) {
+        seen = this.preview
+        yield seen
       } else if (this.last) {
         yield this.last
         return
@@ -52,6 +76,22 @@ class LiveReply {
         await new Promise<void>((resolve) => this.waiting.add(resolve))
       }
     }
+  }
+
+  /** The next event for who was told these parts. */
+  private newsSince(told: readonly Part[]): Extract<ReplyEvent, { type: 'delta' | 'part' }> | undefined {
+    // All parts but the last one told are whole.
+    const from = Math.max(0, told.length - 1)
+    for (const [index, now] of this.parts.slice(from).entries()) {
+      const part = from + index
+      const before = told[part]
+      if (now.type === 'image' && !before) return { type: 'part', part, value: now }
+      const length = before?.type === 'text' ? before.text.length : 0
+      if (now.type === 'text' && now.text.length > length) {
+        return { type: 'delta', part, delta: now.text.slice(length), tokens: this.tokens }
+      }
+    }
+    return undefined
   }
 
   private wake(): void {

@@ -40,12 +40,31 @@ const migrations: readonly (readonly string[])[] = [
     )`,
   ],
   ['alter table messages add column omitted integer not null default 0'],
+  ['alter table messages add column settings jsonb'],
+  [
+    // Null where the content is all there is to say, as in every message until now.
+    'alter table messages add column parts jsonb',
+    `create table files (
+      id uuid primary key default gen_random_uuid(),
+      conversation_id uuid references conversations (id) on delete cascade,
+      media_type text not null,
+      width integer not null,
+      height integer not null,
+      bytes bytea not null,
+      created_at timestamp(3) with time zone not null default now()
+    )`,
+    'create index files_by_conversation on files (conversation_id)',
+  ],
 ]
 
 const applied = pgTable('jackdaw_migrations', { number: integer('number').primaryKey() })
 
-/** Brings the database to today's tables, all or nothing; several servers may start on one database at once. */
-export async function migrate(database: PgDatabase<PgQueryResultHKT>): Promise<void> {
+/**
+ * Brings the database to today's tables, all or nothing; several servers may start on one database at once.
+ *
+ * @param upTo - how many migrations it then has; fewer make a database of an older jackdaw
+ */
+export async function migrate(database: PgDatabase<PgQueryResultHKT>, upTo = migrations.length): Promise<void> {
   await database.transaction(async (transaction) => {
     // Held until the transaction ends. The number is only ours to know.
     await transaction.execute(sql`select pg_advisory_xact_lock(7203181151)`)
@@ -54,7 +73,7 @@ export async function migrate(database: PgDatabase<PgQueryResultHKT>): Promise<v
     if (done > migrations.length) {
       throw new Error('The database of conversations was written by a newer jackdaw; update jackdaw to open it.')
     }
-    for (let number = done; number < migrations.length; number++) {
+    for (let number = done; number < upTo; number++) {
       for (const statement of migrations[number]) await transaction.execute(sql.raw(statement))
       await transaction.insert(applied).values({ number })
     }

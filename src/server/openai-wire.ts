@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import type { SamplingOptions } from '../generate/types.ts'
+import { content } from './content-parts.ts'
 import { badRequest } from './errors.ts'
 
 /** Requests of OpenAI's API. Clients send null for what they leave out, so every option is nullish. */
@@ -119,21 +120,18 @@ export const unknownFields = (schema: z.ZodObject, body: unknown): string[] =>
     ? Object.keys(body).filter((name) => !Object.hasOwn(schema.shape, name))
     : []
 
-/** Text, or parts that are all text. */
-const content = z
-  .union([z.string(), z.array(z.object({ type: z.literal('text'), text: z.string() }))], {
-    error: 'must be a string, or an array of parts of type "text"',
-  })
-  .transform((value) => (typeof value === 'string' ? value : value.map((part) => part.text).join('')))
-
 const chatMessage = z
   .object({
     role: z.enum(['system', 'developer', 'user', 'assistant', 'tool']),
-    content: content.nullish().transform((value) => value ?? ''),
+    content: content.nullish().transform((value) => value ?? { text: '', shown: [] }),
     tool_calls: unsupported(isEmptyArray),
     function_call: unsupported(),
   })
-  .transform(({ role, content }) => ({ role: role === 'developer' ? ('system' as const) : role, content }))
+  .transform(({ role, content: { text, shown } }) => ({
+    role: role === 'developer' ? ('system' as const) : role,
+    content: text,
+    shown,
+  }))
 
 export const chatRequest = z.object({
   ...sampling,

@@ -1,68 +1,117 @@
-import { internalError, RequestError } from './errors.ts'
+import { randomInt } from 'node:crypto'
+import type { ChatMessage, PictureEvent, ServedModel } from '../generate/types.ts'
+import { badRequest, internalError, RequestError } from './errors.ts'
 import { PAGE_SAMPLING } from './page-sampling.ts'
+import { textOf, withDelta } from './parts.ts'
 import { fittedPrompt, roomFor } from './prompt.ts'
 import type { ModelDesk } from './served-models.ts'
-import { type ConversationStore, saveEveryMs } from './store.ts'
+import { type ConversationStore, type NewMessage, saveEveryMs } from './store.ts'
 import { type AnswerScope, ShutdownError } from './stream.ts'
-import type { Conversation, FinishReason, Message, ReplyEvent, Usage } from './wire.ts'
+import type { Conversation, FinishReason, Message, Part, ReplyEvent, Usage } from './wire.ts'
+
+/** Of seeds that are drawn: short enough to be typed again. */
+const maxSeed = 2 ** 31
 
 export interface ReplyJob {
   store: ConversationStore
   desk: ModelDesk
   conversation: Conversation
   userMessage: Message | null
-  /** The answer's row, still empty. */
+  /** The answer's row: empty, or with what is to be gone on with. */
   message: Message
   scope: AnswerScope
   log: (error: unknown) => void
 }
 
+type Turn = Pick<NewMessage, 'role' | 'content' | 'parts'>
+
 /**
- * What the model is asked for the answer to a branch, from the first message to the one to answer.
+ * What the model is asked for the answer to a branch, from the first message to the one to answer; or to the answer that
+ * is to be gone on with.
  *
  * @throws RequestError where the branch does not fit the model.
  */
 export async function replyRequest(
   desk: ModelDesk,
   conversation: Conversation,
-  branch: readonly Pick<Message, 'role' | 'content'>[],
+  branch: readonly Turn[],
+  fileOf: (fileId: string) => Promise<Uint8Array>,
 ) {
   const { settings } = conversation
   const system = settings.systemPrompt ? [{ role: 'system' as const, content: settings.systemPrompt }] : []
-  const { temperature, topP, topK, minP, repetitionPenalty, maxNewTokens, seed } = { ...PAGE_SAMPLING, ...settings }
-  const { promptIds, omitted } = await fittedPrompt(desk.model, [...system, ...branch], maxNewTokens)
-  return {
-    promptIds,
-    maxNewTokens: roomFor(desk.model, promptIds.length, maxNewTokens, 'content', 'this message'),
-    omitted,
-    temperature,
-    topP,
-    topK,
-    minP,
-    repetitionPenalty,
-    seed,
+  const { model: _, ...asked } = { ...PAGE_SAMPLING, ...settings, seed: settings.seed ?? randomInt(maxSeed) }
+  const { systemPrompt: __, ...sampling } = asked
+  const { model } = desk
+  const readsSystemPrompt = model.canChat && model.answerLength === undefined
+  const written = branch.at(-1)?.role === 'assistant' && model.canChat ? branch.at(-1) : undefined
+  const turns = await Promise.all(
+    (written ? branch.slice(0, -1) : branch).map((turn) => chatMessage(turn, model, fileOf)),
+  )
+  const question = branch.findLast(({ role }) => role === 'user')
+  if (!model.canSee && question?.parts?.some(({ type }) => type === 'image')) {
+    throw badRequest(`${model.id} cannot see pictures; send text alone, or choose a model that can.`, 'parts')
   }
+  const messages = [...system, ...turns]
+  const writtenIds = written ? await continuationIds(model, written.content) : []
+  const fitted = await fittedPrompt(model, messages, asked.maxNewTokens + writtenIds.length)
+  const promptIds = [...fitted.promptIds, ...writtenIds]
+  const images = turns.slice(fitted.omitted).flatMap((turn) => turn.images ?? [])
+  return {
+    generation: {
+      ...sampling,
+      promptIds,
+      ...(images.length > 0 && { images }),
+      maxNewTokens: roomFor(model, promptIds.length, asked.maxNewTokens, 'content', 'this message'),
+    },
+    omitted: fitted.omitted,
+    /** For the message: the same seed and settings give the same answer again. */
+    settings: { ...(readsSystemPrompt ? asked : sampling), continues: !model.canChat },
+  }
+}
+
+export type ReplyRequest = Awaited<ReturnType<typeof replyRequest>>
+
+/** A model that cannot see is told the text of what was shown to another. */
+async function chatMessage(
+  { role, content, parts = [] }: Turn,
+  model: ServedModel,
+  fileOf: (fileId: string) => Promise<Uint8Array>,
+): Promise<ChatMessage> {
+  const shown = model.canSee && role === 'user' ? parts.flatMap((part) => (part.type === 'image' ? [part] : [])) : []
+  if (shown.length === 0) return { role, content }
+  return { role, content, images: await Promise.all(shown.map(({ fileId }) => fileOf(fileId))) }
+}
+
+/** The tokens of a text that other text stands before. */
+async function continuationIds(model: ServedModel, text: string): Promise<number[]> {
+  // What a tokenizer puts before every text has no place in the middle.
+  const [ids, before] = await Promise.all([model.encode(text), model.encode('')])
+  return ids.slice(before.length)
 }
 
 /**
  * Writes an answer, saving it every second as it grows and once at its end, however it ends: by itself, by being
  * stopped, by an error, by a shutdown. Of a killed process the last save remains.
  */
-export async function* writeReply(
-  job: ReplyJob,
-  { omitted: _, ...request }: Awaited<ReturnType<typeof replyRequest>>,
-): AsyncGenerator<ReplyEvent, void, void> {
+export async function* writeReply(job: ReplyJob, { generation }: ReplyRequest): AsyncGenerator<ReplyEvent, void, void> {
   const { store, desk, conversation, userMessage, message, scope } = job
   const startedAt = performance.now()
-  let content = ''
-  let tokens = 0
+  let parts: Part[] = message.parts
+  // Text alone is kept as such.
+  const written = () => {
+    const isText = parts.every(({ type }) => type === 'text')
+    return { content: textOf(parts), ...(!isText && { parts }) }
+  }
+  // Of an answer that is gone on with, its figures go on too.
+  const earlier = message.usage
+  let tokens = earlier?.completionTokens ?? 0
   let firstAt: number | undefined
   let usage: Usage | undefined
   // Where the reader turns away between two events, nothing below the yield runs but `finally`.
   let finishReason: FinishReason = 'stopped'
   let saving: Promise<unknown> = Promise.resolve()
   const timer = setInterval(() => {
-    saving = store.saveReply(message.id, { content }).then((saved) => {
+    saving = store.saveReply(message.id, written()).then((saved) => {
       if (!saved || saved.finishReason !== null) scope.release()
     }, job.log)
   }, saveEveryMs)
@@ -71,18 +120,39 @@ export async function* writeReply(
 
   try {
     yield { type: 'start', conversation, userMessage, message }
-    for await (const event of desk.generate({ ...request, signal: scope.signal })) {
+    for await (const event of desk.answer({ ...generation, signal: scope.signal })) {
       if (event.type === 'end') {
         const { promptTokens, cachedTokens, completionTokens, promptMs, decodeMs } = event
-        usage = { promptTokens, cachedTokens, completionTokens, promptMs, decodeMs }
+        usage = {
+          promptTokens,
+          cachedTokens,
+          completionTokens: completionTokens + (earlier?.completionTokens ?? 0),
+          promptMs,
+          decodeMs: decodeMs + (earlier?.decodeMs ?? 0),
+        }
         finishReason = event.reason
         continue
       }
       if (event.type === 'prompt') continue
       firstAt ??= performance.now()
+      const last = parts.at(-1)?.type === 'text' ? parts.length - 1 : parts.length
+      if (event.type === 'picture') {
+        const { width, height, step, steps } = event
+        const part = parts.length
+        if (step < steps) {
+          yield { type: 'preview', part, step, steps, url: dataUrl(event), width, height }
+          continue
+        }
+        const { id: fileId } = await store.addFile({ bytes: event.image, conversationId: conversation.id })
+        const value: Part = { type: 'image', fileId, width, height, alt: event.alt }
+        parts = [...parts, value]
+        yield { type: 'part', part, value }
+        continue
+      }
       tokens++
-      content += event.text
-      if (event.text !== '') yield { type: 'token', text: event.text, tokens }
+      if (event.text === '') continue
+      parts = withDelta(parts, last, event.text)
+      yield { type: 'delta', part: last, delta: event.text, tokens }
     }
   } catch (error) {
     if (scope.signal.reason instanceof ShutdownError) {
@@ -98,13 +168,13 @@ export async function* writeReply(
     await saving
     const now = performance.now()
     usage ??= {
-      promptTokens: request.promptIds.length,
+      promptTokens: generation.promptIds.length,
       cachedTokens: 0,
       completionTokens: tokens,
       promptMs: (firstAt ?? now) - startedAt,
-      decodeMs: firstAt === undefined ? 0 : now - firstAt,
+      decodeMs: (earlier?.decodeMs ?? 0) + (firstAt === undefined ? 0 : now - firstAt),
     }
-    saved = await store.saveReply(message.id, { content, finishReason, usage }).catch((error) => {
+    saved = await store.saveReply(message.id, { ...written(), finishReason, usage }).catch((error) => {
       job.log(error)
       failure ??= internalError()
       return undefined
@@ -115,3 +185,5 @@ export async function* writeReply(
   else if (saved) yield { type: 'end', message: saved }
   else yield { type: 'error', ...new RequestError(404, 'The conversation was deleted.').body }
 }
+
+const dataUrl = ({ image }: PictureEvent): string => `data:image/png;base64,${Buffer.from(image).toString('base64')}`

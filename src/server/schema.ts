@@ -1,5 +1,5 @@
-import { bigint, index, integer, jsonb, pgTable, text, timestamp, uuid } from 'drizzle-orm/pg-core'
-import type { FinishReason, Settings, Usage } from './wire.ts'
+import { bigint, customType, index, integer, jsonb, pgTable, text, timestamp, uuid } from 'drizzle-orm/pg-core'
+import type { AnswerSettings, FinishReason, Part, Settings, Usage } from './wire.ts'
 
 /** The tables as migrations.ts leaves them; the two are held together by a test. */
 
@@ -28,16 +28,37 @@ export const messages = pgTable(
     /** Order of arrival. */
     position: bigint('position', { mode: 'number' }).notNull().generatedAlwaysAsIdentity(),
     role: text('role', { enum: ['user', 'assistant'] }).notNull(),
+    /** All the text in it: what is searched, and all there is of most messages. */
     content: text('content').notNull(),
+    /** Null where it is the content alone. */
+    parts: jsonb('parts').$type<Part[]>(),
     model: text('model'),
     finishReason: text('finish_reason').$type<FinishReason>(),
     usage: jsonb('usage').$type<Usage>(),
+    settings: jsonb('settings').$type<AnswerSettings>(),
     omitted: integer('omitted').notNull().default(0),
     createdAt: date('created_at').notNull().defaultNow(),
     /** Moves every second while an answer is being written: one that stands still has lost its server. */
     updatedAt: date('updated_at').notNull().defaultNow(),
   },
   (table) => [index('messages_by_conversation').on(table.conversationId, table.position)],
+)
+
+const bytea = customType<{ data: Uint8Array }>({ dataType: () => 'bytea' })
+
+export const files = pgTable(
+  'files',
+  {
+    id: uuid('id').primaryKey().defaultRandom(),
+    /** Null until a message has it. */
+    conversationId: uuid('conversation_id'),
+    mediaType: text('media_type').notNull(),
+    width: integer('width').notNull(),
+    height: integer('height').notNull(),
+    bytes: bytea('bytes').notNull(),
+    createdAt: date('created_at').notNull().defaultNow(),
+  },
+  (table) => [index('files_by_conversation').on(table.conversationId)],
 )
 
 export const feedback = pgTable('feedback', {

@@ -1,4 +1,4 @@
-import type { EndEvent, GenerationEvent, GenerationRequest, ServedModel } from '../generate/types.ts'
+import type { AnswerEvent, EndEvent, GenerationEvent, GenerationRequest, ServedModel } from '../generate/types.ts'
 import { RequestError } from './errors.ts'
 import { defaultLimits, type Limits } from './limits.ts'
 import { ModelTally } from './metrics.ts'
@@ -118,7 +118,25 @@ export class ModelDesk {
       }
       return
     }
-    for await (const event of this.model.generate(request)) {
+    yield* this.followed(this.model.generate(request), request)
+  }
+
+  /** For readers who see pictures too: what `generate` gives, and what the model draws where it can. */
+  async *answer(request: GenerationRequest): AsyncGenerator<AnswerEvent, void, void> {
+    if (!this.model.answer) return yield* this.generate(request)
+    const endTurn = await this.turn(request.signal)
+    try {
+      yield* this.followed(this.model.answer(request), request)
+    } finally {
+      endTurn()
+    }
+  }
+
+  private async *followed<Event extends AnswerEvent>(
+    events: AsyncIterable<Event>,
+    request: GenerationRequest,
+  ): AsyncGenerator<Event, void, void> {
+    for await (const event of events) {
       // An engine notices an abort at its next step; what it had on the way until then is not wanted any more.
       request.signal?.throwIfAborted()
       if (event.type === 'end') {
@@ -140,7 +158,7 @@ export class ModelDesk {
   }
 
   status(): Status['models'][number] {
-    const { id, canChat, answerLength, canEmbed, contextLength, description } = this.model
+    const { id, canChat, canSee, answerLength, canEmbed, contextLength, description } = this.model
     // The first token of an answer is the prompt's: n tokens are n − 1 steps of decoding.
     const steps = this.recent.reduce((sum, end) => sum + Math.max(0, end.completionTokens - 1), 0)
     const decodeMs = this.recent.reduce((sum, end) => sum + end.decodeMs, 0)
@@ -148,6 +166,7 @@ export class ModelDesk {
       id,
       canChat,
       singleTurn: answerLength !== undefined,
+      canSee: canSee ?? false,
       canEmbed,
       contextLength,
       description: description ?? '',

@@ -2,6 +2,8 @@ import { createReadStream } from 'node:fs'
 import { readFile, realpath, stat } from 'node:fs/promises'
 import { extname, join, sep } from 'node:path'
 import { Readable } from 'node:stream'
+import { promisify } from 'node:util'
+import { brotliCompress, constants } from 'node:zlib'
 import type { Context, MiddlewareHandler } from 'hono'
 import { RequestError } from './errors.ts'
 
@@ -93,6 +95,25 @@ async function locate(folder: string, path: string): Promise<FoundFile | undefin
 
 /** Below this a file is read at once. */
 const smallFile = 256 * 1024
+/** Nor larger ones compressed: they are WebAssembly and models, which would hold the memory. */
+const compressible = /^(text\/|application\/(json|manifest)|image\/svg)/
+const maxCompressed = 4 * 1024 * 1024
+const minCompressed = 1024
+
+/** What was compressed once, by the file's tag: the page has a few dozen files. */
+const compressedFiles = new Map<string, Promise<Buffer>>()
+const compress = promisify(brotliCompress)
+
+function compressed({ path, tag }: FoundFile): Promise<Buffer> {
+  const key = `${path} ${tag}`
+  let result = compressedFiles.get(key)
+  if (!result) {
+    result = readFile(path).then((bytes) => compress(bytes, { params: { [constants.BROTLI_PARAM_QUALITY]: 7 } }))
+    compressedFiles.set(key, result)
+    result.catch(() => compressedFiles.delete(key))
+  }
+  return result
+}
 
 async function send(context: Context, file: FoundFile, path: string): Promise<Response> {
   const extension = extname(file.path)
@@ -103,12 +124,20 @@ async function send(context: Context, file: FoundFile, path: string): Promise<Re
     // Vite names what it puts under assets/ after its content.
     'cache-control': path.startsWith('/assets/') ? 'public, max-age=31536000, immutable' : 'no-cache',
   }
+  const isCompressible =
+    compressible.test(headers['content-type']) && file.size >= minCompressed && file.size <= maxCompressed
+  if (isCompressible) headers.vary = 'accept-encoding'
   if (extension === '.html') headers['content-security-policy'] = contentSecurityPolicy
   if (context.req.header('if-none-match') === file.tag) {
     const { 'content-length': _, ...rest } = headers
     return context.body(null, 304, rest)
   }
   if (context.req.method === 'HEAD') return context.body(null, 200, headers)
+  if (isCompressible && /\bbr\b/.test(context.req.header('accept-encoding') ?? '')) {
+    const bytes = await compressed(file)
+    Object.assign(headers, { 'content-encoding': 'br', 'content-length': String(bytes.length) })
+    return context.body(new Uint8Array(bytes), 200, headers)
+  }
   if (file.size <= smallFile) return context.body(new Uint8Array(await readFile(file.path)), 200, headers)
   return context.body(Readable.toWeb(createReadStream(file.path)) as ReadableStream, 200, headers)
 }

@@ -3,17 +3,23 @@ import { and, asc, desc, eq, ilike, isNotNull, isNull, ne, or, type SQL, sql } f
 import type { PgDatabase, PgQueryResultHKT } from 'drizzle-orm/pg-core'
 import type { Pool } from 'pg'
 import { type Connection, openEmbedded } from './embedded-postgres.ts'
+import { claimFiles, insertFile, type NewFile, pictureOf, selectFile } from './files.ts'
 import { migrate } from './migrations.ts'
+import { textParts } from './parts.ts'
 import { conversations, feedback, messages } from './schema.ts'
+import { snippetOf } from './snippet.ts'
 import { StoreError, storeError } from './store-error.ts'
 import type {
+  AnswerSettings,
   Conversation,
   ConversationSummary,
   ConversationWithMessages,
   Feedback,
   FinishReason,
   Message,
+  Part,
   Settings,
+  StoredFile,
   Usage,
 } from './wire.ts'
 
@@ -23,7 +29,6 @@ const lostAfterMs = 5_000
 
 const maxTitleLength = 60
 const maxSearchWords = 8
-const snippetRadius = 60
 
 /** Where conversations live: a folder for embedded PostgreSQL, or a PostgreSQL server. */
 export type StoreLocation = { dataDir: string } | { databaseUrl: string }
@@ -34,8 +39,14 @@ export interface NewMessage {
   role: 'user' | 'assistant'
   content: string
   model?: string
+  settings?: AnswerSettings
   omitted?: number
+  /** Where it is more than its content. */
+  parts?: readonly Part[]
 }
+
+/** Of a message that is not complete: its server has not saved it for too long. */
+const isLost = sql<boolean>`${messages.updatedAt} < now() - ${`${lostAfterMs} milliseconds`}::interval`
 
 /** A message whose parent is not where the caller says it is. */
 export class ParentError extends Error {}
@@ -135,8 +146,13 @@ export class ConversationStore {
           (${after.updatedAt}::timestamptz, ${after.id}::uuid)`,
       )
     }
+    const wordsIn = sql.join(
+      patterns.map((pattern) => sql`(${messages.content} ilike ${pattern})::int`),
+      sql` + `,
+    )
     const rows = await this.look('cannot list conversations', (database) => {
-      const firstMatch = database
+      // The message with most of the words, the first of such.
+      const bestMatch = database
         .select({ content: messages.content })
         .from(messages)
         .where(
@@ -145,9 +161,9 @@ export class ConversationStore {
             or(...patterns.map((pattern) => ilike(messages.content, pattern))),
           ),
         )
-        .orderBy(asc(messages.position))
+        .orderBy(desc(patterns.length === 0 ? messages.position : wordsIn), asc(messages.position))
         .limit(1)
-      const match = patterns.length === 0 ? sql<null>`null` : sql<string | null>`${firstMatch}`
+      const match = patterns.length === 0 ? sql<null>`null` : sql<string | null>`${bestMatch}`
       return database
         .select({ conversation: conversations, match })
         .from(conversations)
@@ -194,7 +210,7 @@ export class ConversationStore {
     change: { title?: string; settings?: Settings; activeMessageId?: string },
   ): Promise<Conversation | undefined> {
     if (change.activeMessageId !== undefined) {
-      const [found] = await this.selectMessages(eq(messages.id, change.activeMessageId))
+      const found = await this.message(change.activeMessageId)
       if (found?.conversationId !== id) throw new ParentError('There is no such message in this conversation.')
     }
     if (Object.values(change).every((value) => value === undefined)) return this.find(id)
@@ -229,10 +245,13 @@ export class ConversationStore {
         .for('update')
       if (!conversation) return undefined
       await checkParent(transaction, message)
+      const parts = message.parts && (await claimFiles(transaction, message.parts, message.conversationId))
+      if (message.parts && !parts) throw new ParentError('There is no such file for this conversation.')
       const [row] = await transaction
         .insert(messages)
         .values({
           ...message,
+          parts,
           finishReason: message.role === 'assistant' && message.content !== '' ? 'stop' : null,
           // Not now(), which is when the transaction began: messages of one instant must still be in order.
           createdAt: sql`clock_timestamp()`,
@@ -268,7 +287,7 @@ export class ConversationStore {
    */
   async saveReply(
     id: string,
-    reply: { content: string; finishReason?: FinishReason; usage?: Usage },
+    reply: { content: string; parts?: Part[]; finishReason?: FinishReason; usage?: Usage },
   ): Promise<Message | undefined> {
     const isEnd = reply.finishReason !== undefined
     const save = () =>
@@ -284,7 +303,48 @@ export class ConversationStore {
         { durable: isEnd },
       )
     const rows = await (isEnd ? patiently(save) : save())
-    return rows[0] && toMessage({ message: rows[0], feedback: null, lost: false })
+    return rows[0] && this.message(id)
+  }
+
+  /**
+   * Opens an answer that did not come to its own end, to be written on: `saveReply` must follow. `undefined` where there
+   * is none, or it is being written.
+   */
+  async reopenReply(id: string): Promise<{ conversation: Conversation; message: Message } | undefined> {
+    const [row] = await this.change('cannot open an answer again', (database) =>
+      database
+        .update(messages)
+        .set({ finishReason: null, updatedAt: sql`clock_timestamp()` })
+        .where(
+          and(
+            eq(messages.id, id),
+            eq(messages.role, 'assistant'),
+            or(
+              and(isNotNull(messages.finishReason), ne(messages.finishReason, 'stop')),
+              and(isNull(messages.finishReason), isLost),
+            ),
+          ),
+        )
+        .returning(),
+    )
+    const conversation = row && (await this.find(row.conversationId))
+    const message = conversation && (await this.message(id))
+    return message && { conversation, message }
+  }
+
+  /** @throws RequestError where it is no picture that is taken. */
+  async addFile(file: NewFile): Promise<StoredFile> {
+    const picture = pictureOf(file.bytes)
+    return this.change('cannot keep a file', (database) => insertFile(database, file, picture))
+  }
+
+  file(id: string): Promise<{ mediaType: string; bytes: Uint8Array } | undefined> {
+    return this.look('cannot read a file', (database) => selectFile(database, id))
+  }
+
+  async message(id: string): Promise<Message | undefined> {
+    const [message] = await this.selectMessages(eq(messages.id, id))
+    return message
   }
 
   /** Marks an answer in writing as stopped, for whoever writes it. */
@@ -328,7 +388,7 @@ export class ConversationStore {
         .select({
           message: messages,
           feedback,
-          lost: sql<boolean>`${messages.updatedAt} < now() - ${`${lostAfterMs} milliseconds`}::interval`,
+          lost: isLost,
         })
         .from(messages)
         .leftJoin(feedback, eq(feedback.messageId, messages.id))
@@ -404,6 +464,7 @@ function toMessage(row: {
   const { position: _, updatedAt: __, ...message } = row.message
   return {
     ...message,
+    parts: message.parts ?? textParts(message.content),
     finishReason: message.finishReason ?? (message.role === 'assistant' && row.lost ? 'interrupted' : null),
     feedback: row.feedback && { rating: row.feedback.rating, comment: row.feedback.comment },
     createdAt: message.createdAt.toISOString(),
@@ -417,17 +478,6 @@ function titleFrom(content: string): string {
   const cut = characters.slice(0, maxTitleLength).join('')
   const space = cut.lastIndexOf(' ')
   return `${cut.slice(0, space > maxTitleLength / 2 ? space : undefined)}…`
-}
-
-function snippetOf(content: string, words: readonly string[]): string {
-  const lower = content.toLowerCase()
-  const found = words.map((word) => lower.indexOf(word.toLowerCase())).filter((at) => at >= 0)
-  const at = found.length > 0 ? Math.min(...found) : 0
-  const start = Math.max(0, at - snippetRadius)
-  const end = Math.min(content.length, at + 2 * snippetRadius)
-  // toWellFormed by hand: a cut may split a surrogate pair.
-  const cut = content.slice(start, end).replace(/\p{Surrogate}/gu, '')
-  return `${start > 0 ? '…' : ''}${cut.replace(/\s+/gu, ' ').trim()}${end < content.length ? '…' : ''}`
 }
 
 function writeCursor(row: { updatedAt: Date; id: string }): string {

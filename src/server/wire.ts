@@ -17,7 +17,10 @@ export type { RunResult } from '../optim/result.ts'
  * | DELETE /api/conversations/:id             |                        | 204 |
  * | POST   /api/conversations/:id/messages    | AddMessage             | 201 Message |
  * | POST   /api/conversations/:id/reply       | Reply                  | text/event-stream of ReplyEvent |
+ * | POST   /api/messages/:id/continue         |                        | text/event-stream of ReplyEvent |
  * | GET    /api/messages/:id/events           |                        | text/event-stream of ReplyEvent |
+ * | POST   /api/files                         | PNG, JPEG, GIF or WebP | 201 StoredFile |
+ * | GET    /api/files/:id                     |                        | the picture |
  * | POST   /api/messages/:id/stop             |                        | 204 |
  * | PUT    /api/messages/:id/feedback         | Feedback               | Feedback |
  * | DELETE /api/messages/:id/feedback         |                        | 204 |
@@ -60,6 +63,30 @@ export const settings = z.strictObject({
 export type Settings = z.infer<typeof settings>
 
 const id = z.uuid()
+
+export const textPart = z.strictObject({ type: z.literal('text'), text: plainText(maxContentLength).min(1) })
+/** `fileId`: of a file that was uploaded or drawn. The size is the file's, whatever a request says. */
+export const imagePart = z.strictObject({
+  type: z.literal('image'),
+  fileId: id,
+  width: z.int().min(1),
+  height: z.int().min(1),
+  alt: plainText(1_000),
+})
+/** What messages are made of. */
+export const part = z.discriminatedUnion('type', [textPart, imagePart])
+export type Part = z.infer<typeof part>
+export type ImagePart = z.infer<typeof imagePart>
+
+export const storedFile = z.object({
+  id,
+  mediaType: z.string(),
+  width: z.int(),
+  height: z.int(),
+  /** Bytes. */
+  size: z.int(),
+})
+export type StoredFile = z.infer<typeof storedFile>
 /** ISO 8601, UTC. */
 const date = z.iso.datetime()
 
@@ -98,15 +125,26 @@ export type Feedback = z.infer<typeof feedback>
 export const finishReason = z.enum(['stop', 'length', 'stopped', 'error', 'interrupted'])
 export type FinishReason = z.infer<typeof finishReason>
 
+/** What an answer was asked with: what the conversation set then, and the defaults for the rest. */
+export const answerSettings = settings.omit({ model: true }).extend({
+  /** The model was only pre-trained: the answer goes on with the text of the question. */
+  continues: z.boolean(),
+})
+export type AnswerSettings = z.infer<typeof answerSettings>
+
 export const message = z.object({
   id,
   conversationId: id,
   /** The message this one follows; null for the first. Siblings are the branches of an edit or a regeneration. */
   parentId: id.nullable(),
   role: z.enum(['user', 'assistant']),
+  parts: z.array(part),
+  /** The text of its parts. */
   content: z.string(),
   /** Which model wrote it; null for the user's. */
   model: z.string().nullable(),
+  /** Null for the user's, and for answers written before these were kept. */
+  settings: answerSettings.nullable(),
   /** Null for the user's messages, and while the answer is being written. */
   finishReason: finishReason.nullable(),
   usage: usage.nullable(),
@@ -169,13 +207,24 @@ export const addMessage = z.strictObject({
 })
 export type AddMessage = z.input<typeof addMessage>
 
+const maxParts = 16
+
 /**
- * With `content`: adds the user's message after `parentId` (null: as a first message) and answers it.
- * Without: answers the user's message `parentId`; again, if it has an answer already (regenerate).
+ * With `content`, or with `parts` where it is more than text: adds the user's message after `parentId` (null: as a first
+ * message) and answers it. Without: answers the user's message `parentId`; again, if it has an answer already
+ * (regenerate).
  */
 export const reply = z
-  .strictObject({ parentId: id.nullable(), content: plainText(maxContentLength).min(1).optional() })
-  .refine((body) => body.parentId !== null || body.content !== undefined, {
+  .strictObject({
+    parentId: id.nullable(),
+    content: plainText(maxContentLength).min(1).optional(),
+    parts: z.array(part).min(1).max(maxParts).optional(),
+  })
+  .refine((body) => body.content === undefined || body.parts === undefined, {
+    path: ['parts'],
+    error: 'must be left out where there is content',
+  })
+  .refine((body) => body.parentId !== null || body.content !== undefined || body.parts !== undefined, {
     path: ['parentId'],
     error: 'must name the message to answer where content is left out',
   })
@@ -195,9 +244,10 @@ export type ErrorBody = z.infer<typeof errorBody>
 
 /**
  * Each is sent as a server-sent event: `event: <type>` and `data: <the object as JSON>`.
- * `start` comes once and first; then `token`s; then one `end` or one `error`. Closing the connection does not end the
+ * `start` comes once and first; then `delta`s, `preview`s and `part`s; then one `end` or one `error`. Closing the connection does not end the
  * answer: `/api/messages/:id/events` reads on, while the same server writes it, and `/stop` stops it: what was written is
- * kept, with finishReason `stopped`.
+ * kept, with finishReason `stopped`. `/continue` writes on an answer that did not come to its own end; its events are the
+ * same, and what was there before stands in the message of `start`.
  */
 export const replyEvent = z.discriminatedUnion('type', [
   z.object({
@@ -209,8 +259,20 @@ export const replyEvent = z.discriminatedUnion('type', [
     /** The answer to be: still empty, or what there is of it for who comes later. */
     message,
   }),
-  /** `text` is to be appended; never a broken character. `tokens` are generated so far. */
-  z.object({ type: z.literal('token'), text: z.string(), tokens: z.int() }),
+  /** `delta` is to be appended to the text part of that place; never a broken character. `tokens` are generated so far. */
+  z.object({ type: z.literal('delta'), part: z.int(), delta: z.string(), tokens: z.int() }),
+  /** A picture on its way to be that part, after so many of its steps; `url` is a data URL. Some may be left out. */
+  z.object({
+    type: z.literal('preview'),
+    part: z.int(),
+    step: z.int(),
+    steps: z.int(),
+    url: z.string(),
+    width: z.int(),
+    height: z.int(),
+  }),
+  /** The part of that place, whole: a picture that is drawn. */
+  z.object({ type: z.literal('part'), part: z.int(), value: part }),
   /** The whole answer as stored. */
   z.object({ type: z.literal('end'), message }),
   z.object({ type: z.literal('error'), ...errorBody.shape }),
@@ -228,6 +290,8 @@ export const status = z.object({
       canChat: z.boolean(),
       /** It answers the user's last message alone: no earlier ones, no system prompt. */
       singleTurn: z.boolean(),
+      /** Takes pictures in messages. */
+      canSee: z.boolean(),
       canEmbed: z.boolean(),
       contextLength: z.int(),
       /** One sentence: what it is. */

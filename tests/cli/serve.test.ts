@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { serveCommand } from '../../src/cli/serve.ts'
+import { ConversationStore } from '../../src/server/store.ts'
 
 /** No model of this name is there: whatever goes beyond the flags ends with that. */
 const nothing = ['--model', 'no-such-model']
@@ -43,4 +44,18 @@ describe('jackdaw serve', () => {
       await expect(serve(...args)).rejects.toThrow(/no-such-model/)
     }
   }, 60_000)
+
+  it('does not say that it serves before its conversations are open', { timeout: 60_000 }, async () => {
+    const data = join(folder, 'held')
+    const holder = await ConversationStore.open({ dataDir: data })
+    const said = vi.spyOn(console, 'log').mockImplementation(() => {})
+    try {
+      const serving = serveCommand().exitOverride().parseAsync(['--data', data, '--port', '0'], { from: 'user' })
+      await expect(serving).rejects.toThrow('are open in this process already')
+      expect(said).not.toHaveBeenCalled()
+    } finally {
+      said.mockRestore()
+      await holder.close()
+    }
+  })
 })

@@ -7,7 +7,8 @@ import { promisify } from 'node:util'
 import axe from 'axe-core'
 import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import type { ChatMessage } from '../../src/generate/types.ts'
+import type { AnswerEvent, ChatMessage, GenerationRequest } from '../../src/generate/types.ts'
+import { encodePng } from '../../src/image/png.ts'
 import { listen, type RunningServer } from '../../src/server/listen.ts'
 import { PAGE_SAMPLING } from '../../src/server/page-sampling.ts'
 import { ConversationStore } from '../../src/server/store.ts'
@@ -35,11 +36,60 @@ const rich = [
   'Finished.',
 ].join('\n\n')
 
+const mathematical = [
+  'By \\(E = mc^2\\) and $a^2 + b^2$ it costs $5, or $10.',
+  '\\[\n\\int_0^1 x\\,dx = \\frac{1}{2}\n\\]',
+  '$$\\href{javascript:window.stolen=5}{x}$$',
+  'and `\\(code\\)` too.',
+].join('\n\n')
+
+const markedUp = [
+  'A claim.[^1] Another.[^2]',
+  '- [x] feed the jackdaw\n- [ ] polish the spoons',
+  `| ${'Wide heading | '.repeat(12)}\n|${'---|'.repeat(12)}\n| ${'some words in a cell | '.repeat(12)}`,
+  '[^1]: The first note.\n[^2]: The second note.',
+].join('\n\n')
+
+/** Stops at the token limit the first time. */
+class ShortModel extends ScriptedModel {
+  override renderChat(messages: readonly ChatMessage[]): number[] {
+    return this.encode(messages.at(-1)?.content ?? '')
+  }
+  override async *generate(request: GenerationRequest) {
+    for await (const event of super.generate(request)) {
+      const cutOff = event.type === 'end' && this.requests.length === 1
+      yield cutOff ? { ...event, reason: 'length' as const } : event
+    }
+  }
+}
+
 /** Reads the whole conversation, of which little fits. */
 class ForgetfulModel extends ScriptedModel {
   override readonly contextLength = 120
   override renderChat(messages: readonly ChatMessage[]): number[] {
     return this.encode(messages.map(({ content }) => content).join('\n'))
+  }
+}
+
+const png = (grey: number): Buffer =>
+  Buffer.from(encodePng({ width: 320, height: 240, channels: 1, data: new Uint8Array(320 * 240).fill(grey) }))
+
+/** Takes pictures, and draws one where it is asked to, waiting after the first step. */
+class Painter extends ScriptedModel {
+  readonly canSee = true
+  async *answer(request: GenerationRequest): AsyncGenerator<AnswerEvent> {
+    const prompt = this.decode(request.promptIds)
+    for await (const event of this.generate(request)) {
+      if (event.type !== 'end' || !prompt.includes('draw')) {
+        yield event
+        continue
+      }
+      const picture = { type: 'picture', width: 320, height: 240, alt: 'A grey field', steps: 2 } as const
+      yield { ...picture, image: png(200), step: 1 }
+      await this.paused(request.signal)
+      yield { ...picture, image: png(90), step: 2 }
+      yield event
+    }
   }
 }
 
@@ -51,10 +101,23 @@ class InstructedModel extends ScriptedModel {
 function script(prompt: string, nth: number): string | Error {
   if (prompt.includes('hostile')) return hostile
   if (prompt.includes('rich')) return rich
+  if (prompt.includes('marked up')) return markedUp
+  if (prompt.includes('mathematical')) return mathematical
+  if (prompt.includes('caret')) return `- one\n- two\n  - deep ${pause} end`
   if (prompt.includes('long'))
     return `First words. ${pause} ${'More and more words follow here.\n\n'.repeat(60)} ${pause} Last words.`
   if (prompt.includes('break')) return nth === 0 ? new Error('the script says so') : 'Mended now.'
   return `Answer ${nth + 1} to “${prompt}”.`
+}
+
+/** Nothing that axe-core finds. */
+async function audit(page: Page, what: string): Promise<void> {
+  await page.evaluate(axe.source)
+  const { violations } = await page.evaluate(() =>
+    (globalThis as unknown as { axe: typeof axe }).axe.run({ resultTypes: ['violations'] }),
+  )
+  const found = violations.map(({ id, impact, nodes }) => ({ what, id, impact, nodes: nodes.map(({ html }) => html) }))
+  expect(found).toEqual([])
 }
 
 describe.skipIf(lacksChromium)('the page in Chromium', { timeout: 60_000 }, () => {
@@ -62,6 +125,8 @@ describe.skipIf(lacksChromium)('the page in Chromium', { timeout: 60_000 }, () =
   const chat = new ScriptedModel('scripted-chat', true, script)
   const base = new ScriptedModel('scripted-base', false, (prompt) => (prompt.endsWith('two') ? ' three four' : ' two'))
   const forgetful = new ForgetfulModel('scripted-forgetful', true, () => 'So it is.')
+  const short = new ShortModel('scripted-short', true, (_, nth) => (nth === 0 ? 'It begins' : ''))
+  const painter = new Painter('scripted-painter', true, (prompt) => `Seen: ${prompt}`)
   const instructed = new InstructedModel('scripted-t5', true, script)
   const faults: string[] = []
   let server: RunningServer
@@ -85,7 +150,7 @@ describe.skipIf(lacksChromium)('the page in Chromium', { timeout: 60_000 }, () =
     browser = launched
     const store = ConversationStore.open({ dataDir: join(folder, 'data') })
     server = await listen({
-      models: [chat, base, forgetful, instructed],
+      models: [chat, base, forgetful, instructed, short, painter],
       store,
       logger,
       host: '127.0.0.1',
@@ -125,7 +190,14 @@ describe.skipIf(lacksChromium)('the page in Chromium', { timeout: 60_000 }, () =
       if (message.type() === 'error' && !message.text().startsWith('Failed to load')) faults.push(message.text())
     })
     page.on('request', (request) => {
-      if (!request.url().startsWith(server.url)) faults.push(`a request to ${request.url()}`)
+      // Files are addresses in the page itself.
+      if (
+        !request
+          .url()
+          .replace(/^blob:/, '')
+          .startsWith(server.url)
+      )
+        faults.push(`a request to ${request.url()}`)
     })
     await prepare(page)
     await page.goto(server.url + path)
@@ -242,6 +314,176 @@ describe.skipIf(lacksChromium)('the page in Chromium', { timeout: 60_000 }, () =
     await expect.poll(() => composer(page).inputValue()).toBe('half a thought')
   })
 
+  it('draws an answer by the model that wrote it, whatever is chosen since', async () => {
+    const page = await open()
+    await ask(page, 'by the chat')
+    await inMain(page, 'Answer 1 to “by the chat”.').waitFor()
+    const picker = page.getByRole('combobox', { name: 'Model' })
+    await picker.selectOption('scripted-base')
+    await page.getByText('was only pre-trained').waitFor()
+    expect(await page.locator('.bubble').textContent()).toBe('by the chat')
+    expect(await page.locator('.passage').count()).toBe(0)
+    await ask(page, 'one')
+    await expect.poll(() => page.locator('.passage-text').textContent()).toBe('one two')
+    await picker.selectOption('scripted-chat')
+    await page.getByText('was only pre-trained').waitFor({ state: 'detached' })
+    expect(await page.locator('.passage-text').textContent()).toBe('one two')
+    expect(await page.locator('.bubble').allTextContents()).toEqual(['by the chat'])
+    expect(await button(page, 'Write on').count()).toBe(0)
+  })
+
+  it('says where an answer was cut off, and writes on there', async () => {
+    const page = await open()
+    await page.getByRole('combobox', { name: 'Model' }).selectOption('scripted-short')
+    await ask(page, 'to the limit')
+    await inMain(page, 'Cut off at the token limit').waitFor()
+    await button(page, 'Continue').click()
+    await page.locator('.ending').waitFor({ state: 'detached' })
+    await answered(page)
+    expect(short.decode(short.requests.at(-1)?.promptIds ?? [])).toBe('to the limitIt begins')
+    expect(await page.locator('.markdown').count()).toBe(1)
+  })
+
+  it('shows footnotes, task lists and wide tables so that they can be used', async () => {
+    const page = await open('/', { viewport: { width: 900, height: 700 } })
+    await ask(page, 'marked up')
+    await answered(page)
+    await ask(page, 'marked up')
+    await expect.poll(() => page.locator('.footnotes').count()).toBe(2)
+    await answered(page)
+    await page.locator('.markdown').last().getByRole('link', { name: '2', exact: true }).click()
+    await expect.poll(() => page.evaluate(() => document.activeElement?.textContent)).toContain('The second note.')
+    expect(
+      await page.evaluate(
+        () => document.activeElement?.closest('.message') === [...document.querySelectorAll('.message-answer')].at(-1),
+      ),
+    ).toBe(true)
+    expect(new URL(page.url()).hash).toBe('')
+    expect(await page.getByRole('checkbox', { name: 'Done' }).first().isChecked()).toBe(true)
+    expect(await page.getByRole('checkbox', { name: 'To do' }).first().isChecked()).toBe(false)
+    const [cell, table] = await Promise.all([
+      page.getByRole('cell').first().boundingBox(),
+      page
+        .locator('.table-scroll')
+        .first()
+        .evaluate((box) => box.scrollWidth - box.clientWidth),
+    ])
+    expect(cell?.height).toBeLessThan(60)
+    expect(table).toBeGreaterThan(100)
+    expect(await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)).toBe(0)
+    await audit(page, 'marked-up answers')
+  })
+
+  it('sends pictures that are chosen or pasted, and keeps them with the conversation', async () => {
+    const page = await open()
+    expect(await button(page, 'Add pictures').count()).toBe(0)
+    await page.getByRole('combobox', { name: 'Model' }).selectOption('scripted-painter')
+    const [chooser] = await Promise.all([page.waitForEvent('filechooser'), button(page, 'Add pictures').click()])
+    await chooser.setFiles([
+      { name: 'grey-heron.png', mimeType: 'image/png', buffer: png(120) },
+      { name: 'not-a-picture.png', mimeType: 'image/png', buffer: Buffer.from('<svg onload="window.stolen=6"/>') },
+    ])
+    const thumbnails = page.getByRole('list', { name: 'Pictures to send' }).getByRole('img')
+    await page.getByText('not-a-picture.png was not added').waitFor()
+    await page.evaluate(
+      (bytes) => {
+        const data = new DataTransfer()
+        data.items.add(new File([new Uint8Array(bytes)], 'pasted.png', { type: 'image/png' }))
+        document
+          .querySelector('textarea')
+          ?.dispatchEvent(new ClipboardEvent('paste', { clipboardData: data, bubbles: true, cancelable: true }))
+      },
+      [...png(30)],
+    )
+    await expect.poll(() => thumbnails.count()).toBe(2)
+    await audit(page, 'pictures to send')
+    await button(page, 'Remove pasted').click()
+    await ask(page, 'what is this?')
+    await inMain(page, 'Seen: what is this?').waitFor()
+    expect(painter.requests.at(-1)?.images?.map((image) => Buffer.from(image).equals(png(120)))).toEqual([true])
+    expect(await thumbnails.count()).toBe(0)
+    const sent = page.locator('.message-user').getByRole('img', { name: 'grey heron' })
+    await sent.waitFor()
+    await page.reload()
+    await expect.poll(() => sent.evaluate((image: HTMLImageElement) => image.naturalWidth)).toBe(320)
+    await page.locator('.message-user').hover()
+    await button(page, 'Edit and resend').click()
+    await page.getByRole('textbox', { name: 'Edit the message' }).fill('and now?')
+    await page.keyboard.press('Enter')
+    await inMain(page, 'Seen: and now?').waitFor()
+    expect(painter.requests.at(-1)?.images).toHaveLength(1)
+    expect(await page.evaluate(() => 'stolen' in window)).toBe(false)
+    // A model that cannot see says so, and the question is not lost.
+    await page.getByRole('combobox', { name: 'Model' }).selectOption('scripted-chat')
+    await button(page, 'Regenerate').last().click()
+    await inMain(page, 'scripted-chat cannot see pictures').waitFor()
+  })
+
+  it('shows a picture while it is drawn, to who comes later too, and keeps it', async () => {
+    const page = await open()
+    await page.getByRole('combobox', { name: 'Model' }).selectOption('scripted-painter')
+    await ask(page, 'draw a field')
+    const preview = page.getByRole('img', { name: 'Being drawn: step 1 of 2' })
+    await preview.waitFor()
+    await page.getByRole('progressbar', { name: 'Drawing' }).waitFor()
+    await audit(page, 'a picture being drawn')
+    await page.reload()
+    await preview.waitFor()
+    painter.release()
+    const picture = page.locator('.message-answer').getByRole('img', { name: 'A grey field' })
+    await picture.waitFor()
+    await answered(page)
+    expect(await preview.count()).toBe(0)
+    await page.reload()
+    await expect.poll(() => picture.evaluate((image: HTMLImageElement) => image.naturalWidth)).toBe(320)
+    await audit(page, 'a picture')
+  })
+
+  it('draws formulas, and loads what draws them when the first one comes', async () => {
+    const page = await open()
+    const loaded: string[] = []
+    page.on('request', (request) => loaded.push(request.url()))
+    await ask(page, 'plain')
+    await answered(page)
+    expect(loaded.filter((url) => /math-plugins|katex/i.test(url))).toEqual([])
+    await ask(page, 'mathematical')
+    await expect.poll(() => page.locator('.katex').count()).toBe(4)
+    expect(loaded.filter((url) => /math-plugins.*\.js/i.test(url))).toHaveLength(1)
+    expect(await page.locator('.katex-display').count()).toBe(2)
+    expect(await page.locator('math mfrac').count()).toBe(1)
+    await inMain(page, 'it costs $5, or $10.').waitFor()
+    expect(await page.locator('.markdown code').textContent()).toBe('\\(code\\)')
+    expect(await page.locator('.markdown a').count()).toBe(0)
+    await answered(page)
+    await audit(page, 'formulas')
+  })
+
+  it('has the caret behind the last word, in lists within lists too', async () => {
+    const page = await open()
+    await ask(page, 'where is the caret')
+    await page.locator('.is-live li li', { hasText: 'deep' }).waitFor()
+    expect(await page.locator('.is-live li li > .caret').count()).toBe(1)
+    expect(await page.locator('.caret').count()).toBe(1)
+    chat.release()
+    await answered(page)
+    expect(await page.locator('.caret').count()).toBe(0)
+  })
+
+  it('makes a new line with Enter while editing on a phone', async () => {
+    const page = await open('/', { viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true })
+    await composer(page).fill('to be edited')
+    await button(page, 'Send').click()
+    await answered(page)
+    await button(page, 'Edit and resend').click()
+    const editor = page.getByRole('textbox', { name: 'Edit the message' })
+    await editor.press('End')
+    await editor.press('Enter')
+    await editor.pressSequentially('twice')
+    expect(await editor.inputValue()).toBe('to be edited\ntwice')
+    await page.locator('.editor').getByRole('button', { name: 'Send' }).click()
+    await inMain(page, 'Answer 1 to “to be edited').waitFor()
+  })
+
   it('says that no server answers, and goes on by itself when one does', async () => {
     const page = await open()
     await ask(page, 'before the gap')
@@ -252,6 +494,8 @@ describe.skipIf(lacksChromium)('the page in Chromium', { timeout: 60_000 }, () =
     await notice.waitFor()
     await page.context().setOffline(false)
     await notice.waitFor({ state: 'detached' })
+    await inMain(page, 'This was not sent.').waitFor()
+    expect(await page.getByRole('main').getByText('The server does not answer').count()).toBe(0)
     await button(page, 'Try again').click()
     await inMain(page, 'Answer 1 to “during the gap”.').waitFor()
   })
@@ -432,6 +676,46 @@ describe.skipIf(lacksChromium)('the page in Chromium', { timeout: 60_000 }, () =
     expect(await good.getAttribute('aria-pressed')).toBe('false')
   })
 
+  it('asks what is wrong with a bad answer, and keeps what is said', async () => {
+    const page = await open()
+    await ask(page, 'complain about me')
+    await answered(page)
+    await button(page, 'Bad answer').click()
+    const field = page.getByRole('textbox', { name: 'What is wrong with it?' })
+    await expect.poll(() => field.evaluate((element) => element === document.activeElement)).toBe(true)
+    await audit(page, 'the comment')
+    await page.keyboard.type('Too short.')
+    await page.keyboard.press('Enter')
+    await inMain(page, 'Your comment: Too short.').waitFor()
+    await page.reload()
+    await inMain(page, 'Your comment: Too short.').waitFor()
+    expect(await button(page, 'Bad answer').getAttribute('aria-pressed')).toBe('true')
+    await button(page, 'Edit').click()
+    expect(await field.inputValue()).toBe('Too short.')
+    await page.keyboard.press('Escape')
+    await button(page, 'Bad answer').click()
+    await inMain(page, 'Your comment').waitFor({ state: 'detached' })
+  })
+
+  it('keeps with an answer what it was asked with, whatever is set since', async () => {
+    const page = await open()
+    await ask(page, 'remember this')
+    await answered(page)
+    await page.keyboard.press('Control+,')
+    await page.getByRole('dialog').getByRole('textbox', { name: 'Temperature' }).fill('0.3')
+    await page.getByRole('dialog').getByText('Saved.').waitFor()
+    await page.keyboard.press('Escape')
+    await page.reload()
+    await answered(page)
+    await button(page, 'How it was written').click()
+    const settings = page.locator('.answer-settings')
+    await settings.getByText('scripted-chat').waitFor()
+    expect(await settings.locator('div', { hasText: 'Temperature' }).textContent()).toBe('Temperature0.7')
+    const { seed } = chat.requests.at(-1) ?? {}
+    expect(await settings.locator('div', { hasText: 'Seed' }).textContent()).toBe(`Seed${seed}`)
+    await audit(page, 'how it was written')
+  })
+
   it('follows the system’s theme until the reader chooses, from the first paint on', async () => {
     const page = await open('/', { colorScheme: 'dark' })
     const paper = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor)
@@ -539,30 +823,17 @@ describe.skipIf(lacksChromium)('the page in Chromium', { timeout: 60_000 }, () =
     async (colorScheme) => {
       const page = await open('/', { colorScheme })
       await page.getByRole('heading', { level: 1 }).waitFor()
-      const audit = async (what: string) => {
-        await page.evaluate(axe.source)
-        const { violations } = await page.evaluate(() =>
-          (globalThis as unknown as { axe: typeof axe }).axe.run({ resultTypes: ['violations'] }),
-        )
-        const found = violations.map(({ id, impact, nodes }) => ({
-          what,
-          id,
-          impact,
-          nodes: nodes.map(({ html }) => html),
-        }))
-        expect(found).toEqual([])
-      }
-      await audit('empty page')
+      await audit(page, 'empty page')
       await ask(page, `something rich in the ${colorScheme}`)
       await answered(page)
-      await audit('conversation')
+      await audit(page, 'conversation')
       await button(page, 'Settings').click()
       await page.getByRole('dialog').waitFor()
-      await audit('settings')
+      await audit(page, 'settings')
       await page.keyboard.press('Escape')
       await page.keyboard.press('Control+/')
       await page.getByRole('dialog').waitFor()
-      await audit('shortcuts')
+      await audit(page, 'shortcuts')
     },
   )
 })

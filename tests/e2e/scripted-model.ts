@@ -58,7 +58,7 @@ export class ScriptedModel implements ServedModel {
       request.signal?.throwIfAborted()
       const text = piece.replace(pause, '')
       if (text !== '') yield { type: 'token', id: tokens++, text }
-      if (piece.includes(pause)) await this.letGo(request.signal)
+      if (piece.includes(pause)) await this.paused(request.signal)
     }
     const promptTokens = request.promptIds.length
     yield {
@@ -76,7 +76,7 @@ export class ScriptedModel implements ServedModel {
     return Promise.reject(new Error('a scripted model has no vectors'))
   }
 
-  private letGo(signal: AbortSignal | undefined): Promise<void> {
+  protected paused(signal: AbortSignal | undefined): Promise<void> {
     if (this.early > 0) {
       this.early--
       return Promise.resolve()

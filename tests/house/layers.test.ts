@@ -38,7 +38,7 @@ const EMITTER = 'src/tensor/emitter.ts'
 const MAY_EMIT = /^src\/(tensor|runtime)\//
 
 /** The page shares the wire format and its defaults with the server. */
-const PAGE_MAY_IMPORT = ['src/server/wire.ts', 'src/server/page-sampling.ts']
+const PAGE_MAY_IMPORT = ['src/server/wire.ts', 'src/server/page-sampling.ts', 'src/server/parts.ts']
 
 interface Import {
   readonly from: string

@@ -423,7 +423,9 @@ describe('model references', () => {
     for (const text of bad) expect(() => parseHubReference(text), text).toThrow(/^"hf:[^\n]*$/)
     await expect(resolveModelRef('hf:../x')).rejects.toThrow('not of the form')
     await expect(resolveModelRef('a\0b')).rejects.toThrow('NUL')
-    await expect(resolveModelRef('no such model')).rejects.toThrow('"no such model" is no folder here')
+    await expect(resolveModelRef('no such model')).rejects.toThrow(
+      '"no such model" is no folder here, no shipped model (jackdaw-base), and',
+    )
     await expect(resolveModelRef('gguf:nowhere.gguf')).rejects.toThrow('there is no such file')
     expect(await resolveModelRef(root)).toEqual({ kind: 'folder', path: root })
     const file = join(root, 'x.gguf')

@@ -64,3 +64,9 @@ it('has round numbers at its side and no more points than it is wide', () => {
   expect(ticks).toEqual([0.03, 0.035, 0.04, 0.045, 0.05, 0.055])
   expect(/points="([^"]+)"/.exec(svg)?.[1].split(' ').length).toBeLessThanOrEqual(720)
 })
+
+it('has no background, and ink for light pages and for dark ones', () => {
+  const svg = runCurve(text([{ step: 1, loss: 2 }]))
+  expect(svg).not.toMatch(/<rect|#fff/)
+  expect(svg).toContain('@media(prefers-color-scheme:dark)')
+})

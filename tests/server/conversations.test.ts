@@ -53,7 +53,7 @@ const collect = async (response: Response): Promise<ReplyEvent[]> => {
   return events
 }
 const textOf = (events: readonly ReplyEvent[]) =>
-  events.map((event) => (event.type === 'token' ? event.text : '')).join('')
+  events.map((event) => (event.type === 'delta' ? event.delta : '')).join('')
 type ReplyStart = Extract<ReplyEvent, { type: 'start' }>
 type ReplyEnd = Extract<ReplyEvent, { type: 'end' }>
 const reply = async (id: string, body: unknown) => {
@@ -70,7 +70,7 @@ describe('a reply', () => {
     expect(start.conversation.title).toBe('Tell me of jackdaws')
     expect(start.userMessage).toMatchObject({ role: 'user', content: 'Tell me of jackdaws', parentId: null })
     expect(start.message).toMatchObject({ content: '', finishReason: null, parentId: start.userMessage!.id })
-    expect(events.slice(1, -1).every(({ type }) => type === 'token')).toBe(true)
+    expect(events.slice(1, -1).every(({ type }) => type === 'delta')).toBe(true)
     expect(end.message).toMatchObject({ content: textOf(events), finishReason: 'stop', model: 'mock' })
     expect(end.message.usage).toMatchObject({ completionTokens: 12, promptTokens: expect.any(Number) })
 
@@ -96,6 +96,22 @@ describe('a reply', () => {
       'two',
       'edited two',
     ])
+  })
+
+  it('keeps with it what it was asked with, the seed that was drawn among it', async () => {
+    const { id } = await create({ systemPrompt: 'Be a bird.', temperature: 0.5 })
+    const { end } = await reply(id, { parentId: null, content: 'one' })
+    await call('PATCH', `/conversations/${id}`, { settings: { temperature: 1 } })
+    const [, stored] = (await read(id)).messages
+    const { seed } = model.requests.at(-1)!
+    expect(stored.settings).toEqual({
+      ...{ systemPrompt: 'Be a bird.', temperature: 0.5, topP: 0.9, repetitionPenalty: 1.05, maxNewTokens: 1024 },
+      ...{ seed, continues: false },
+    })
+    expect(end.message.settings).toEqual(stored.settings)
+    await call('PATCH', `/conversations/${id}`, { settings: { model: 'base', maxNewTokens: 2 } })
+    const continued = await reply(id, { parentId: end.message.id, content: 'two' })
+    expect(continued.end.message.settings).toMatchObject({ continues: true, maxNewTokens: 2 })
   })
 
   it('again to the same message is a branch beside the first', async () => {
@@ -139,7 +155,7 @@ describe('a reply', () => {
     let messageId = ''
     for await (const event of replyEvents(response)) {
       if (event.type === 'start') messageId = event.message.id
-      if (event.type === 'token') seen += event.text
+      if (event.type === 'delta') seen += event.delta
       if (seen.length > 30) break
     }
     const readers = await Promise.all(
@@ -231,6 +247,35 @@ describe('a reply', () => {
     const { end } = await reply(id, { parentId: null, content: 'a'.repeat(100) })
     expect(end.message.omitted).toBe(100 - 58)
     expect(base.requests.at(-1)!.promptIds).toHaveLength(58)
+  })
+
+  it('cut off at the token limit is written on where it ended, in the same message', async () => {
+    const { id } = await create({ maxNewTokens: 4 })
+    const first = await reply(id, { parentId: null, content: 'write much' })
+    expect(first.end.message.finishReason).toBe('length')
+    await call('PUT', `/messages/${first.end.message.id}/feedback`, { rating: 'up' })
+    await call('PATCH', `/conversations/${id}`, { settings: { model: 'slow', maxNewTokens: 20 } })
+    const events = await collect(await call('POST', `/messages/${first.end.message.id}/continue`))
+    const { message: begun } = events[0] as ReplyStart
+    expect(begun).toMatchObject({ content: first.end.message.content, finishReason: null })
+    const { message } = events.at(-1) as ReplyEnd
+    // By the model that wrote it, whatever was chosen since.
+    expect(message).toMatchObject({ id: begun.id, model: 'mock', finishReason: 'stop', feedback: { rating: 'up' } })
+    expect(message.content).toBe(begun.content + textOf(events))
+    expect(message.usage?.completionTokens).toBe(4 + 12)
+    expect(model.decode(model.requests.at(-1)!.promptIds)).toBe(
+      `<user>write much\n<assistant>${first.end.message.content}`,
+    )
+    expect((await read(id)).messages).toEqual([first.start.userMessage, message])
+    // Asked for twice at once, it is written once.
+    await call('PATCH', `/conversations/${id}`, { settings: { model: 'slow', maxNewTokens: 3 } })
+    const cut = await reply(id, { parentId: message.id, content: 'and more' })
+    const twice = await Promise.all([1, 2].map(() => call('POST', `/messages/${cut.end.message.id}/continue`)))
+    expect(twice.map(({ status }) => status).sort()).toEqual([200, 404])
+    await Promise.all(twice.filter(({ ok }) => ok).map(collect))
+    // It has come to its end now.
+    expect((await call('POST', `/messages/${message.id}/continue`)).status).toBe(400)
+    expect((await call('POST', `/messages/${first.start.userMessage!.id}/continue`)).status).toBe(404)
   })
 
   it('to an answer, to nothing or to a message of elsewhere is refused', async () => {

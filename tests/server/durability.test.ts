@@ -48,7 +48,7 @@ async function beginAnswer(url: string) {
   const received = { text: '' }
   const response = await post(`${url}/api/conversations/${id}/reply`, { parentId: null, content: 'Go on and on' })
   const reading = (async () => {
-    for await (const event of replyEvents(response)) if (event.type === 'token') received.text += event.text
+    for await (const event of replyEvents(response)) if (event.type === 'delta') received.text += event.delta
   })().catch(() => {})
   return { id, received, reading }
 }

@@ -234,7 +234,10 @@ describe('bad requests', () => {
     [{ temperature: 3 }, 'temperature'],
     [{ temperature: 'hot' }, 'temperature'],
     [{ messages: [] }, 'messages'],
-    [{ messages: [{ role: 'user', content: [{ type: 'image_url', image_url: { url: 'x' } }] }] }, 'messages.0.content'],
+    [
+      { messages: [{ role: 'user', content: [{ type: 'image_url', image_url: { url: 'x' } }] }] },
+      'messages.0.content.0.type',
+    ],
     [{ messages: [{ role: 'king', content: 'x' }] }, 'messages.0.role'],
     [{ messages: [...user('a'), ...user('b')] }, 'messages'],
     [{ top_logprobs: 2 }, 'top_logprobs'],

@@ -6,7 +6,7 @@ import { getTableConfig } from 'drizzle-orm/pg-core'
 import { drizzle } from 'drizzle-orm/pglite'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { migrate } from '../../src/server/migrations.ts'
-import { conversations, feedback, messages } from '../../src/server/schema.ts'
+import { conversations, feedback, files, messages } from '../../src/server/schema.ts'
 import { ConversationStore, ParentError, type StoreLocation } from '../../src/server/store.ts'
 import { lacksPostgres, startPostgres } from './postgres-server.ts'
 
@@ -114,6 +114,15 @@ describe.each(places.filter(({ skip }) => !skip))('the store on $name', ({ locat
     expect(await find('\\')).toEqual([])
   })
 
+  it('shows of a conversation the message that has most of the searched words, and there the place', async () => {
+    const created = await store.create('Snippets', {})
+    const question = await ask(created.id, null, 'A heron stands in the water.')
+    const reply = `${'Nothing of note. '.repeat(20)}A heron ${'and so on '.repeat(30)}then the kingfisher dives by the heron.`
+    await answer(created.id, question.id, reply)
+    const [{ snippet }] = (await store.list({ search: 'heron kingfisher', limit: 10 }))!.conversations
+    expect(snippet).toMatch(/^….*kingfisher dives by the heron\.$/)
+  })
+
   it('pages through the list without gaps or repeats while it changes', async () => {
     const made: string[] = []
     for (let index = 0; index < 7; index++) made.push((await store.create(`paged ${index}`, {})).id)
@@ -173,7 +182,7 @@ describe('the database', () => {
     const client = new PGlite()
     await migrate(drizzle(client))
     await migrate(drizzle(client))
-    for (const table of [conversations, messages, feedback]) {
+    for (const table of [conversations, messages, feedback, files]) {
       const { name, columns } = getTableConfig(table)
       const { rows } = await client.query<{ column_name: string; is_nullable: string; data_type: string }>(
         'select column_name, is_nullable, data_type from information_schema.columns where table_name = $1',

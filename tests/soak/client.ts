@@ -115,7 +115,7 @@ export class Client {
             this.ledger.keeps(event.userMessage)
             this.question = event.userMessage
           }
-        } else if (event.type === 'token') text += event.text
+        } else if (event.type === 'delta') text += event.delta
         else if (event.type === 'end') {
           this.ledger.keepsAnswer(event.message)
           this.answer = event.message

@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { textParts } from '../../src/server/parts.ts'
 import type { Conversation, Message, Reply } from '../../src/server/wire.ts'
 import { openThread, reduceThread, type Thread, type ThreadEvent } from '../../web/src/thread.ts'
 import { pathTo } from '../../web/src/tree.ts'
@@ -18,8 +19,10 @@ const message = (id: string, parentId: string | null, role: Message['role'], con
   conversationId: 'c',
   parentId,
   role,
+  parts: textParts(content),
   content,
   model: role === 'assistant' ? 'm' : null,
+  settings: null,
   finishReason: null,
   usage: null,
   omitted: 0,
@@ -46,7 +49,7 @@ const answered = run(
   empty,
   { type: 'sent', reply: question },
   started,
-  { type: 'token', text: 'So.', tokens: 1 },
+  { type: 'delta', part: 0, delta: 'So.', tokens: 1 },
   { type: 'end', message: { ...message('a', 'q', 'assistant', 'So.'), finishReason: 'stop' } },
 )
 
@@ -64,7 +67,7 @@ it('shows the question at once, then the server’s messages in place of the dra
 
 it('a token changes nothing that is shown around the answer: what shows that alone is not drawn again', () => {
   const begun = run(empty, { type: 'sent', reply: question }, started)
-  const next = reduceThread(begun, { type: 'token', text: 'So.', tokens: 1 }, 20)
+  const next = reduceThread(begun, { type: 'delta', part: 0, delta: 'So.', tokens: 1 }, 20)
   expect(next).not.toBe(begun)
   expect(next.conversation).toBe(begun.conversation)
   expect(next.messages[0]).toBe(begun.messages[0])
@@ -73,7 +76,9 @@ it('a token changes nothing that is shown around the answer: what shows that alo
 it('appends what comes, whatever the pieces, and counts from the moment of sending', () => {
   fc.assert(
     fc.property(fc.array(fc.string(), { minLength: 1 }), (pieces) => {
-      const tokens = pieces.map((text, index): ThreadEvent => ({ type: 'token', text, tokens: index + 1 }))
+      const tokens = pieces.map(
+        (text, index): ThreadEvent => ({ type: 'delta', part: 0, delta: text, tokens: index + 1 }),
+      )
       const thread = run(empty, { type: 'sent', reply: question }, started, ...tokens)
       expect(shown(thread)).toEqual([
         ['q', 'Why?'],
@@ -106,7 +111,7 @@ describe('when it does not end well', () => {
       empty,
       { type: 'sent', reply: question },
       started,
-      { type: 'token', text: 'Bec', tokens: 1 },
+      { type: 'delta', part: 0, delta: 'Bec', tokens: 1 },
       { type: 'stopped' },
     )
     expect(stopped.live).toBe(null)
@@ -135,7 +140,7 @@ describe('when it does not end well', () => {
       empty,
       { type: 'sent', reply: question },
       started,
-      { type: 'token', text: 'Bec', tokens: 1 },
+      { type: 'delta', part: 0, delta: 'Bec', tokens: 1 },
       { type: 'error', error },
     )
     expect(failed.messages.at(-1)).toMatchObject({ content: 'Bec', finishReason: 'error' })
@@ -147,7 +152,71 @@ it('what is stored takes the place of what was shown, but for a question that th
   const stored = { ...conversation, messages: [] }
   expect(reduceThread(answered, { type: 'loaded', stored }, 0).messages).toEqual([])
   const unsent = run(empty, { type: 'sent', reply: question }, { type: 'failed', message: 'No line.' })
-  expect(reduceThread(unsent, { type: 'loaded', stored }, 0)).toBe(unsent)
+  const reloaded = reduceThread(unsent, { type: 'loaded', stored }, 0)
+  expect(shown(reloaded)).toEqual(shown(unsent))
+  // Why it failed then says nothing about now: the server has just answered.
+  expect(reloaded.failure).toMatchObject({ message: 'This was not sent.', retry: question })
+  const refused = run(empty, { type: 'sent', reply: question }, { type: 'failed', message: 'Too long.', refused: true })
+  expect(reduceThread(refused, { type: 'loaded', stored }, 0).failure).toEqual(refused.failure)
+})
+
+it('a question whose answer was lost on the way, but which the server has, is not shown twice', () => {
+  const unsure = run(empty, { type: 'sent', reply: question }, { type: 'failed', message: 'No line.' })
+  const messages = [message('q', null, 'user', 'Why?'), { ...message('a', 'q', 'assistant'), finishReason: null }]
+  const stored = { ...conversation, activeMessageId: 'a', messages }
+  const found = reduceThread(unsure, { type: 'loaded', stored }, 0)
+  expect(found.messages.map(({ id }) => id)).toEqual(['q', 'a'])
+  expect(found.failure).toBeNull()
+  expect(found.live?.id).toBe('a')
+})
+
+it('puts text and pictures where they belong, and shows a picture while it is drawn', () => {
+  const image = { type: 'image', fileId: 'f', width: 8, height: 8, alt: 'a bird' } as const
+  const preview = { part: 1, step: 1, steps: 2, url: 'data:,', width: 8, height: 8 }
+  const drawing = run(
+    empty,
+    { type: 'sent', reply: { parentId: null, parts: [image, { type: 'text', text: 'Draw it again.' }] } },
+    started,
+    { type: 'delta', part: 0, delta: 'Here:', tokens: 1 },
+    { type: 'preview', ...preview },
+  )
+  expect(drawing.live?.preview).toMatchObject({ step: 1, steps: 2, url: 'data:,' })
+  const drawn = run(
+    drawing,
+    { type: 'part', part: 1, value: image },
+    { type: 'delta', part: 2, delta: 'As', tokens: 2 },
+    { type: 'delta', part: 2, delta: ' asked.', tokens: 3 },
+  )
+  expect(drawn.live?.preview).toBeUndefined()
+  expect(drawn.messages.at(-1)?.parts).toEqual([
+    { type: 'text', text: 'Here:' },
+    image,
+    { type: 'text', text: 'As asked.' },
+  ])
+  expect(drawn.messages.at(-1)?.content).toBe('Here:\n\nAs asked.')
+})
+
+it('a question with pictures that was not sent is sent again with them', () => {
+  const image = { type: 'image', fileId: 'f', width: 8, height: 8, alt: 'a bird' } as const
+  const sent: Reply = { parentId: null, parts: [image] }
+  const failed = run(empty, { type: 'sent', reply: sent }, { type: 'failed', message: 'No line.' })
+  expect(failed.failure?.retry).toEqual(sent)
+})
+
+it('an answer that is written on keeps its words and its place', () => {
+  const cut = run(answered, { type: 'sent', reply: { parentId: 'a', content: 'And?' } }, { type: 'stopped' })
+  const resumed = reduceThread(cut, { type: 'resumed', messageId: 'a' }, 0)
+  expect(resumed.live).toEqual({ id: 'a', phase: 'writing' })
+  const begun = { ...message('a', 'q', 'assistant', 'So.') }
+  const whole = run(
+    resumed,
+    { type: 'start', conversation, userMessage: null, message: begun },
+    { type: 'delta', part: 0, delta: ' There.', tokens: 2 },
+  )
+  expect(whole.messages.map(({ id, content }) => [id, content])).toEqual([
+    ['q', 'Why?'],
+    ['a', 'So. There.'],
+  ])
 })
 
 it('an answer that was on its way before is followed from where it stands, its speed unknown', () => {
@@ -157,8 +226,8 @@ it('an answer that was on its way before is followed from where it stands, its s
   expect(opened.live).toEqual({ id: 'a', phase: 'writing' })
   const followed = run(
     opened,
-    { type: 'start', conversation, userMessage: null, message: { ...written, content: 'Becau' } },
-    { type: 'token', text: 'se', tokens: 9 },
+    { type: 'start', conversation, userMessage: null, message: message('a', 'q', 'assistant', 'Becau') },
+    { type: 'delta', part: 0, delta: 'se', tokens: 9 },
   )
   expect(shown(followed)).toEqual([
     ['q', 'Why?'],
@@ -187,7 +256,7 @@ it('any order of events leaves a thread whose live answer is one of its messages
   const events = fc.constantFrom<ThreadEvent>(
     { type: 'sent', reply: question },
     { type: 'sent', reply: { parentId: 'q' } },
-    { type: 'token', text: 'x', tokens: 1 },
+    { type: 'delta', part: 0, delta: 'x', tokens: 1 },
     { type: 'stopped' },
     { type: 'failed', message: 'x' },
     { type: 'withdrawn' },

@@ -9,7 +9,9 @@ export function announce(text: string): void {
 }
 
 /** An answer is read as a whole when it is complete, never token by token; a long one only begins to be. */
-export function announceAnswer(content: string): void {
+export function announceAnswer(content: string, cutOff = false): void {
   const text = content.replace(/```[\s\S]*?(```|$)/g, ' (code) ').replace(/[*_`#>|]+/g, '')
-  announce(`Answer complete. ${text.length > 600 ? `${text.slice(0, 600)}… More in the conversation.` : text}`)
+  announce(
+    `${cutOff ? 'Answer cut off at the token limit.' : 'Answer complete.'} ${text.length > 600 ? `${text.slice(0, 600)}… More in the conversation.` : text}`,
+  )
 }

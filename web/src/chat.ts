@@ -89,13 +89,13 @@ export function noteConversation(conversation: Conversation): void {
 }
 
 /** Begins a conversation with this message. Throws what the server says where it cannot. */
-export async function begin(content: string): Promise<void> {
+export async function begin(said: Pick<Reply, 'content' | 'parts'>): Promise<void> {
   const conversation = await client.createConversation({ settings: newChatSettings.value })
   put(conversation.id, { state: 'ready', thread: openThread({ ...conversation, messages: [] }) })
   // Whoever has gone elsewhere meanwhile stays there.
   const { value } = route
   if (value.page === 'chat' && value.conversationId === null) navigate(conversationPath(conversation.id))
-  void send(conversation.id, { parentId: null, content })
+  void send(conversation.id, { parentId: null, ...said })
 }
 
 export async function send(id: string, reply: Reply): Promise<void> {
@@ -123,6 +123,25 @@ export async function send(id: string, reply: Reply): Promise<void> {
   }
 }
 
+/** Writes on an answer that did not come to its own end. */
+export async function goOn({ conversationId: id, id: messageId }: Message): Promise<void> {
+  if (streams.has(id)) return
+  const stream = new AbortController()
+  streams.set(id, stream)
+  dispatch(id, { type: 'resumed', messageId })
+  announce('Writing on.')
+  const complete = await take(id, client.streamContinuation(messageId, stream.signal)).catch((error) => {
+    if (!stream.signal.aborted) showToast({ message: `Not continued: ${client.messageOf(error)}` })
+    return false
+  })
+  streams.delete(id)
+  stopping.delete(id)
+  if (complete) return
+  // What has become of it, the server knows; where none answers, nothing more comes for now.
+  dispatch(id, { type: 'stopped' })
+  await refresh(id).catch(() => {})
+}
+
 /** Whether the server still answers, after the stream of an answer broke: then it is followed anew. */
 async function wasOnlyCutOff(id: string): Promise<boolean> {
   const live = threadOf(id)?.live
@@ -139,7 +158,7 @@ async function take(id: string, events: AsyncIterable<ReplyEvent>): Promise<bool
   let complete = false
   try {
     for await (const event of events) {
-      if (event.type === 'token') {
+      if (event.type === 'delta') {
         tokens.add(event)
         continue
       }
@@ -150,10 +169,11 @@ async function take(id: string, events: AsyncIterable<ReplyEvent>): Promise<bool
         if (stopping.delete(id)) stop(id)
         continue
       }
+      if (event.type === 'preview' || event.type === 'part') continue
       complete = true
       if (event.type === 'error') announce(`The answer failed. ${event.error.message}`)
       else if (event.message.finishReason === 'stopped') announce('Stopped.')
-      else announceAnswer(event.message.content)
+      else announceAnswer(event.message.content, event.message.finishReason === 'length')
     }
   } finally {
     tokens.flush()
@@ -190,16 +210,32 @@ export function switchBranch(id: string, messageId: string): void {
     .catch((error) => showToast({ message: `The shown version was not kept: ${client.messageOf(error)}` }))
 }
 
-export async function rate(message: Message, rating: Feedback['rating']): Promise<void> {
-  const feedback = message.feedback?.rating === rating ? null : { rating, comment: message.feedback?.comment ?? '' }
+/** Given again, a rating is taken back. */
+export function rate(message: Message, rating: Feedback['rating']): Promise<boolean> {
+  const { feedback } = message
+  if (feedback?.rating === rating) return keepFeedback(message, null, 'Rating removed.')
+  return keepFeedback(message, { rating, comment: '' }, 'Thank you for the rating.')
+}
+
+/** @returns whether it was kept; that it was not is said. */
+export const comment = (message: Message, text: string): Promise<boolean> =>
+  keepFeedback(
+    message,
+    { rating: message.feedback?.rating ?? 'down', comment: text.trim() },
+    'Thank you for the comment.',
+  )
+
+async function keepFeedback(message: Message, feedback: Feedback | null, said: string): Promise<boolean> {
   dispatch(message.conversationId, { type: 'feedback', messageId: message.id, feedback })
   try {
     if (feedback) await client.putFeedback(message.id, feedback)
     else await client.deleteFeedback(message.id)
-    announce(feedback ? 'Thank you for the rating.' : 'Rating removed.')
+    announce(said)
+    return true
   } catch (error) {
     dispatch(message.conversationId, { type: 'feedback', messageId: message.id, feedback: message.feedback })
-    showToast({ message: `The rating was not kept: ${client.messageOf(error)}` })
+    showToast({ message: `Not kept: ${client.messageOf(error)}` })
+    return false
   }
 }
 
@@ -219,6 +255,7 @@ export async function saveSettings(id: string | null, settings: Settings): Promi
 
 /** Tokens come faster than the screen: one change a frame, however many arrived in it. */
 class TokenBuffer {
+  #part = 0
   #text = ''
   #tokens = 0
   #frame = 0
@@ -228,8 +265,10 @@ class TokenBuffer {
     this.#emit = emit
   }
 
-  add({ text, tokens }: { text: string; tokens: number }): void {
-    this.#text += text
+  add({ part, delta, tokens }: { part: number; delta: string; tokens: number }): void {
+    if (part !== this.#part) this.flush()
+    this.#part = part
+    this.#text += delta
     this.#tokens = tokens
     this.#frame ||= requestAnimationFrame(() => this.flush())
   }
@@ -237,7 +276,7 @@ class TokenBuffer {
   flush(): void {
     cancelAnimationFrame(this.#frame)
     this.#frame = 0
-    if (this.#tokens > 0) this.#emit({ type: 'token', text: this.#text, tokens: this.#tokens })
+    if (this.#tokens > 0) this.#emit({ type: 'delta', part: this.#part, delta: this.#text, tokens: this.#tokens })
     this.#text = ''
     this.#tokens = 0
   }

@@ -15,6 +15,7 @@ import type {
   RunList,
   SampleTexts,
   Status,
+  StoredFile,
   UpdateConversation,
 } from '../../src/server/wire.ts'
 import { noteReached } from './connection.ts'
@@ -41,14 +42,25 @@ export function messageOf(error: unknown): string {
   return error instanceof TypeError ? unreachable : String(error instanceof Error ? error.message : error)
 }
 
-async function request(method: string, path: string, body?: unknown, init: RequestInit = {}): Promise<Response> {
+const request = (method: string, path: string, body?: unknown, init?: RequestInit): Promise<Response> =>
+  body === undefined
+    ? send(method, path, null, undefined, init)
+    : send(method, path, JSON.stringify(body), 'application/json', init)
+
+async function send(
+  method: string,
+  path: string,
+  body: BodyInit | null,
+  type?: string,
+  init: RequestInit = {},
+): Promise<Response> {
   const headers = new Headers()
-  if (body !== undefined) headers.set('content-type', 'application/json')
+  if (type !== undefined) headers.set('content-type', type)
   const key = readStored('apiKey')
   if (key) headers.set('authorization', `Bearer ${key}`)
   let response: Response
   try {
-    response = await fetch(path, { ...init, method, headers, body: body === undefined ? null : JSON.stringify(body) })
+    response = await fetch(path, { ...init, method, headers, body })
   } catch (error) {
     if (init.signal?.aborted) throw error
     noteReached(false)
@@ -63,6 +75,13 @@ async function request(method: string, path: string, body?: unknown, init: Reque
 async function json<T>(method: string, path: string, body?: unknown, init?: RequestInit): Promise<T> {
   return (await request(method, path, body, init)).json() as Promise<T>
 }
+
+/** A picture, to be part of a message. */
+export const postFile = async (file: Blob): Promise<StoredFile> =>
+  (await send('POST', '/api/files', file, file.type)).json() as Promise<StoredFile>
+
+export const getFile = async (id: string): Promise<Blob> =>
+  (await request('GET', `/api/files/${encodeURIComponent(id)}`)).blob()
 
 const conversationUrl = (id: string) => `/api/conversations/${encodeURIComponent(id)}`
 const feedbackUrl = (messageId: string) => `/api/messages/${encodeURIComponent(messageId)}/feedback`
@@ -93,6 +112,10 @@ export const deleteFeedback = (messageId: string) => request('DELETE', feedbackU
 /** Aborting the signal closes the connection; the answer goes on. */
 export const streamReply = (id: string, body: Reply, signal: AbortSignal): AsyncGenerator<ReplyEvent> =>
   streamEvents('POST', `${conversationUrl(id)}/reply`, body, signal)
+
+/** Writes on an answer that did not come to its own end. */
+export const streamContinuation = (messageId: string, signal: AbortSignal): AsyncGenerator<ReplyEvent> =>
+  streamEvents('POST', `/api/messages/${encodeURIComponent(messageId)}/continue`, undefined, signal)
 
 /** What is still to come of an answer, after a `start` with what there is. */
 export const streamLive = (messageId: string, signal: AbortSignal): AsyncGenerator<ReplyEvent> =>

@@ -1,10 +1,21 @@
 import type { Message } from '../../src/server/wire.ts'
+import { endings } from './endings.ts'
+
+type Turn = Pick<Message, 'role' | 'content' | 'model'> & Partial<Pick<Message, 'finishReason' | 'parts'>>
+
+/** Pictures as what they show: the file holds text alone. */
+const markdownOf = ({ content, parts }: Turn): string =>
+  (parts ?? []).some(({ type }) => type === 'image')
+    ? (parts ?? []).map((part) => (part.type === 'text' ? part.text.trim() : `*(picture: ${part.alt})*`)).join('\n\n')
+    : content.trim()
 
 /** The shown branch of a conversation as Markdown. */
-export function toMarkdown(title: string, path: readonly Pick<Message, 'role' | 'content' | 'model'>[]): string {
-  const turns = path.map(({ role, content, model }) => {
+export function toMarkdown(title: string, path: readonly Turn[]): string {
+  const turns = path.map((turn) => {
+    const { role, model, finishReason } = turn
     const who = role === 'user' ? 'You' : (model ?? 'The model')
-    return `## ${who}\n\n${content.trim()}\n`
+    const ending = finishReason && endings[finishReason]
+    return `## ${who}\n\n${markdownOf(turn)}\n${ending ? `\n*(${ending})*\n` : ''}`
   })
   return [`# ${title.replace(/\s+/g, ' ').trim() || 'Conversation'}\n`, ...turns].join('\n')
 }

@@ -4,8 +4,8 @@ import { languages } from './languages.ts'
 // rehype-highlight would do the same, but brings twice as many languages along.
 const lowlight = createLowlight(languages)
 
-type Tree = ReturnType<typeof lowlight.highlight>
-type Content = Tree['children'][number]
+export type Tree = ReturnType<typeof lowlight.highlight>
+export type Content = Tree['children'][number]
 
 export type CodeTree = Tree
 

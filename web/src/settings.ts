@@ -59,7 +59,7 @@ export const numberSettings: readonly NumberSetting[] = [
     min: 0.01,
     max: 10,
     step: 0.01,
-    slider: { min: 1, max: 2, rest: 1 },
+    slider: { min: 1, max: 2, rest: PAGE_SAMPLING.repetitionPenalty },
   },
   {
     name: 'maxNewTokens',

@@ -1,8 +1,10 @@
+import { textOf, textParts, withDelta } from '../../src/server/parts.ts'
 import type {
   Conversation,
   ConversationWithMessages,
   Feedback,
   Message,
+  Part,
   Reply,
   ReplyEvent,
 } from '../../src/server/wire.ts'
@@ -20,7 +22,11 @@ export interface Timing {
 export interface Live {
   id: string
   phase: 'waiting' | 'writing'
+  /** Of the picture that is being drawn. */
+  preview?: Preview
 }
+
+export type Preview = Omit<Extract<ReplyEvent, { type: 'preview' }>, 'type' | 'part'>
 
 export interface Failure {
   message: string
@@ -44,6 +50,8 @@ export type ThreadEvent =
   | ReplyEvent
   /** A request went out: shown at once, before the server has said anything. */
   | { type: 'sent'; reply: Reply }
+  /** An answer is to be written on. */
+  | { type: 'resumed'; messageId: string }
   /** The reader stopped it. */
   | { type: 'stopped' }
   /** The request or the connection failed. */
@@ -67,7 +75,7 @@ export function openThread(stored: ConversationWithMessages): Thread {
   // It was begun by another page, or by this one before it was loaded again.
   const live: Live | null =
     leaf?.role === 'assistant' && leaf.finishReason === null
-      ? { id: leaf.id, phase: leaf.content === '' ? 'waiting' : 'writing' }
+      ? { id: leaf.id, phase: leaf.parts.length === 0 ? 'waiting' : 'writing' }
       : null
   return { conversation, messages, leafId, live, failure: null, timings: {} }
 }
@@ -81,27 +89,28 @@ export function reduceThread(thread: Thread, event: ThreadEvent, now: number): T
       const { conversation, userMessage, message } = event
       const added = userMessage ? [userMessage, message] : [message]
       const timing = thread.timings[draftAnswerId]
-      const kept = thread.messages.filter((other) => !isDraft(other) && !added.some(({ id }) => id === other.id))
+      const kept = thread.messages.filter((other) => !isDraft(other))
+      const isNew = (one: Message) => !kept.some(({ id }) => id === one.id)
       return {
         ...thread,
         conversation,
-        messages: [...kept, ...added],
+        // What is there already (an answer that is written on, say) keeps its place before what follows it.
+        messages: [...kept.map((old) => added.find(({ id }) => id === old.id) ?? old), ...added.filter(isNew)],
         leafId: message.id,
-        live: { id: message.id, phase: message.content === '' ? 'waiting' : 'writing' },
+        live: { id: message.id, phase: message.parts.length === 0 ? 'waiting' : 'writing' },
         // Of an answer that was on its way already, this page cannot tell the speed.
         timings: { ...withoutDraft(thread.timings), ...(timing && { [message.id]: timing }) },
       }
     }
-    case 'token': {
+    case 'delta': {
       const { live } = thread
       if (!live) return thread
       const timing = thread.timings[live.id]
       return {
         ...thread,
-        messages: change(thread.messages, live.id, (message) => ({
-          ...message,
-          content: message.content + event.text,
-        })),
+        messages: change(thread.messages, live.id, (message) =>
+          withParts(message, withDelta(message.parts, event.part, event.delta)),
+        ),
         live: { ...live, phase: 'writing' },
         timings: timing
           ? {
@@ -116,8 +125,29 @@ export function reduceThread(thread: Thread, event: ThreadEvent, now: number): T
           : thread.timings,
       }
     }
+    case 'preview': {
+      const { type: _, part: __, ...preview } = event
+      return thread.live ? { ...thread, live: { ...thread.live, phase: 'writing', preview } } : thread
+    }
+    case 'part':
+      return thread.live
+        ? {
+            ...thread,
+            messages: change(thread.messages, thread.live.id, (message) =>
+              withParts(message, [...message.parts.slice(0, event.part), event.value]),
+            ),
+            live: { id: thread.live.id, phase: 'writing' },
+          }
+        : thread
     case 'end':
       return { ...thread, messages: change(thread.messages, event.message.id, () => event.message), live: null }
+    case 'resumed':
+      return {
+        ...thread,
+        messages: change(thread.messages, event.messageId, (old) => ({ ...old, finishReason: null, usage: null })),
+        live: { id: event.messageId, phase: 'writing' },
+        failure: null,
+      }
     case 'stopped':
       return thread.live?.id === draftAnswerId
         ? fail(thread, 'Stopped before the answer began.')
@@ -143,19 +173,42 @@ export function reduceThread(thread: Thread, event: ThreadEvent, now: number): T
     case 'conversation':
       return { ...thread, conversation: event.conversation }
     case 'loaded':
-      // A question that the server never got is only here.
-      return thread.messages.some(isDraft) ? thread : { ...openThread(event.stored), timings: thread.timings }
+      return loaded(thread, event.stored)
+  }
+}
+
+/** A question that the server never got is only here, and stays; one that it did get is its own. */
+function loaded(thread: Thread, stored: ConversationWithMessages): Thread {
+  const question = thread.messages.find((message) => message.id === draftUserId)
+  const known = new Set(thread.messages.map(({ id }) => id))
+  const arrived = stored.messages.some(
+    (message) =>
+      !known.has(message.id) && message.parentId === question?.parentId && message.content === question.content,
+  )
+  const opened = { ...openThread(stored), timings: thread.timings }
+  if (thread.live && thread.messages.some(isDraft)) return thread
+  if (!question || arrived) return opened
+  const { failure } = thread
+  return {
+    ...opened,
+    messages: [...stored.messages, question],
+    leafId: question.id,
+    live: null,
+    // Why it failed then is no longer so: the server has just answered.
+    failure: failure && !failure.refused ? { ...failure, message: 'This was not sent.' } : failure,
   }
 }
 
 function sent(thread: Thread, reply: Reply, now: number): Thread {
-  const draft = (id: string, parentId: string | null, role: Message['role'], content: string): Message => ({
+  const draft = (id: string, parentId: string | null, role: Message['role'], parts: Part[]): Message => ({
     id,
     conversationId: thread.conversation.id,
     parentId,
     role,
-    content,
+    parts,
+    content: textOf(parts),
     model: null,
+    settings: null,
     finishReason: null,
     usage: null,
     omitted: 0,
@@ -163,8 +216,9 @@ function sent(thread: Thread, reply: Reply, now: number): Thread {
     createdAt: '',
   })
   const kept = thread.messages.filter((message) => !isDraft(message))
-  const question = reply.content === undefined ? [] : [draft(draftUserId, reply.parentId, 'user', reply.content)]
-  const answer = draft(draftAnswerId, question.length > 0 ? draftUserId : reply.parentId, 'assistant', '')
+  const asked = reply.parts ?? (reply.content === undefined ? undefined : textParts(reply.content))
+  const question = asked ? [draft(draftUserId, reply.parentId, 'user', asked)] : []
+  const answer = draft(draftAnswerId, question.length > 0 ? draftUserId : reply.parentId, 'assistant', [])
   return {
     ...thread,
     messages: [...kept, ...question, answer],
@@ -184,7 +238,7 @@ function fail(thread: Thread, message: string, refused?: boolean): Thread {
   }
   const question = thread.messages.find((other) => other.id === draftUserId)
   const retry: Reply = question
-    ? { parentId: question.parentId, content: question.content }
+    ? { parentId: question.parentId, ...said(question.parts) }
     : { parentId: answer.parentId }
   return {
     ...thread,
@@ -204,6 +258,12 @@ function finish(thread: Thread, finishReason: 'stopped' | 'error'): Thread {
     live: null,
   }
 }
+
+/** What is sent of a message: its text alone, where it is only text. */
+export const said = (parts: readonly Part[]): Pick<Reply, 'content' | 'parts'> =>
+  parts.every(({ type }) => type === 'text') ? { content: textOf(parts) } : { parts: [...parts] }
+
+const withParts = (message: Message, parts: Part[]): Message => ({ ...message, parts, content: textOf(parts) })
 
 const newTiming = (now: number): Timing => ({ tokens: 0, sentAt: now, firstTokenAt: null, lastTokenAt: null })
 

@@ -1,15 +1,19 @@
 import { type ComponentType, lazy, Suspense, useDeferredValue, useId } from 'react'
 import type { Message } from '../../../src/server/wire.ts'
-import type { Timing } from '../thread.ts'
+import type { Preview, Timing } from '../thread.ts'
 import { AnswerTools } from './answer-tools.tsx'
+import { Ending } from './ending.tsx'
 import { Mark } from './mark.tsx'
 import { memoTurn } from './memo-turn.ts'
+import { Picture, PicturePreview } from './picture.tsx'
 import type { ThreadActions } from './thread-actions.ts'
 
 // Half of the page's weight: it comes while the page already shows. Where it cannot come, the text does as it is.
-const loading: Promise<{ default: ComponentType<{ content: string }> }> = import('./markdown.tsx').catch(() => ({
-  default: Plain,
-}))
+const loading: Promise<{ default: ComponentType<{ content: string; live: boolean }> }> = import('./markdown.tsx').catch(
+  () => ({
+    default: Plain,
+  }),
+)
 const Markdown = lazy(() => loading)
 
 function Plain({ content }: { content: string }) {
@@ -25,29 +29,42 @@ interface AnswerProps {
   live: boolean
   /** Some answer is. */
   busy: boolean
+  /** It can be written on, where it did not come to its end. */
+  canContinue: boolean
+  preview?: Preview
 }
 
-export const Answer = memoTurn(function Answer({ message, versions, timing, actions, live, busy }: AnswerProps) {
+export const Answer = memoTurn(function Answer(props: AnswerProps) {
+  const { message, versions, timing, actions, live, busy, canContinue, preview } = props
   const heading = useId()
   // Lets typing and scrolling go first while a long answer is laid out again and again.
-  const content = useDeferredValue(message.content)
+  const parts = useDeferredValue(message.parts)
   return (
     <article className={`message message-answer ${live ? 'is-live' : ''}`} aria-labelledby={heading} aria-busy={live}>
       <h2 id={heading} className="visually-hidden">
         {message.model ?? 'The model'} answered
       </h2>
-      {content === '' && live ? (
+      {parts.length === 0 && live && !preview ? (
         <p className="waiting">
           <Mark />
           <span className="visually-hidden">Waiting for the first word</span>
         </p>
       ) : (
-        <div className="markdown">
-          <Suspense fallback={<Plain content={content} />}>
-            <Markdown content={content} />
-          </Suspense>
-        </div>
+        parts.map((part, index) =>
+          part.type === 'image' ? (
+            <Picture key={part.fileId} part={part} />
+          ) : (
+            // biome-ignore lint/suspicious/noArrayIndexKey: parts only grow, they keep their places.
+            <div className="markdown" key={index}>
+              <Suspense fallback={<Plain content={part.text} />}>
+                <Markdown content={part.text} live={live && !preview && index === parts.length - 1} />
+              </Suspense>
+            </div>
+          ),
+        )
       )}
+      {preview && <PicturePreview preview={preview} />}
+      {!live && <Ending {...{ message, actions, busy, canContinue }} />}
       <AnswerTools {...{ message, versions, timing, actions, live, busy }} text={message.content} />
     </article>
   )

@@ -1,11 +1,13 @@
 import { type RefObject, useEffect, useState } from 'react'
-import type { Settings } from '../../../src/server/wire.ts'
+import { textOf, textParts } from '../../../src/server/parts.ts'
+import type { ImagePart, Reply, Settings } from '../../../src/server/wire.ts'
 import { begin, openConversation, send, stop, threads, withdraw } from '../chat.ts'
 import { messageOf } from '../client.ts'
 import { reached } from '../connection.ts'
 import { useValue } from '../observable.ts'
 import { loadServed, modelOf, served } from '../served.ts'
 import { readDrafts, writeDrafts } from '../storage.ts'
+import { said } from '../thread.ts'
 import { pathTo } from '../tree.ts'
 import { BaseNotice, SingleTurnNotice } from './base-notice.tsx'
 import { Composer } from './composer.tsx'
@@ -13,6 +15,10 @@ import { Failure } from './failure.tsx'
 import { ThreadView } from './thread-view.tsx'
 import { Unlock } from './unlock.tsx'
 import { Welcome } from './welcome.tsx'
+
+type Said = Pick<Reply, 'content' | 'parts'>
+
+const none: readonly ImagePart[] = []
 
 interface ChatPageProps {
   /** Null: a conversation yet to begin. */
@@ -27,7 +33,9 @@ export function ChatPage({ conversationId, settings, field }: ChatPageProps) {
   // What is typed and not sent, for each conversation.
   const [drafts, setDrafts] = useState(readDrafts)
   useEffect(() => writeDrafts(drafts), [drafts])
-  const [failed, setFailed] = useState<{ message: string; text: string } | null>(null)
+  // Pictures that go with it; they are on the server already, and are forgotten when the page is loaded again.
+  const [images, setImages] = useState<Readonly<Record<string, readonly ImagePart[]>>>({})
+  const [failed, setFailed] = useState<{ message: string; said: Said } | null>(null)
 
   if (now.state === 'locked') return <Unlock />
 
@@ -36,23 +44,31 @@ export function ChatPage({ conversationId, settings, field }: ChatPageProps) {
   const thread = opened?.state === 'ready' ? opened.thread : null
   const key = conversationId ?? ''
   const setDraft = (text: string) => setDrafts((before) => ({ ...before, [key]: text }))
+  const attached = images[key] ?? none
+  const attach = (change: (before: readonly ImagePart[]) => readonly ImagePart[]) =>
+    setImages((before) => ({ ...before, [key]: change(before[key] ?? none) }))
+  const putBack = ({ content, parts = textParts(content ?? '') }: Said) => {
+    setDraft(textOf(parts))
+    attach(() => parts.filter((part) => part.type === 'image'))
+  }
 
-  const submit = async (text: string) => {
+  const submit = async (said: Said) => {
     setFailed(null)
     setDraft('')
+    attach(() => none)
     if (thread && conversationId !== null) {
       const last = pathTo(thread.messages, thread.leafId).at(-1)
       // After a question without an answer there would be two turns of the same side: this one takes its place.
       const parentId = last?.role === 'user' ? last.parentId : (last?.id ?? null)
-      void send(conversationId, { parentId, content: text })
+      void send(conversationId, { parentId, ...said })
       return
     }
     try {
-      await begin(text)
+      await begin(said)
     } catch (error) {
-      setDraft(text)
+      putBack(said)
       // That no server answers is said above, for as long as it is so.
-      if (reached.value) setFailed({ message: messageOf(error), text })
+      if (reached.value) setFailed({ message: messageOf(error), said })
     }
   }
 
@@ -60,15 +76,15 @@ export function ChatPage({ conversationId, settings, field }: ChatPageProps) {
     <>
       {conversationId === null || (thread && thread.messages.length === 0) ? (
         <div className="thread welcome-scroll">
-          <Welcome model={model} onExample={(text) => void submit(text)} />
+          <Welcome model={model} onExample={(text) => void submit({ content: text })} />
         </div>
       ) : thread ? (
         <ThreadView
           thread={thread}
           continues={continues}
-          onWithdraw={(text) => {
+          onWithdraw={(said) => {
             withdraw(thread.conversation.id)
-            setDraft(text)
+            putBack(said)
             field.current?.focus()
           }}
         />
@@ -82,7 +98,7 @@ export function ChatPage({ conversationId, settings, field }: ChatPageProps) {
       <div className="column composer-column">
         {now.state === 'failed' && <Failure message={now.message} onRetry={() => void loadServed()} />}
         {failed && conversationId === null && (
-          <Failure message={failed.message} onRetry={() => void submit(failed.text)} />
+          <Failure message={failed.message} onRetry={() => void submit(failed.said)} />
         )}
         {model && continues && (
           <BaseNotice
@@ -99,7 +115,10 @@ export function ChatPage({ conversationId, settings, field }: ChatPageProps) {
             continues ? 'Write how a text begins …' : model?.singleTurn ? 'Give an instruction' : 'Ask anything'
           }
           busy={thread?.live != null}
-          onSend={submit}
+          images={attached}
+          canSee={model?.canSee === true}
+          onImages={attach}
+          onSend={(text) => submit(said([...attached, ...textParts(text)]))}
           onStop={() => conversationId !== null && stop(conversationId)}
         />
         <p className="composer-note">{continues ? 'What it writes is invented.' : 'Answers can be wrong.'}</p>

@@ -1,4 +1,5 @@
 import { useEffect, useRef, useState } from 'react'
+import { entersLines } from '../pointer.ts'
 
 interface MessageEditorProps {
   content: string
@@ -31,13 +32,14 @@ export function MessageEditor({ content, label, onSend, onCancel }: MessageEdito
         className="input grows"
         aria-label={label}
         value={text}
+        enterKeyHint={entersLines() ? 'enter' : 'send'}
         onChange={(event) => setText(event.target.value)}
         onKeyDown={(event) => {
           if (event.nativeEvent.isComposing) return
           if (event.key === 'Escape') {
             event.preventDefault()
             onCancel()
-          } else if (event.key === 'Enter' && !event.shiftKey) {
+          } else if (event.key === 'Enter' && !event.shiftKey && !entersLines()) {
             event.preventDefault()
             event.currentTarget.form?.requestSubmit()
           }

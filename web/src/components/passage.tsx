@@ -3,6 +3,7 @@ import type { Message } from '../../../src/server/wire.ts'
 import type { Timing } from '../thread.ts'
 import { AnswerTools } from './answer-tools.tsx'
 import { BranchSwitch } from './branch-switch.tsx'
+import { Ending } from './ending.tsx'
 import { IconButton } from './icon-button.tsx'
 import { memoTurn } from './memo-turn.ts'
 import { MessageEditor } from './message-editor.tsx'
@@ -18,11 +19,14 @@ interface PassageProps {
   actions: ThreadActions
   live: boolean
   busy: boolean
+  canContinue: boolean
+  /** The model chosen now continues texts too: it can write on from where this one came to its end. */
+  canWriteOn: boolean
 }
 
 /** A pre-trained model's turn: not a question and an answer, but one text that the model went on with. */
 export const Passage = memoTurn(function Passage(props: PassageProps) {
-  const { start, startVersions, continuation, versions, timing, actions, live, busy } = props
+  const { start, startVersions, continuation, versions, timing, actions, live, busy, canContinue, canWriteOn } = props
   const [editing, setEditing] = useState(false)
   const heading = useId()
   const whole = start.content + (continuation?.content ?? '')
@@ -53,6 +57,9 @@ export const Passage = memoTurn(function Passage(props: PassageProps) {
           <span className="passage-continuation">{continuation?.content}</span>
         </p>
       )}
+      {continuation && !live && (
+        <Ending message={continuation} canContinue={canContinue && !canWriteOn} {...{ actions, busy }} />
+      )}
       {continuation ? (
         <AnswerTools
           {...{ versions, timing, actions, live, busy }}
@@ -60,9 +67,16 @@ export const Passage = memoTurn(function Passage(props: PassageProps) {
           text={whole}
           note={continuation.omitted > 0 ? 'Read only the end of the start' : undefined}
         >
-          <button type="button" className="button write-on" disabled={busy} onClick={() => actions.edit(start, whole)}>
-            Write on
-          </button>
+          {canWriteOn && (
+            <button
+              type="button"
+              className="button write-on"
+              disabled={busy}
+              onClick={() => actions.edit(start, whole)}
+            >
+              Write on
+            </button>
+          )}
           {tools}
         </AnswerTools>
       ) : (

@@ -1,7 +1,10 @@
 import { Fragment, useLayoutEffect, useMemo, useRef } from 'react'
-import type { Message } from '../../../src/server/wire.ts'
-import { rate, send, switchBranch } from '../chat.ts'
-import { draftAnswerId, type Failure as Failed, type Thread } from '../thread.ts'
+import { textParts } from '../../../src/server/parts.ts'
+import type { Message, Reply } from '../../../src/server/wire.ts'
+import { comment, goOn, rate, send, switchBranch } from '../chat.ts'
+import { useValue } from '../observable.ts'
+import { served } from '../served.ts'
+import { draftAnswerId, type Failure as Failed, said, type Thread } from '../thread.ts'
 import { pathTo, versionsOf } from '../tree.ts'
 import { useGradual } from '../use-gradual.ts'
 import { useStickToBottom } from '../use-stick-to-bottom.ts'
@@ -14,10 +17,10 @@ import { UserMessage } from './user-message.tsx'
 
 interface ThreadViewProps {
   thread: Thread
-  /** Show each turn as one text that goes on, not as question and answer. */
+  /** The model chosen now continues texts: a turn that no model has answered yet is shown as one text that goes on. */
   continues: boolean
   /** A question that the server refused goes back to where it was written. */
-  onWithdraw: (text: string) => void
+  onWithdraw: (said: Pick<Reply, 'content' | 'parts'>) => void
 }
 
 const none: readonly Message[] = []
@@ -44,13 +47,32 @@ export function ThreadView({ thread, continues, onWithdraw }: ThreadViewProps) {
   const versionsIn = useMemo(() => versionsOf(thread.messages), [thread.messages])
   const firstDrawn = useGradual(path.length, id, scroller)
   const last = path.at(-1)
+  const now = useValue(served)
+  const writerOf = ({ model }: Message) =>
+    now.state === 'ready' && model !== null ? now.models.find(({ id }) => id === model) : undefined
+  // An answer is drawn by what wrote it, whatever is chosen since.
+  const isContinuation = (answer: Message) => {
+    if (answer.model === null) return continues
+    if (answer.settings) return answer.settings.continues
+    return writerOf(answer)?.canChat === false
+  }
+  const canContinue = (answer: Message) => {
+    const writer = writerOf(answer)
+    return writer !== undefined && !writer.singleTurn
+  }
 
   const actions = useMemo<ThreadActions>(
     () => ({
-      edit: (message, text) => void send(id, { parentId: message.parentId, content: text }),
+      edit: (message, text) => {
+        // Its pictures stay, in their order, before what is said about them.
+        const images = message.parts.filter(({ type }) => type === 'image')
+        void send(id, { parentId: message.parentId, ...said([...images, ...textParts(text)]) })
+      },
+      goOn: (answer) => void goOn(answer),
       regenerate: (answer) => void send(id, { parentId: answer.parentId }),
       switchTo: (messageId) => switchBranch(id, messageId),
       rate: (answer, rating) => void rate(answer, rating),
+      comment,
     }),
     [id],
   )
@@ -66,7 +88,7 @@ export function ThreadView({ thread, continues, onWithdraw }: ThreadViewProps) {
 
   // Where the newest answer's view of the conversation begins.
   const newest = path.findLast(({ role, id }) => role === 'assistant' && id !== draftAnswerId)
-  const firstRead = newest && !continues ? path[newest.omitted] : undefined
+  const firstRead = newest && !isContinuation(newest) ? path[newest.omitted] : undefined
 
   const turns = path.map((message, index) => {
     if (index < firstDrawn) return null
@@ -75,9 +97,9 @@ export function ThreadView({ thread, continues, onWithdraw }: ThreadViewProps) {
     const timing = thread.timings[message.id]
     const before = path[index - 1]
     const after = path[index + 1]
-    if (continues && message.role === 'user') {
-      const continuation = after?.role === 'assistant' ? after : null
-      if (continuation) return null // drawn with it, next
+    const isStart = after?.role === 'assistant' ? isContinuation(after) : continues
+    if (message.role === 'user' && isStart) {
+      if (after?.role === 'assistant') return null // drawn with it, next
       return (
         <Passage
           key={`${message.parentId}-start`}
@@ -88,10 +110,12 @@ export function ThreadView({ thread, continues, onWithdraw }: ThreadViewProps) {
           versions={none}
           timing={undefined}
           live={false}
+          canContinue={false}
+          canWriteOn={continues}
         />
       )
     }
-    if (continues && before?.role === 'user') {
+    if (before?.role === 'user' && isContinuation(message)) {
       return (
         <Passage
           key={`${before.parentId}-start`}
@@ -99,6 +123,8 @@ export function ThreadView({ thread, continues, onWithdraw }: ThreadViewProps) {
           start={before}
           startVersions={versionsIn(before)}
           continuation={message}
+          canContinue={message === last && canContinue(message)}
+          canWriteOn={continues}
         />
       )
     }
@@ -112,7 +138,12 @@ export function ThreadView({ thread, continues, onWithdraw }: ThreadViewProps) {
         <UserMessage {...{ message, versions, actions, busy }} />
       </Fragment>
     ) : (
-      <Answer key={`${before?.parentId}-answer`} {...{ message, versions, timing, actions, live, busy }} />
+      <Answer
+        key={`${before?.parentId}-answer`}
+        {...{ message, versions, timing, actions, live, busy }}
+        preview={live ? thread.live?.preview : undefined}
+        canContinue={message === last && canContinue(message)}
+      />
     )
   })
 
@@ -123,12 +154,8 @@ export function ThreadView({ thread, continues, onWithdraw }: ThreadViewProps) {
         <div className="column thread-column" ref={content}>
           <h1 className="visually-hidden">{thread.conversation.title || 'New chat'}</h1>
           {turns}
-          {failure?.refused && failure.retry.content !== undefined ? (
-            <Failure
-              message={failure.message}
-              action="Edit"
-              onRetry={() => onWithdraw(failure.retry.content as string)}
-            />
+          {failure?.refused && (failure.retry.content ?? failure.retry.parts) ? (
+            <Failure message={failure.message} action="Edit" onRetry={() => onWithdraw(failure.retry)} />
           ) : (
             failure && <Failure message={failure.message} onRetry={() => void send(id, failure.retry)} />
           )}

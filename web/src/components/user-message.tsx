@@ -5,6 +5,7 @@ import { CopyButton } from './copy-button.tsx'
 import { IconButton } from './icon-button.tsx'
 import { memoTurn } from './memo-turn.ts'
 import { MessageEditor } from './message-editor.tsx'
+import { Picture } from './picture.tsx'
 import type { ThreadActions } from './thread-actions.ts'
 
 interface UserMessageProps {
@@ -34,7 +35,8 @@ export const UserMessage = memoTurn(function UserMessage({ message, versions, ac
         />
       ) : (
         <>
-          <p className="bubble">{message.content}</p>
+          {message.parts.map((part) => part.type === 'image' && <Picture key={part.fileId} part={part} />)}
+          {message.content !== '' && <p className="bubble">{message.content}</p>}
           <div className="message-tools">
             <BranchSwitch message={message} versions={versions} onSwitch={actions.switchTo} disabled={busy} />
             <CopyButton label="Copy message" read={() => message.content} />

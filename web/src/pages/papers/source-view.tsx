@@ -56,7 +56,7 @@ function SourceSection({ section: { prose, code }, language }: { section: Sectio
       <div className="source-prose markdown">
         {prose && (
           <Suspense fallback={<p className="plain">{prose}</p>}>
-            <Markdown content={prose} />
+            <Markdown content={prose} live={false} />
           </Suspense>
         )}
       </div>

@@ -1,2 +1,0 @@
-/** Vite takes a style along with the code that imports it. */
-declare module '*.css'

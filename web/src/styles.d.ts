@@ -1,0 +1,2 @@
+/** Styles that come with what needs them. */
+declare module '*.css'
