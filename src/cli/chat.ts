@@ -86,7 +86,7 @@ async function say(
   const text = messages.map(({ content }) => content).join('')
   // What a model continues is all that was written so far, by either side.
   const conversation = model.canChat ? messages : [{ role: 'user' as const, content: text }]
-  const { promptIds, omitted } = fitConversation(model, conversation, flags.maxNewTokens)
+  const { promptIds, omitted } = await fitConversation(model, conversation, flags.maxNewTokens)
   const longest = model.contextLength - (model.answerLength === undefined ? 1 : 0)
   if (promptIds.length > longest) {
     process.stderr.write(`${model.id} takes ${longest} tokens, and this has ${promptIds.length}; shorten it.\n`)

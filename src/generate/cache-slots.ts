@@ -28,7 +28,14 @@ export class CacheSlots {
   ) {
     // Zero pages are given by the system when they are first written, so room for long contexts costs nothing unused.
     const data = (heads: number, headDim: number) => new Float32Array(slots * heads * capacity * headDim)
-    this.stores = layers.map((layer) => ({ ...layer, data: data(layer.heads, layer.headDim) }))
+    try {
+      this.stores = layers.map((layer) => ({ ...layer, data: data(layer.heads, layer.headDim) }))
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error
+      throw new Error(
+        `there is no memory for the keys and values of ${slots} × ${capacity} tokens; ask for fewer slots or a shorter context`,
+      )
+    }
   }
 
   /** The arrays of `batch` slots from the first on, in place, by their names in the graph. */

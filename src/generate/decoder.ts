@@ -12,7 +12,7 @@ import { packSources, type Source, SourceReader } from './source.ts'
 export interface DecoderOptions {
   /** Sequences that can be in the cache at once. Default 1. */
   slots?: number
-  /** Tokens a sequence may have; at most the model's positions, which is the default. */
+  /** Tokens a sequence may have; at most the model's positions. Default: those, or 131,072 where there are more. */
   capacity?: number
   /**
    * Logits after a token depend on the tokens before it and on nothing else, to the last bit: not on what is in the cache,
@@ -57,6 +57,9 @@ export interface Prompt {
 
 /** Answers may have this many tokens, the start token included, unless the caller says otherwise. */
 const DEFAULT_ANSWER_LENGTH = 1024
+
+/** A file may call for any number of positions; more than this are kept where someone asks for them. */
+const DEFAULT_CAPACITY = 1 << 17
 
 /**
  * Tokens of a prompt that go through the graph at once: few enough for the processor's cache to hold what they compute,
@@ -129,7 +132,7 @@ export class CachedDecoder {
     if (deterministic && !isCausal) throw new Error('only a causal model decodes deterministically side by side')
     const slots = deterministic ? roundUp(options.slots ?? 1, ROWS) : (options.slots ?? 1)
     const longest = isCausal ? model.maxPositions : (options.capacity ?? DEFAULT_ANSWER_LENGTH)
-    const capacity = Math.min(options.capacity ?? longest, longest)
+    const capacity = Math.min(options.capacity ?? Math.min(longest, DEFAULT_CAPACITY), longest)
     const reader = isCausal ? undefined : await SourceReader.create(model, weights, compiling)
     // Each source is answered by as many sequences as any other.
     const tokens: InputSpecs = reader
@@ -139,7 +142,7 @@ export class CachedDecoder {
     const traced = trace(
       (scope, { inputIds: ids, logitsAt, ...leaves }): Record<string, Tensor> => {
         const inputIds = ids.reshape([ids.shape.slice(0, -1).reduce(mulDims), ids.shape[ids.rank - 1]])
-        cache = new GrowingCache(inputIds.shape[0], inputIds.shape[1])
+        cache = new GrowingCache(inputIds.shape[0], inputIds.shape[1], undefined, capacity)
         const decoding = { cache, logitsAt }
         const { logits, lastHiddenState } = isCausal
           ? model.forward(scope, { inputIds }, decoding)

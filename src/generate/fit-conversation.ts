@@ -21,25 +21,25 @@ const AROUND_MESSAGE = 8
  * @param variables - what the template is told beside the messages
  * @throws Error where the model's template does not take the messages
  */
-export function fitConversation(
+export async function fitConversation(
   model: ServedModel,
   messages: readonly ChatMessage[],
   wanted = Number.POSITIVE_INFINITY,
   variables?: TemplateVariables,
-): FittedConversation {
-  if (model.answerLength !== undefined) return { promptIds: model.renderChat(messages, variables), omitted: 0 }
+): Promise<FittedConversation> {
+  if (model.answerLength !== undefined) return { promptIds: await model.renderChat(messages, variables), omitted: 0 }
   const room = model.contextLength - Math.max(1, Math.min(wanted, Math.floor(model.contextLength / 4)))
   if (!model.canChat) return endOfText(model, textToContinue(messages), room)
 
-  const promptIds = model.renderChat(messages, variables)
+  const promptIds = await model.renderChat(messages, variables)
   if (promptIds.length <= room) return { promptIds, omitted: 0 }
   const opening = messages.findIndex(({ role }) => role !== 'system')
   const system = messages.slice(0, opening)
   const turns = messages.slice(opening)
   const newest = turns.findLastIndex(({ role }) => role === 'user')
-  for (let start = windowStart(model, system, turns, room); start <= newest; start++) {
+  for (let start = await windowStart(model, system, turns, room); start <= newest; start++) {
     if (turns[start].role !== 'user') continue
-    const fitted = model.renderChat([...system, ...turns.slice(start)], variables)
+    const fitted = await model.renderChat([...system, ...turns.slice(start)], variables)
     if (fitted.length <= room || start === newest) return { promptIds: fitted, omitted: start }
   }
   return { promptIds, omitted: 0 }
@@ -56,15 +56,17 @@ export function textToContinue(messages: readonly ChatMessage[]): string {
 }
 
 /** Goes through the conversation as it was held, and moves the window's start to a user's message where it was full. */
-function windowStart(
+async function windowStart(
   model: ServedModel,
   system: readonly ChatMessage[],
   turns: readonly ChatMessage[],
   room: number,
-): number {
-  const cost = ({ content }: ChatMessage) => model.encode(content).length + AROUND_MESSAGE
-  const fixed = system.reduce((sum, message) => sum + cost(message), 0)
-  const costs = turns.map(cost)
+): Promise<number> {
+  const cost = async ({ content }: ChatMessage) => (await model.encode(content)).length + AROUND_MESSAGE
+  let fixed = 0
+  for (const message of system) fixed += await cost(message)
+  const costs: number[] = []
+  for (const message of turns) costs.push(await cost(message))
   let start = 0
   let held = fixed
   for (const [index, { role }] of turns.entries()) {
@@ -75,11 +77,11 @@ function windowStart(
   return start
 }
 
-function endOfText(model: ServedModel, text: string, room: number): FittedConversation {
-  const ids = model.encode(text)
+async function endOfText(model: ServedModel, text: string, room: number): Promise<FittedConversation> {
+  const ids = await model.encode(text)
   if (ids.length <= room) return { promptIds: ids, omitted: 0 }
   // What a tokenizer puts before every text stays before this one.
-  const bare = model.encode('')
+  const bare = await model.encode('')
   const kept = bare.findIndex((id, index) => id !== ids[index])
   const before = ids.slice(0, kept < 0 ? bare.length : kept)
   const end = ids.slice(ids.length - (room - before.length))

@@ -189,7 +189,7 @@ function halves({ data }: TensorData, x: TensorData): [Float32Array, Float32Arra
 }
 
 const schedulerSchema = z.object({
-  _class_name: z.string(),
+  _class_name: z.string().max(100),
   num_train_timesteps: z.int().positive().max(1_000_000).default(1000),
   beta_start: z.number().default(1e-4),
   beta_end: z.number().default(0.02),

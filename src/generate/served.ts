@@ -1,13 +1,15 @@
 import { statSync } from 'node:fs'
+import { setImmediate } from 'node:timers/promises'
 import { type LoadedModel, type LoadOptions, loadModel } from '../load/load.ts'
 import type { Model } from '../nn/model.ts'
 import type { Weights } from '../runtime/compile.ts'
 import { giveBackMemory } from '../runtime/memory.ts'
 import '../runtime/node.ts'
+import { TextProcess } from '../load/text-process.ts'
 import { type NodeProvider, nodeBackend } from '../runtime/ort-node.ts'
 import { sizeOf } from '../tensor/index.ts'
-import { renderChat } from '../text/chat-template.ts'
-import type { Tokenizer } from '../text/tokenizer.ts'
+import { isPlainText } from '../text/plain.ts'
+import type { EncodeOptions, Tokenizer } from '../text/tokenizer.ts'
 import { CachedDecoder, isWriter } from './decoder.ts'
 import { Engine } from './engine.ts'
 import { textEvents } from './text-events.ts'
@@ -37,6 +39,9 @@ export interface ServedOptions extends LoadOptions {
 }
 
 const DEFAULT_SLOTS = 8
+
+/** Characters that are made into ids here, in a few hundredths of a second at most; longer texts elsewhere. */
+const SHORT_TEXT = 1 << 15
 
 /**
  * Tokens of the longest text that an encoder reads. Relative positions set no bound, but attention's biases grow with the
@@ -80,8 +85,8 @@ async function serve(reference: string, loaded: LoadedModel, options: ServedOpti
     deterministic: deterministic && !answers,
   })
   const sourceLength = answers ? (contextLength ?? DEFAULT_SOURCE_LENGTH) : undefined
-  const { name, path, stopTokenIds } = loaded // and not the weights, which the decoder has copied
-  return new ServedWriter({ name, path, stopTokenIds, tokenizer, description, decoder, sourceLength })
+  const { name, path, kind, stopTokenIds } = loaded // and not the weights, which the decoder has copied
+  return new ServedWriter({ name, path, kind, stopTokenIds, tokenizer, description, decoder, sourceLength })
 }
 
 /** `Llama, 135M parameters, fp32` */
@@ -91,7 +96,7 @@ function describe(model: Model, weights: Weights, quantize: ServedOptions['quant
   return `${model.constructor.name}, ${size} parameters, ${quantize ?? 'fp32'}`
 }
 
-interface ServedParts extends Pick<LoadedModel, 'name' | 'path' | 'stopTokenIds'> {
+interface ServedParts extends Pick<LoadedModel, 'name' | 'path' | 'kind' | 'stopTokenIds'> {
   readonly description: string
   readonly tokenizer: Tokenizer
   readonly decoder: CachedDecoder
@@ -111,9 +116,12 @@ class ServedWriter implements ServedModel {
   readonly canChat: boolean
   readonly canEmbed = true
   private readonly engine: Engine
+  private readonly text: TextProcess
+  /** Characters made into ids since others last had a turn on this thread. */
+  private sinceTurn = 0
 
   constructor(private readonly parts: ServedParts) {
-    const { name, path, description, tokenizer, decoder, sourceLength } = parts
+    const { name, path, kind, description, tokenizer, decoder, sourceLength } = parts
     this.id = name
     this.created = Math.floor(statSync(path).mtimeMs / 1000)
     this.description = description
@@ -123,17 +131,26 @@ class ServedWriter implements ServedModel {
     this.slots = decoder.slots
     this.canChat = sourceLength !== undefined || tokenizer.chatTemplate !== undefined
     this.engine = new Engine(decoder)
+    this.text = new TextProcess({ kind, path })
   }
 
-  encode(text: string): number[] {
-    return [...this.parts.tokenizer.encode(text)]
+  async encode(text: string, options?: EncodeOptions): Promise<number[]> {
+    const { tokenizer } = this.parts
+    if (!tokenizer.isPlain || text.length > SHORT_TEXT || !isPlainText(text)) return this.text.encode(text, options)
+    // Many short texts are as long as one, so others have their turn between them.
+    this.sinceTurn += text.length
+    if (this.sinceTurn > SHORT_TEXT) {
+      await setImmediate()
+      this.sinceTurn = text.length
+    }
+    return tokenizer.encode(text, options)
   }
 
   decode(ids: readonly number[]): string {
     return this.parts.tokenizer.decode(ids)
   }
 
-  renderChat(messages: readonly ChatMessage[], variables?: TemplateVariables): number[] {
+  async renderChat(messages: readonly ChatMessage[], variables?: TemplateVariables): Promise<number[]> {
     const { tokenizer, sourceLength } = this.parts
     if (sourceLength !== undefined) {
       // Such a model knows no turns.
@@ -144,7 +161,7 @@ class ServedWriter implements ServedModel {
     if (!tokenizer.chatTemplate) throw new Error(`${this.id} was not taught to chat: it has no chat template`)
     const special = (id: number | undefined): string | undefined =>
       id === undefined ? undefined : tokenizer.tokenOf(id)
-    const text = renderChat(
+    const text = await this.text.render(
       tokenizer.chatTemplate,
       messages.map(({ role, content }) => ({ role, content })),
       {
@@ -154,7 +171,7 @@ class ServedWriter implements ServedModel {
         variables,
       },
     )
-    return [...tokenizer.encode(text, { addSpecialTokens: false })]
+    return this.encode(text, { addSpecialTokens: false })
   }
 
   async *generate(request: GenerationRequest): AsyncGenerator<GenerationEvent> {

@@ -29,6 +29,6 @@ export async function* generate(
   prompt: string | readonly ChatMessage[],
   options: TextOptions = {},
 ): AsyncGenerator<string> {
-  const promptIds = typeof prompt === 'string' ? model.encode(prompt) : model.renderChat(prompt)
+  const promptIds = await (typeof prompt === 'string' ? model.encode(prompt) : model.renderChat(prompt))
   for await (const event of model.generate({ ...options, promptIds })) if (event.type === 'token') yield event.text
 }

@@ -115,14 +115,15 @@ export interface ServedModel {
   readonly canChat: boolean
   /** Whether `embed` is there. */
   readonly canEmbed: boolean
-  encode(text: string): number[]
+  /** May be done elsewhere: what comes with a model may take long, and others are answered meanwhile. */
+  encode(text: string): number[] | Promise<number[]>
   decode(ids: readonly number[]): string
   /**
    * The conversation as the model's template writes it, ready for the assistant's turn.
    *
    * @param variables - what else the template is told, such as `enable_thinking`
    */
-  renderChat(messages: readonly ChatMessage[], variables?: TemplateVariables): number[]
+  renderChat(messages: readonly ChatMessage[], variables?: TemplateVariables): number[] | Promise<number[]>
   /** Aborting the request's signal ends the stream with the signal's reason. */
   generate(request: GenerationRequest): AsyncIterable<GenerationEvent>
   /** Unit-length vectors, one for each sequence of ids. Aborting the signal ends it with the signal's reason. */

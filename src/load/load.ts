@@ -1,23 +1,25 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import type { Checkpoint } from '../hub/checkpoint.ts'
 import type { DownloadOptions } from '../hub/download.ts'
-import { openCheckpoint, resolveModelRef } from '../hub/open.ts'
+import { type ModelFiles, openCheckpoint, resolveModelRef } from '../hub/open.ts'
+import { readJsonObject } from '../hub/safetensors.ts'
 import { type Model, traceModel } from '../nn/model.ts'
 import { separateLargeArrays } from '../runtime/memory.ts'
 import type { QuantizedWeight, TensorData } from '../tensor/index.ts'
 import { tokenizerFromGguf } from '../text/gguf-tokenizer.ts'
-import { loadTokenizer } from '../text/load.ts'
 import type { Tokenizer } from '../text/tokenizer.ts'
+import { openTokenizer } from './load-tokenizer.ts'
 import { type Quantization, quantizers } from './quantize.ts'
 import { modelFromConfig } from './registry.ts'
-import { type MissingWeights, mapWeights, readWeights } from './weights.ts'
+import { finder, type MissingWeights, mapWeights, readWeights } from './weights.ts'
 
 export interface LoadedModel {
   /** The folder's, file's or repository's name. */
   readonly name: string
-  /** The folder or file that it was read from. */
+  /** The folder or file that it was read from, and which of them it is. */
   readonly path: string
+  readonly kind: ModelFiles['kind']
   readonly model: Model
   /** By checkpoint name, in fp32 unless quantisation was asked for. Not to be written to where they are mapped. */
   readonly weights: Map<string, TensorData | QuantizedWeight>
@@ -60,36 +62,28 @@ export async function loadModel(reference: string, options: LoadOptions = {}): P
   const checkpoint = openCheckpoint(path)
   try {
     const { model, modelClass } = modelFromConfig(checkpoint.config, checkpoint.names())
-    const traced = traceModel(model)
+    const traced = traceModel(model, { onDeclare: finder(checkpoint, modelClass, options.missing) })
     const outputs = Object.values(traced.outputs).filter((tensor) => tensor !== undefined)
     const parameters = [...traced.parameters.values()]
     const blocks = options.quantize ? quantizers(options.quantize, { outputs, parameters }) : undefined
-    const tokenizer = kind === 'gguf' ? tokenizerFromGguf(checkpoint.metadata) : await folderTokenizer(path)
+    const tokenizer = kind === 'gguf' ? tokenizerFromGguf(checkpoint.metadata) : await openTokenizer({ kind, path })
     const name = reference.startsWith('hf:') ? reference.slice(3) : basename(path, '.gguf')
     const stopTokenIds = stopTokens(checkpoint, kind === 'folder' ? path : undefined, tokenizer)
     const { weights, release: releaseFiles } =
       blocks || options.mapped
         ? mapWeights(parameters, checkpoint, modelClass, blocks)
         : { weights: readWeights(parameters, checkpoint, modelClass, options.missing), release: () => {} }
-    return { name, path, model, weights, releaseFiles, tokenizer, stopTokenIds, config: checkpoint.config ?? {} }
+    return { name, path, kind, model, weights, releaseFiles, tokenizer, stopTokenIds, config: checkpoint.config ?? {} }
   } finally {
     checkpoint.close()
   }
 }
 
-const TOKENIZER_FILES = ['tokenizer.json', 'vocab.json', 'encoder.json']
-
-const folderTokenizer = async (folder: string): Promise<Tokenizer | undefined> =>
-  TOKENIZER_FILES.some((file) => existsSync(join(folder, file))) ? loadTokenizer(folder) : undefined
-
 /** Every token that any of the model's files calls the end of a text. */
 function stopTokens({ config }: Checkpoint, folder: string | undefined, tokenizer: Tokenizer | undefined): number[] {
   const generationFile = folder && join(folder, 'generation_config.json')
-  const generation =
-    generationFile && existsSync(generationFile)
-      ? (JSON.parse(readFileSync(generationFile, 'utf8')) as typeof config)
-      : {}
-  const named = generation?.eos_token_id ?? config?.eos_token_id
+  const generation = generationFile && existsSync(generationFile) ? readJsonObject(generationFile) : {}
+  const named = generation.eos_token_id ?? config?.eos_token_id
   const ids = [named, tokenizer?.eosTokenId].flat().filter((id): id is number => Number.isInteger(id))
   return [...new Set(ids)]
 }

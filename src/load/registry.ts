@@ -25,8 +25,9 @@ export function modelFromConfig(
   const modelClass = MODEL_CLASSES.find(({ table }) => table.architectures.some((name) => names.includes(name)))
   if (!modelClass) {
     const known = MODEL_CLASSES.flatMap(({ table }) => table.architectures).join(', ')
-    const [key, value] = className === undefined ? ['architectures', architectures] : ['_class_name', className]
-    throw new Error(`config.json: ${key} is ${JSON.stringify(value)}; known are ${known}`)
+    const key = className === undefined ? 'architectures' : '_class_name'
+    const named = names.slice(0, 3).map((name) => JSON.stringify(name.slice(0, 60)))
+    throw new Error(`config.json: ${key} names ${named.join(', ') || 'no model'}; known are ${known}`)
   }
   const settings = modelClass.table.read(config, stored && new Set(stored))
   return { model: new modelClass(settings), modelClass }

@@ -5,7 +5,7 @@ import { compile } from '../runtime/compile.ts'
 import type { CompileOptions } from '../runtime/compiled.ts'
 import { grad, type TensorData } from '../tensor/index.ts'
 import { modelFromConfig } from './registry.ts'
-import { readWeights } from './weights.ts'
+import { finder, readWeights } from './weights.ts'
 
 /** Runs a checkpoint once on named inputs, in the reference implementation's words: what parity is checked with. */
 
@@ -69,7 +69,9 @@ async function runOnce(
   const feeds = Object.fromEntries(Object.entries(inputs).map(([name, value]) => [camelCase(name), narrow(value)]))
   checkFeeds(model, feeds)
   // On the sizes that are given: graphs of known sizes compute less.
-  const traced = trace((scope, given) => model.forward(scope, given), feeds as InputSpecs)
+  const traced = trace((scope, given) => model.forward(scope, given), feeds as InputSpecs, {
+    onDeclare: finder(checkpoint, modelClass),
+  })
   const outputs = wanted(model, traced)
   const weights = readWeights(traced.parameters.values(), checkpoint, modelClass)
   const run = await compile({ ...traced, outputs }, weights, { prepack: false, ...options })

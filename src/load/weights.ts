@@ -17,11 +17,11 @@ import type { Quantizer } from './quantize.ts'
 export function readWeights(
   parameters: Iterable<ParameterSpec>,
   checkpoint: Checkpoint,
-  { baseModelPrefix }: Pick<ModelClass, 'baseModelPrefix'>,
+  modelClass: Pick<ModelClass, 'baseModelPrefix'>,
   missing: MissingWeights = 'error',
 ): Map<string, TensorData> {
   const weights = new Map<string, TensorData>()
-  for (const { name, shape, read } of findWeights(parameters, checkpoint, baseModelPrefix, missing)) {
+  for (const { name, shape, read } of findWeights(parameters, checkpoint, modelClass, missing)) {
     weights.set(name, { dtype: 'float32', shape, data: read(new Float32Array(sizeOf(shape))) })
   }
   return weights
@@ -55,14 +55,14 @@ const PIECE = 1 << 20
 export function mapWeights(
   parameters: Iterable<ParameterSpec>,
   checkpoint: Checkpoint,
-  { baseModelPrefix }: Pick<ModelClass, 'baseModelPrefix'>,
+  modelClass: Pick<ModelClass, 'baseModelPrefix'>,
   blocks: ReadonlyMap<string, Quantizer> = new Map(),
 ): MappedWeights {
   const files = new TemporaryFiles()
   const sources = new Map<string, ArrayBuffer>()
   try {
     const parts = new Map<string, () => TensorData | QuantizedWeight>()
-    for (const weight of findWeights(parameters, checkpoint, baseModelPrefix)) {
+    for (const weight of findWeights(parameters, checkpoint, modelClass)) {
       const { name, shape, place } = weight
       const quantizer = blocks.get(name)
       if (quantizer) parts.set(name, writeBlocks(files, weight, quantizer))
@@ -199,17 +199,28 @@ interface StoredWeight {
   read(into: Float32Array, firstRow?: number): Float32Array
 }
 
-function* findWeights(
-  parameters: Iterable<ParameterSpec>,
-  checkpoint: Checkpoint,
-  baseModelPrefix: string,
+/** Parameters that a checkpoint of a few tensors may lack where new ones are wanted. */
+const MOST_NEW = 256
+
+/**
+ * What a trace of a checkpoint's model asks about each parameter: the trace ends at the first that is not there, however
+ * many more the configuration calls for.
+ *
+ * @returns the name under which a parameter is stored; undefined for one that may be missing
+ * @throws Error that names the parameter which is missing or has another shape
+ */
+export function finder(
+  checkpoint: Pick<Checkpoint, 'names' | 'info'>,
+  { baseModelPrefix }: Pick<ModelClass, 'baseModelPrefix'>,
   missing: MissingWeights = 'error',
-): Generator<StoredWeight> {
+): (parameter: Pick<ParameterSpec, 'name' | 'shape'>) => string | undefined {
   const stored = new Set(checkpoint.names())
-  for (const { name, shape } of parameters) {
+  // What is new is a head, or as much again as what is stored: not a billion layers.
+  let mayLack = missing === 'init' ? stored.size + MOST_NEW : 0
+  return ({ name, shape }) => {
     const short = name.startsWith(baseModelPrefix) ? name.slice(baseModelPrefix.length) : name
     const found = [name, short].find((candidate) => stored.has(candidate))
-    if (!found && missing === 'init') continue
+    if (!found && mayLack-- > 0) return undefined
     if (!found) throw new Error(`the checkpoint has no parameter ${name}, which its config.json calls for`)
     const info = checkpoint.info(found)
     if (`${info.shape}` !== `${shape}`) {
@@ -217,6 +228,20 @@ function* findWeights(
         `parameter ${found} is [${info.shape.join(', ')}] in the checkpoint; its config.json makes it [${shape.join(', ')}]`,
       )
     }
+    return found
+  }
+}
+
+function* findWeights(
+  parameters: Iterable<ParameterSpec>,
+  checkpoint: Checkpoint,
+  modelClass: Pick<ModelClass, 'baseModelPrefix'>,
+  missing: MissingWeights = 'error',
+): Generator<StoredWeight> {
+  const find = finder(checkpoint, modelClass, missing)
+  for (const { name, shape } of parameters) {
+    const found = find({ name, shape })
+    if (found === undefined) continue
     const read = (into: Float32Array, firstRow?: number) => checkpoint.read(found, into, firstRow)
     yield { name, shape, place: checkpoint.place(found), read }
   }

@@ -95,7 +95,12 @@ export class Llama extends CausalNetwork<LlamaConfig> {
     const { attentionMask, positionIds } = inputs
     const model = scope.at('model')
     const table = (part: Scope) => part.param('weight', [c.vocabSize, c.dModel], normal(c.initializerRange))
-    const context = { attentionMask, positionIds, cache: options.cache, rotary: ropeTables(c) }
+    const context = {
+      attentionMask,
+      positionIds,
+      cache: options.cache,
+      rotary: ropeTables(c, { ...inputs, cache: options.cache }),
+    }
 
     let x = embedTokens(() => table(model.at('embed_tokens')), inputs)
     for (let i = 0; i < c.nLayers; i++) x = scope.block(llamaBlock, model.at('layers', i), x, c, context)

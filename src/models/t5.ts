@@ -301,9 +301,13 @@ export class T5 extends EncoderDecoderNetwork<T5Config> {
 
   /** What every decoder layer's cross-attention sees of the source: the same for every token that is decoded. */
   crossKeysValues(scope: Scope, encoderHiddenStates: Tensor): KeysValues[] {
-    return Array.from({ length: this.config.nDecoderLayers }, (_, i) =>
-      keysValues(scope.at('decoder', 'block', i, 'layer', 1, 'EncDecAttention'), encoderHiddenStates, this.config),
-    )
+    const { config: c } = this
+    const all: KeysValues[] = []
+    for (let i = 0; i < c.nDecoderLayers; i++) {
+      const part = scope.at('decoder', 'block', i, 'layer', 1, 'EncDecAttention')
+      all.push(keysValues(part, encoderHiddenStates, c))
+    }
+    return all
   }
 
   /** @returns logits [batch, seq, vocabSize], or [batch, vocabSize] at the positions asked for */

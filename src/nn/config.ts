@@ -30,7 +30,8 @@ export const rate: Type<number> = z.number().min(0).max(1)
 export const positive: Type<number> = z.number().positive()
 export const number: Type<number> = z.number()
 export const flag: Type<boolean> = z.boolean()
-export const text: Type<string> = z.string()
+/** A word, short enough to be shown in a sentence about it. */
+export const text: Type<string> = z.string().regex(/^\P{C}{0,100}$/u, 'must be a short word')
 /** @param must - what is wrong with a text of another form: `must be …` */
 export const textLike = (pattern: RegExp, must: string): Type<string> => z.string().regex(pattern, must)
 /** One of a few words. */

@@ -27,6 +27,8 @@ export interface KvCache {
   readonly positionIds: Tensor
   /** int32 [1]: the length of the longest sequence, this step included. */
   readonly totalLength: Tensor
+  /** The most positions that a sequence may have, where that is known. */
+  readonly capacity?: number
   attend(query: Tensor, key: Tensor, value: Tensor, options: CachedOptions): Tensor
 }
 
@@ -48,11 +50,13 @@ export class GrowingCache implements KvCache {
   /**
    * @param seq - new tokens a step; a batch of more than one sequence takes one each, or begins with nothing cached
    * @param pastLengths - int32 [batch]: how many tokens each sequence has in the cache before this step
+   * @param capacity - the most tokens that a sequence may have in it
    */
   constructor(
     readonly batch: Dim,
     readonly seq: Dim,
     readonly pastLengths: Tensor = input('pastLengths', [batch], 'int32'),
+    readonly capacity?: number,
   ) {
     this.totalLength = input('totalLength', [1], 'int32')
     this.positionIds = expandDims(this.pastLengths, 1).add(expandDims(arange(seq), 0))

@@ -2,7 +2,16 @@ import { concat, crossEntropy, embedding, full, linear, type Tensor, takeRows, w
 import type { ConfigTable } from './config.ts'
 import type { KvCache } from './kv-cache.ts'
 import type { Scope } from './scope.ts'
-import { float32, type InputSpecs, int32, optional, type Tensors, type Traced, trace } from './trace.ts'
+import {
+  float32,
+  type InputSpecs,
+  int32,
+  optional,
+  type Tensors,
+  type Traced,
+  type TraceOptions,
+  trace,
+} from './trace.ts'
 
 /** What the parts above models may rely on: a model is a function of a scope and named tensors. */
 
@@ -23,8 +32,8 @@ export interface Model {
 }
 
 /** Records a model's plainest run, on inputs of any size: what loading, saving and exporting it start from. */
-export const traceModel = (model: Model): Traced =>
-  trace((scope, inputs) => model.forward(scope, inputs), model.inputs, { name: model.constructor.name })
+export const traceModel = (model: Model, options: Pick<TraceOptions, 'onDeclare'> = {}): Traced =>
+  trace((scope, inputs) => model.forward(scope, inputs), model.inputs, { name: model.constructor.name, ...options })
 
 /** A class of models: `new Llama(LlamaConfig.read(json))` is made from a checkpoint's config.json. */
 export interface ModelClass<C extends object = object> {

@@ -1,4 +1,4 @@
-import { constant, type Tensor } from '../tensor/index.ts'
+import { deferredConstant, type Tensor } from '../tensor/index.ts'
 
 /** The tables that encode where tokens stand. */
 
@@ -6,8 +6,8 @@ export interface RotaryConfig {
   /** Features that turn, at most headDim. */
   readonly rotaryDim: number
   readonly theta: number
-  /** Positions to make tables for. */
-  readonly maxPositions: number
+  /** Positions that the tables have: as many as will be asked for, at most the model's. */
+  readonly rows: number
   readonly scaling?: RopeScaling
 }
 
@@ -67,17 +67,19 @@ export function rotaryFrequencies({ rotaryDim, theta, scaling }: RotaryConfig): 
 const tableScale = (scaling?: RopeScaling): number =>
   scaling?.type === 'yarn' ? (scaling.attentionFactor ?? 0.1 * Math.log(scaling.factor) + 1) : 1
 
-/** Cosines and sines by position, each [maxPositions, rotaryDim / 2]. */
+/** Cosines and sines by position, each [rows, rotaryDim / 2]. Numbers are worked out when a graph is compiled. */
 export function rotaryTables(config: RotaryConfig): { cos: Tensor; sin: Tensor } {
-  const frequencies = rotaryFrequencies(config)
-  const scale = tableScale(config.scaling)
-  const shape = [config.maxPositions, frequencies.length]
-  const table = (fn: (angle: number) => number): Tensor => {
-    const data = new Float32Array(config.maxPositions * frequencies.length)
-    for (let position = 0, at = 0; position < config.maxPositions; position++) {
-      for (const frequency of frequencies) data[at++] = scale * fn(Math.fround(position * Math.fround(frequency)))
-    }
-    return constant({ dtype: 'float32', shape, data })
-  }
+  const { rows, rotaryDim, scaling } = config
+  const columns = Math.floor(rotaryDim / 2)
+  const table = (fn: (angle: number) => number): Tensor =>
+    deferredConstant([rows, columns], () => {
+      const frequencies = rotaryFrequencies(config).map(Math.fround)
+      const scale = tableScale(scaling)
+      const values = new Float32Array(rows * columns)
+      for (let position = 0, at = 0; position < rows; position++) {
+        for (const frequency of frequencies) values[at++] = scale * fn(Math.fround(position * frequency))
+      }
+      return values
+    })
   return { cos: table(Math.cos), sin: table(Math.sin) }
 }

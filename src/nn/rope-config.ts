@@ -1,12 +1,14 @@
 import { z } from 'zod'
-import { type FieldCodec, positive, readField } from './config.ts'
+import type { Tensor } from '../tensor/index.ts'
+import { type FieldCodec, positive, readField, text } from './config.ts'
+import type { KvCache } from './kv-cache.ts'
 import { type RopeScaling, rotaryTables } from './positions.ts'
 
 /** How checkpoints write rotary positions down: `rope_parameters` today, `rope_theta` and `rope_scaling` before. */
 
 const SCALING = z.looseObject({
-  rope_type: z.string().optional(),
-  type: z.string().optional(),
+  rope_type: text.optional(),
+  type: text.optional(),
   rope_theta: z.number().positive().optional(),
   factor: z.number().positive().optional(),
   low_freq_factor: z.number().positive().optional(),
@@ -41,9 +43,35 @@ export const ropeFields = (theta = 10000) => ({
   } as FieldCodec<RopeScaling | undefined, Settings>,
 })
 
-/** The tables of cosines and sines for these settings. */
-export const ropeTables = (c: Settings & { headDim: number; ropeScaling?: RopeScaling }) =>
-  rotaryTables({ rotaryDim: c.headDim, theta: c.ropeTheta, maxPositions: c.maxPositions, scaling: c.ropeScaling })
+/**
+ * Rows of the tables in a graph that takes sequences of any length. Attention over more without a cache would hold
+ * scores by the square of that.
+ */
+const MOST_ROWS = 1 << 17
+
+/** Where the tokens stand that the tables are for. */
+export interface Positions {
+  /** [batch, seq] */
+  readonly inputIds?: Tensor
+  /** [batch, seq, dModel] */
+  readonly inputsEmbeds?: Tensor
+  readonly positionIds?: Tensor
+  readonly cache?: KvCache
+}
+
+/**
+ * The tables of cosines and sines for these settings. They are as long as the cache or the sequence asks for:
+ * `max_position_embeddings` costs nothing by itself, whatever a file says.
+ */
+export function ropeTables(
+  c: Settings & { headDim: number; ropeScaling?: RopeScaling },
+  { inputIds, inputsEmbeds, positionIds, cache }: Positions = {},
+): { cos: Tensor; sin: Tensor } {
+  const seq = (inputIds ?? inputsEmbeds)?.shape[1]
+  const counted = typeof seq === 'number' && positionIds === undefined ? seq : MOST_ROWS
+  const rows = Math.min(c.maxPositions, cache ? (cache.capacity ?? MOST_ROWS) : counted)
+  return rotaryTables({ rotaryDim: c.headDim, theta: c.ropeTheta, rows, scaling: c.ropeScaling })
+}
 
 function readScaling(scaling: z.infer<typeof SCALING>, maxPositions: number): RopeScaling | undefined {
   const type = scaling.rope_type ?? scaling.type ?? 'default'

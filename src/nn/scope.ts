@@ -30,6 +30,11 @@ export interface ScopeOptions {
   readonly recompute?: boolean
   /** Where noise and dropout masks come from. Needed where there are any. */
   readonly random?: RandomStreams
+  /**
+   * Called for each parameter when it is first asked for. What it throws ends the trace: a configuration that lies about
+   * its sizes is found out at the first parameter that the checkpoint does not have, and not after a billion layers.
+   */
+  readonly onDeclare?: (parameter: Pick<ParameterSpec, 'name' | 'shape'>) => void
 }
 
 /**
@@ -130,6 +135,7 @@ export class Scope {
       return known.tensor
     }
     if (!isStatic(shape)) throw new RangeError(`parameter ${full} needs a static shape, got ${showShape(shape)}`)
+    this.options.onDeclare?.({ name: full, shape })
     const tensor = input(full, shape)
     const plainName = full.slice(frozenAt.length)
     this.declarations.parameters.set(full, { name: full, plainName, shape, init, trainable, tensor })

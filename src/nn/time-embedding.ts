@@ -1,4 +1,4 @@
-import { cast, concat, constant, cos, padAxis, silu, sin, type Tensor } from '../tensor/index.ts'
+import { cast, concat, cos, deferredConstant, padAxis, silu, sin, type Tensor } from '../tensor/index.ts'
 import { fanAverageUniform } from './initializers.ts'
 import { linear } from './layers.ts'
 import type { Scope } from './scope.ts'
@@ -33,8 +33,9 @@ export function sinusoids(
   // Rounded where the reference rounds: at t = 1000 an error of a frequency counts a thousandfold.
   const exponent = (i: number): number =>
     Math.fround(Math.fround(-Math.fround(Math.log(LONGEST_PERIOD)) * i) / Math.fround(half - freqShift))
-  const data = Float32Array.from({ length: half }, (_, i) => Math.exp(exponent(i)))
-  const frequencies = constant({ dtype: 'float32', shape: [1, half], data })
+  const frequencies = deferredConstant([1, half], () =>
+    Float32Array.from({ length: half }, (_, i) => Math.exp(exponent(i))),
+  )
   const angles = cast(t, 'float32').reshape([t.shape[0], 1]).mul(frequencies) // [batch, half]
   const waves = concat(flipSinToCos ? [cos(angles), sin(angles)] : [sin(angles), cos(angles)], 1)
   return dim % 2 === 0 ? waves : padAxis(waves, 1, 0, 1)

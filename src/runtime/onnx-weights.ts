@@ -40,17 +40,24 @@ export function onnxWeights(model: Uint8Array, name: string): OnnxWeight[] {
     const shape = (tensor.dims ?? []).map(Number)
     const bytes = tensor.rawData ?? new Uint8Array()
     if (!type || !width) {
-      throw new Error(`${name}: weight '${tensor.name}' has element type ${tensor.dataType}, which is not known here`)
+      throw new Error(
+        `${name}: weight '${shown(tensor.name)}' has element type ${tensor.dataType}, which is not known here`,
+      )
     }
     // Small integers may be written as numbers; they are shapes and axes, not weights.
     if (bytes.length === 0) continue
-    if (bytes.length !== shape.reduce((a, b) => a * b, width)) {
-      throw new Error(`${name}: weight '${tensor.name}' of [${shape.join(', ')}] has ${bytes.length} bytes`)
+    if (shape.some((size) => size < 0) || bytes.length !== shape.reduce((a, b) => a * b, width)) {
+      throw new Error(
+        `${name}: weight '${shown(tensor.name)}' of [${shape.slice(0, 8).join(', ')}] has ${bytes.length} bytes`,
+      )
     }
     weights.push({ name: tensor.name ?? '', type, shape, bytes })
   }
   return weights
 }
+
+/** A name out of the file, short and on one line. */
+const shown = (name: string | null | undefined): string => (name ?? '').slice(0, 80).replace(/\p{C}/gu, '?')
 
 function decode(model: Uint8Array, name: string): onnxProto.onnx.ModelProto {
   try {

@@ -1,6 +1,7 @@
 import type { EndEvent, GenerationRequest, PromptEvent, ServedModel, TokenEvent } from '../generate/types.ts'
 import { checkIds } from './openai-wire.ts'
 import { version } from './package.ts'
+import { within } from './prompt.ts'
 import type { ModelDesk } from './served-models.ts'
 
 /** One of an answer's choices. `add` and `end` give the chunk to stream, if there is one. */
@@ -26,10 +27,21 @@ export interface Answer {
 export const systemFingerprint = `jackdaw-${version}`
 
 /** The ids of a prompt given as text or as ids. */
-export function idsOf(model: ServedModel, input: string | number[], param: string): number[] {
-  if (typeof input === 'string') return model.encode(input)
+export async function idsOf(model: ServedModel, input: string | number[], param: string): Promise<number[]> {
+  if (typeof input === 'string') return within(model, () => model.encode(input))
   checkIds(input, model.vocabSize, param)
   return input
+}
+
+/** The same of several, one after another. */
+export async function idsOfAll(
+  model: ServedModel,
+  inputs: readonly (string | number[])[],
+  param: string,
+): Promise<number[][]> {
+  const all: number[][] = []
+  for (const input of inputs) all.push(await idsOf(model, input, param))
+  return all
 }
 
 const isPresent = <T>(value: T | undefined): value is T => value !== undefined

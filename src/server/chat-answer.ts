@@ -50,33 +50,43 @@ class ChatChoice implements Choice {
   }
 }
 
+const answerTokens = (request: ChatRequest): number | undefined =>
+  request.max_completion_tokens ?? wantedTokens(request.max_tokens)
+
 /** What `/v1/chat/completions` answers. */
 export class ChatAnswer implements Answer {
   readonly desk: ModelDesk
   readonly choices: ChatChoice[]
   private readonly request: ChatRequest
-  private readonly prompt: number[]
   private readonly options: ReturnType<typeof samplingOptions>
   private readonly maxNewTokens: number
   private readonly id = `chatcmpl-${randomUUID().replaceAll('-', '')}`
   private readonly created = Math.floor(Date.now() / 1000)
 
   /** @throws RequestError where the model cannot do what is asked. */
-  constructor(desk: ModelDesk, request: ChatRequest) {
+  static async create(desk: ModelDesk, request: ChatRequest): Promise<ChatAnswer> {
     const { model } = desk
     if (request.top_logprobs != null && !request.logprobs) {
       throw badRequest("'top_logprobs' is only allowed with 'logprobs': true.", 'top_logprobs', 'invalid_value')
     }
+    const variables = request.chat_template_kwargs ?? undefined
+    const prompt =
+      request.truncation === 'auto'
+        ? (await fittedPrompt(model, request.messages, answerTokens(request), variables)).promptIds
+        : await chatPrompt(model, request.messages, variables)
+    return new ChatAnswer(desk, request, prompt)
+  }
+
+  private constructor(
+    desk: ModelDesk,
+    request: ChatRequest,
+    private readonly prompt: number[],
+  ) {
+    const { model } = desk
     this.desk = desk
     this.request = request
-    const wanted = request.max_completion_tokens ?? wantedTokens(request.max_tokens)
-    const variables = request.chat_template_kwargs ?? undefined
-    this.prompt =
-      request.truncation === 'auto'
-        ? fittedPrompt(model, request.messages, wanted, variables).promptIds
-        : chatPrompt(model, request.messages, variables)
     this.options = samplingOptions(request, model.vocabSize)
-    this.maxNewTokens = roomFor(model, this.prompt.length, wanted, 'messages')
+    this.maxNewTokens = roomFor(model, this.prompt.length, answerTokens(request), 'messages')
     this.choices = Array.from(
       { length: request.n ?? 1 },
       (_, index) => new ChatChoice(index, request.logprobs ? new ChatLogProbs(model) : undefined),

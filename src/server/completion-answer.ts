@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { EndEvent, GenerationRequest, PromptEvent, TokenEvent } from '../generate/types.ts'
-import { type Answer, type Choice, idsOf, seedOf, systemFingerprint, usageOf } from './answer.ts'
+import { type Answer, type Choice, idsOfAll, seedOf, systemFingerprint, usageOf } from './answer.ts'
 import { badRequest } from './errors.ts'
 import { CompletionLogProbs } from './log-probs.ts'
 import { type CompletionRequest, inputList, samplingOptions, wantedTokens } from './openai-wire.ts'
@@ -54,7 +54,6 @@ export class CompletionAnswer implements Answer {
   readonly desk: ModelDesk
   readonly choices: CompletionChoice[]
   private readonly request: CompletionRequest
-  private readonly prompts: number[][]
   private readonly options: ReturnType<typeof samplingOptions>
   private readonly n: number
   /** The prompt is to be told with its log-probabilities. */
@@ -63,7 +62,21 @@ export class CompletionAnswer implements Answer {
   private readonly created = Math.floor(Date.now() / 1000)
 
   /** @throws RequestError where the model cannot do what is asked. */
-  constructor(desk: ModelDesk, request: CompletionRequest) {
+  static async create(desk: ModelDesk, request: CompletionRequest): Promise<CompletionAnswer> {
+    const inputs = inputList(request.prompt)
+    const answers = inputs.length * (request.n ?? 1)
+    if (answers > maxChoices) {
+      throw badRequest(`That is ${answers} answers; ${maxChoices} are the most.`, 'n', 'invalid_value')
+    }
+    const prompts = await idsOfAll(desk.model, inputs, 'prompt')
+    return new CompletionAnswer(desk, request, prompts)
+  }
+
+  private constructor(
+    desk: ModelDesk,
+    request: CompletionRequest,
+    private readonly prompts: number[][],
+  ) {
     const { model } = desk
     this.desk = desk
     this.request = request
@@ -78,10 +91,6 @@ export class CompletionAnswer implements Answer {
       throw badRequest(`${model.id} ${why}; leave 'echo' or 'logprobs' out.`, 'echo', 'invalid_value')
     }
     const inputs = inputList(request.prompt)
-    if (inputs.length * this.n > maxChoices) {
-      throw badRequest(`That is ${inputs.length * this.n} answers; ${maxChoices} are the most.`, 'n', 'invalid_value')
-    }
-    this.prompts = inputs.map((input) => idsOf(model, input, 'prompt'))
     for (const prompt of this.prompts) roomFor(model, prompt.length, this.wanted, 'prompt')
     this.choices = inputs.flatMap((input, prompt) => {
       const echo = request.echo && !this.scores ? (typeof input === 'string' ? input : model.decode(input)) : ''

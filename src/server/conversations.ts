@@ -110,7 +110,7 @@ export function conversationRoutes({ models, store: opening, logger, shutdown }:
     }
 
     // Nothing is kept of a question that cannot be answered: the page still has its text, to be shortened.
-    const request = replyRequest(desk, before, question ? [...branch, question] : branch)
+    const request = await replyRequest(desk, before, question ? [...branch, question] : branch)
     // Not the reader's connection: who loads the page again finds the answer going on.
     const stopped = new AbortController()
     const scope = answerScope(desk.enter(), stopped.signal, shutdown)

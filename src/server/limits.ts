@@ -7,9 +7,9 @@ import { RequestError } from './errors.ts'
 export interface Limits {
   /** Requests that one model has in hand, those that wait for their turn included. Default 64. */
   maxRequests: number
-  /** Requests that one client may have open, counted by its address. Default 32. */
+  /** Requests that one client may have open, counted by its address, look-ups (GET) aside. Default 32. */
   maxRequestsPerClient: number
-  /** Requests that may be open in all. Default 512. */
+  /** The same of all clients. Default 512. */
   maxOpen: number
   /** How long a request may wait for its turn. Default a minute. */
   maxWaitMs: number
@@ -54,13 +54,15 @@ function network(address: string): string {
 }
 
 /**
- * Counts requests from their arrival until their last byte is sent or their connection is gone: who sends no body or reads
+ * Counts requests that ask for work from their arrival until their last byte is sent or their connection is gone: who sends no body or reads
  * no answer has used up a share of its own, and not everyone's.
  */
 export function limitClients({ maxRequestsPerClient, maxOpen }: Limits): MiddlewareHandler {
   const open = new Map<string, number>()
   let total = 0
   return async (context, next) => {
+    // What is only looked up costs little, and whoever has all their answers open may still look.
+    if (context.req.method === 'GET' || context.req.method === 'HEAD') return next()
     const client = clientOf(context)
     const own = open.get(client) ?? 0
     if (own >= maxRequestsPerClient) {

@@ -2,7 +2,7 @@ import { type Context, Hono } from 'hono'
 import type { Logger } from 'pino'
 import type { z } from 'zod'
 import type { ServedModel } from '../generate/types.ts'
-import { type Answer, idsOf } from './answer.ts'
+import { type Answer, idsOfAll } from './answer.ts'
 import { ChatAnswer } from './chat-answer.ts'
 import { CompletionAnswer } from './completion-answer.ts'
 import { badRequest, check, internalError, RequestError, readJson } from './errors.ts'
@@ -33,12 +33,12 @@ export function openaiRoutes({ models, logger, shutdown, limits }: OpenaiContext
 
   app.post('/chat/completions', async (context) => {
     const request = await readRequest(context, chatRequest)
-    return respond(context, new ChatAnswer(models.get(request.model), request), request)
+    return respond(context, await ChatAnswer.create(models.get(request.model), request), request)
   })
 
   app.post('/completions', async (context) => {
     const request = await readRequest(context, completionRequest)
-    return respond(context, new CompletionAnswer(models.get(request.model), request), request)
+    return respond(context, await CompletionAnswer.create(models.get(request.model), request), request)
   })
 
   app.post('/embeddings', async (context) => {
@@ -46,7 +46,7 @@ export function openaiRoutes({ models, logger, shutdown, limits }: OpenaiContext
     const desk = models.get(request.model)
     const { model } = desk
     if (!model.canEmbed) throw badRequest(`The model '${model.id}' does not make embeddings.`, 'model')
-    const inputs = inputList(request.input).map((input) => idsOf(model, input, 'input'))
+    const inputs = await idsOfAll(model, inputList(request.input), 'input')
     for (const ids of inputs) {
       if (ids.length === 0) throw badRequest("Invalid 'input': it has no tokens.", 'input', 'invalid_value')
       if (ids.length > model.contextLength) {
@@ -90,18 +90,18 @@ export function openaiRoutes({ models, logger, shutdown, limits }: OpenaiContext
     return check(schema, body)
   }
 
-  /** Waits for the request's turn. The place and the turn are its until it is released. */
-  async function admitted(context: Context, desk: ModelDesk): Promise<AnswerScope> {
+  /** Waits for the request's turn. The place and the turn are its until it steps aside or is released. */
+  async function admitted(context: Context, desk: ModelDesk): Promise<AnswerScope & { stepAside(): void }> {
     const leave = desk.enter()
     let endTurn = () => {}
-    const release = () => {
+    const stepAside = () => {
       endTurn()
       leave()
     }
-    const scope = answerScope(release, context.req.raw.signal, shutdown)
+    const scope = answerScope(stepAside, context.req.raw.signal, shutdown)
     try {
       endTurn = await desk.turn(scope.signal)
-      return scope
+      return { ...scope, stepAside }
     } catch (error) {
       const failure = scope.signal.aborted ? endedEarly(scope.signal) : error
       scope.release()
@@ -117,7 +117,7 @@ export function openaiRoutes({ models, logger, shutdown, limits }: OpenaiContext
     const scope = await admitted(context, answer.desk)
     if (request.stream) {
       const pieces = streamed(answer, scope, request.stream_options?.include_usage ?? false, context.var.requestId)
-      return answerStream(pieces, scope.release, limits)
+      return answerStream(pieces, scope.release, scope.stepAside, limits)
     }
     try {
       for await (const { index, event } of generateAll(answer.desk, answer.requests(scope.signal))) {

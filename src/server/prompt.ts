@@ -1,6 +1,7 @@
 import { type FittedConversation, fitConversation, textToContinue } from '../generate/fit-conversation.ts'
 import type { ChatMessage, ServedModel, TemplateVariables } from '../generate/types.ts'
-import { badRequest } from './errors.ts'
+import { StoppedError } from '../load/text-process.ts'
+import { badRequest, RequestError } from './errors.ts'
 
 /**
  * The token ids of a conversation, ready for the model to go on.
@@ -13,7 +14,7 @@ export const chatPrompt = (
   model: ServedModel,
   messages: readonly ChatMessage[],
   variables?: TemplateVariables,
-): number[] =>
+): Promise<number[]> =>
   taken(model, messages, () =>
     model.canChat ? model.renderChat(messages, variables) : model.encode(textToContinue(messages)),
   )
@@ -24,24 +25,39 @@ export const fittedPrompt = (
   messages: readonly ChatMessage[],
   wanted: number | undefined,
   variables?: TemplateVariables,
-): FittedConversation => taken(model, messages, () => fitConversation(model, messages, wanted, variables))
+): Promise<FittedConversation> => taken(model, messages, () => fitConversation(model, messages, wanted, variables))
 
-function taken<T>(model: ServedModel, messages: readonly ChatMessage[], render: () => T): T {
+async function taken<T>(
+  model: ServedModel,
+  messages: readonly ChatMessage[],
+  render: () => T | Promise<T>,
+): Promise<T> {
   if (!model.canChat || model.answerLength !== undefined) {
     if (!messages.some(({ role }) => role === 'user')) {
       const does = model.canChat ? 'answers one message of the user' : 'only continues text'
       throw badRequest(`${model.id} ${does}, and there is no message of the user.`, 'messages')
     }
-    return render()
+    return within(model, render)
   }
   try {
-    return render()
+    return await within(model, render)
   } catch (error) {
+    if (error instanceof RequestError) throw error
     // Templates refuse what their model was not trained on, such as two turns of the same side.
     throw badRequest(
       `The chat template of ${model.id} does not take these messages: ${error instanceof Error ? error.message : error}`,
       'messages',
     )
+  }
+}
+
+/** What a model's template or tokenizer made. @throws RequestError 500 with the one sentence where it was stopped. */
+export async function within<T>(model: ServedModel, make: () => T | Promise<T>): Promise<T> {
+  try {
+    return await make()
+  } catch (error) {
+    if (error instanceof StoppedError) throw new RequestError(500, `${model.id} cannot answer: ${error.message}.`)
+    throw error
   }
 }
 

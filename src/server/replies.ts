@@ -22,7 +22,7 @@ export interface ReplyJob {
  *
  * @throws RequestError where the branch does not fit the model.
  */
-export function replyRequest(
+export async function replyRequest(
   desk: ModelDesk,
   conversation: Conversation,
   branch: readonly Pick<Message, 'role' | 'content'>[],
@@ -30,7 +30,7 @@ export function replyRequest(
   const { settings } = conversation
   const system = settings.systemPrompt ? [{ role: 'system' as const, content: settings.systemPrompt }] : []
   const { temperature, topP, topK, minP, repetitionPenalty, maxNewTokens, seed } = { ...PAGE_SAMPLING, ...settings }
-  const { promptIds, omitted } = fittedPrompt(desk.model, [...system, ...branch], maxNewTokens)
+  const { promptIds, omitted } = await fittedPrompt(desk.model, [...system, ...branch], maxNewTokens)
   return {
     promptIds,
     maxNewTokens: roomFor(desk.model, promptIds.length, maxNewTokens, 'content', 'this message'),
@@ -50,7 +50,7 @@ export function replyRequest(
  */
 export async function* writeReply(
   job: ReplyJob,
-  { omitted: _, ...request }: ReturnType<typeof replyRequest>,
+  { omitted: _, ...request }: Awaited<ReturnType<typeof replyRequest>>,
 ): AsyncGenerator<ReplyEvent, void, void> {
   const { store, desk, conversation, userMessage, message, scope } = job
   const startedAt = performance.now()

@@ -90,13 +90,15 @@ export class SlowReaderError extends Error {
 
 /**
  * A response of server-sent events, written at the answer's own pace: what the client has not read yet is kept, up to
- * `maxBufferBytes`. Where that is full the answer waits, for `writeTimeoutMs` in all; then it ends, and its place is free.
+ * `maxBufferBytes`. Where that is full the answer waits, for `writeTimeoutMs` in all; then it ends.
  *
- * @param release - Called when the client goes away or is too slow.
+ * @param release - called when the client goes away or is too slow
+ * @param stepAside - called when the answer has to wait for its client: others need not wait for that
  */
 export function answerStream(
   pieces: AsyncGenerator<string, void, void>,
   release: () => void,
+  stepAside: () => void,
   { maxBufferBytes, writeTimeoutMs }: Pick<Limits, 'maxBufferBytes' | 'writeTimeoutMs'>,
 ): Response {
   const encoder = new TextEncoder()
@@ -122,6 +124,7 @@ export function answerStream(
         if (cancelled) return
         controller.enqueue(encoder.encode(piece))
         while ((controller.desiredSize ?? 0) <= 0 && !cancelled) {
+          stepAside()
           if (patienceMs <= 0 || !(await taken())) throw new SlowReaderError()
         }
       }

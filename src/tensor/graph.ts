@@ -111,6 +111,18 @@ const constantOp: Op<{ value: TensorData }> = {
 /** Numbers known while tracing. */
 export const constant = (value: TensorData): Tensor => apply(constantOp, [], { value })
 
+/** The same for a table that is worked out when a graph with it is compiled: a trace alone costs nothing. */
+export function deferredConstant(shape: readonly number[], numbers: () => Float32Array): Tensor {
+  let known: Float32Array | undefined
+  return constant({
+    dtype: 'float32',
+    shape,
+    get data() {
+      return (known ??= numbers())
+    },
+  })
+}
+
 /**
  * A number as a tensor without dimensions.
  *

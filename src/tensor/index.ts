@@ -4,7 +4,7 @@ export * from './data.ts'
 export * from './dim.ts'
 export type { QuantizedWeight } from './emitter.ts'
 export { grad } from './grad.ts'
-export { constant, constantValue, input, type OpNode, scalar, Tensor } from './graph.ts'
+export { constant, constantValue, deferredConstant, input, type OpNode, scalar, Tensor } from './graph.ts'
 export * from './ops/activation.ts'
 export * from './ops/attention.ts'
 export {

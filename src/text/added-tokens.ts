@@ -1,4 +1,5 @@
 import type { Normalizer } from './normalizers.ts'
+import { PairTable } from './pair-table.ts'
 import type { AddedTokenJson } from './tokenizer-json.ts'
 
 /** A stretch of text: one added token (`id` set), or text that still has to be cut into words. */
@@ -24,21 +25,19 @@ export function makeSplitter(tokens: readonly AddedTokenJson[], normalizer?: Nor
     if (content !== '') byContent.set(content, token)
   }
   if (byContent.size === 0) return (text) => (text === '' ? [] : [{ text, start: 0 }])
-  const literal = (content: string) => content.replace(/[.*+?^${}()|[\]\\/]/g, '\\$&')
-  const contents = [...byContent.keys()].sort((a, b) => b.length - a.length)
-  const firstCharacters = new Set(
-    contents.map((content) => literal(String.fromCodePoint(content.codePointAt(0)!)).replace('-', '\\-')),
-  )
-  // Looking at one character first keeps hundreds of tokens from being tried at every position.
-  const pattern = new RegExp(`(?=[${[...firstCharacters].join('')}])(?:${contents.map(literal).join('|')})`, 'gu')
+  const first = new RegExp(`[${[...byContent.keys()].map(firstCharacter).join('')}]`, 'gu')
+  const longest = trieOf([...byContent.keys()])
 
   return (text) => {
     const segments: Segment[] = []
     let end = 0
-    for (const match of text.matchAll(pattern)) {
-      const token = byContent.get(match[0])!
+    first.lastIndex = 0
+    for (let match = first.exec(text); match; match = first.exec(text)) {
       let from = match.index
-      let to = from + match[0].length
+      let to = longest(text, from)
+      if (to === -1) continue
+      first.lastIndex = to
+      const token = byContent.get(text.slice(from, to))!
       if (
         token.single_word &&
         (wordAtEnd.test(lastCharacter(text, from)) || wordAtStart.test(text.slice(to, to + 2)))
@@ -57,6 +56,36 @@ export function makeSplitter(tokens: readonly AddedTokenJson[], normalizer?: Nor
     }
     if (end < text.length) segments.push({ text: text.slice(end), start: end })
     return segments
+  }
+}
+
+/** As it stands in a class of characters. */
+const firstCharacter = (content: string): string => `\\u{${content.codePointAt(0)!.toString(16)}}`
+
+/** Says where the longest of the words that begins at a place ends, or -1. */
+function trieOf(words: readonly string[]): (text: string, from: number) => number {
+  const edges = new PairTable(words.length * 4)
+  const ends: boolean[] = [false]
+  for (const word of words) {
+    let node = 0
+    for (let i = 0; i < word.length; i++) {
+      let next = edges.get(node, word.charCodeAt(i))
+      if (next === -1) {
+        next = ends.push(false) - 1
+        edges.set(node, word.charCodeAt(i), next)
+      }
+      node = next
+    }
+    ends[node] = true
+  }
+  return (text, from) => {
+    let end = -1
+    for (let at = from, node = 0; at < text.length; ) {
+      node = edges.get(node, text.charCodeAt(at++))
+      if (node === -1) break
+      if (ends[node]) end = at
+    }
+    return end
   }
 }
 

@@ -1,6 +1,7 @@
 import { byteToken } from './byte-level.ts'
 import { PairTable } from './pair-table.ts'
 import type { ModelJson } from './tokenizer-json.ts'
+import { quote } from './unicode.ts'
 
 /** Words of up to this many symbols are merged by scanning all pairs; longer ones with a heap. */
 const SCAN_LIMIT = 32
@@ -21,8 +22,7 @@ export function makeBpe(
   const mergedIds = new Int32Array(json.merges.length)
   const idOf = (token: string): number => {
     const id = vocab.get(token)
-    if (id === undefined)
-      throw new Error(`tokenizer.json: "model.merges" has ${JSON.stringify(token)}, "model.vocab" not`)
+    if (id === undefined) throw new Error(`tokenizer.json: "model.merges" has ${quote(token)}, "model.vocab" not`)
     return id
   }
   json.merges.forEach((merge, rank) => {
@@ -85,8 +85,7 @@ function makeSymbols(
       } else if (unkToken !== undefined) {
         if (unk !== -1 && !fuseUnk) ids.push(unk)
         unk = vocab.get(unkToken) ?? -1
-        if (unk === -1)
-          throw new Error(`tokenizer.json: the vocabulary lacks its unknown token ${JSON.stringify(unkToken)}`)
+        if (unk === -1) throw new Error(`tokenizer.json: the vocabulary lacks its unknown token ${quote(unkToken)}`)
       }
     }
     if (unk !== -1) ids.push(unk)

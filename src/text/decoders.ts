@@ -1,5 +1,6 @@
 import { spellingToBytes } from './byte-level.ts'
 import { toPattern } from './patterns.ts'
+import { isLinearPattern } from './plain.ts'
 import { prependScheme } from './pre-tokenizers.ts'
 import type { DecoderJson, FlatDecoderJson } from './tokenizer-json.ts'
 
@@ -14,9 +15,16 @@ export interface DecoderStep {
 
 const encoder = new TextEncoder()
 
+/** Steps of a decoder, characters that a match is replaced by, and characters that grow out of what is decoded at once. */
+const MOST_STEPS = 32
+const MOST_REPLACEMENT = 64
+const MOST_TEXT = 1 << 24
+
 /** Makes fresh steps (they hold state) for one text. */
 export function makeDecoder(json: DecoderJson): () => DecoderStep[] {
   const flat = flatten(json)
+  if (flat.length > MOST_STEPS)
+    throw new Error(`tokenizer.json: "decoder" has ${flat.length} steps; ${MOST_STEPS} are the most`)
   const makers: (() => DecoderStep)[] = []
   let joined = false
   for (const step of flat) {
@@ -42,8 +50,12 @@ function makeStep(json: FlatDecoderJson, joined: boolean): () => DecoderStep {
       if (joined) return () => stripJoined(json.content, json.start, json.stop)
       return () => pieceByPiece((piece) => strip(piece, json.content, json.start, json.stop))
     case 'Replace': {
+      // Between two tokens of an answer there is no time for more.
+      if (!isLinearPattern(json.pattern) || json.content.length > MOST_REPLACEMENT) {
+        throw new Error('tokenizer.json: "decoder" has a replacement that may take for ever or become very long')
+      }
       const pattern = toPattern(json.pattern)
-      return whole(() => pieceByPiece((piece) => piece.replace(pattern, () => json.content)), joined)
+      return whole(() => pieceByPiece((piece) => replaced(piece, pattern, json.content)), joined)
     }
     case 'WordPiece':
       return whole(
@@ -74,6 +86,13 @@ function makeStep(json: FlatDecoderJson, joined: boolean): () => DecoderStep {
         })
       }, joined)
   }
+}
+
+function replaced(piece: string, pattern: RegExp, content: string): string {
+  const text = piece.replace(pattern, () => content)
+  if (text.length > MOST_TEXT && text.length > piece.length)
+    throw new Error('the tokenizer makes too much text of one token')
+  return text
 }
 
 function pieceByPiece(decode: (piece: string, index: number) => string): DecoderStep {

@@ -1,16 +1,7 @@
 import { byteTokens } from './byte-level.ts'
 import { type Tokenizer, tokenizerFromJson } from './tokenizer.ts'
-
-/** GPT-2's words, in the dialect of `tokenizer.json`. */
-const GPT2_WORDS = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
-const CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-const UPPER = '[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]'
-const LOWER = '[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]'
-const llamaWords = (digits: string) =>
-  `${CONTRACTIONS}|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|${digits}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+`
-const casedWords = (contractions: string, digits: string) =>
-  `[^\\r\\n\\p{L}\\p{N}]?${UPPER}*${LOWER}+${contractions}|[^\\r\\n\\p{L}\\p{N}]?${UPPER}+${LOWER}*${contractions}|` +
-  `${digits}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+`
+import { quote } from './unicode.ts'
+import { GPT2_WORDS, GPT4O_WORDS, LLAMA3_WORDS, QWEN2_WORDS, TEKKEN_WORDS } from './word-patterns.ts'
 
 interface WordRules {
   /** Regular expressions applied one after the other, each isolating its matches. */
@@ -23,15 +14,15 @@ interface WordRules {
 
 const GPT2: WordRules = { patterns: [GPT2_WORDS] }
 const SINGLE_DIGITS: WordRules = { patterns: ['\\p{N}', GPT2_WORDS] }
-const LLAMA3: WordRules = { patterns: [llamaWords('\\p{N}{1,3}')], ignoreMerges: true, addsBos: true }
-const QWEN2: WordRules = { patterns: [llamaWords('\\p{N}')] }
-const GPT4O: WordRules = { patterns: [casedWords(`${CONTRACTIONS}?`, '\\p{N}{1,3}')] }
+const LLAMA3: WordRules = { patterns: [LLAMA3_WORDS], ignoreMerges: true, addsBos: true }
+const QWEN2: WordRules = { patterns: [QWEN2_WORDS] }
+const GPT4O: WordRules = { patterns: [GPT4O_WORDS] }
 
 /** By the value of `tokenizer.ggml.pre`, whose meaning is defined by llama.cpp's table of pre-tokenizers. */
 const WORD_RULES = new Map<string, WordRules>([
   ['default', { patterns: ['[\\p{P}\\$\\+<=>\\^~\\|]+', GPT2_WORDS, '\\p{N}+', '[0-9][0-9][0-9]'] }],
   ['falcon', { patterns: ['[\\p{P}\\$\\+<=>\\^~\\|`]+', GPT2_WORDS, '[0-9][0-9][0-9]'] }],
-  ['tekken', { patterns: [casedWords('', '\\p{N}')], ignoreMerges: true, addsBos: true }],
+  ['tekken', { patterns: [TEKKEN_WORDS], ignoreMerges: true, addsBos: true }],
   ['dbrx', { patterns: LLAMA3.patterns }],
   ['smaug-bpe', { patterns: LLAMA3.patterns }],
   ...['gpt-2', 'mpt', 'olmo', 'jais', 'phi-2', 'roberta-bpe'].map((pre) => [pre, GPT2] as const),
@@ -57,7 +48,7 @@ export function tokenizerFromGguf(metadata: Readonly<Record<string, unknown>>): 
   const tokens = read.strings('tokens')
   if (!kind || !tokens) throw new Error('the GGUF file has no tokenizer: it lacks "tokenizer.ggml.model" or ".tokens"')
   if (kind !== 'gpt2' && kind !== 'llama') {
-    throw new Error(`the GGUF file's tokenizer is of the kind ${JSON.stringify(kind)}; we know "gpt2" and "llama"`)
+    throw new Error(`the GGUF file's tokenizer is of the kind ${quote(kind)}; we know "gpt2" and "llama"`)
   }
   const types = read.numbers('token_type')
   if (types && types.length !== tokens.length) {
@@ -148,7 +139,7 @@ function byteLevelParts(read: Reader, vocab: Record<string, number>): Parts {
   const rules = WORD_RULES.get(pre)
   if (!rules) {
     const known = [...WORD_RULES.keys()].join(', ')
-    throw new Error(`the GGUF file's pre-tokenizer ${JSON.stringify(pre)} is not one we know (${known})`)
+    throw new Error(`the GGUF file's pre-tokenizer ${quote(pre)} is not one we know (${known})`)
   }
   const merges = read.strings('merges')
   if (!merges) throw new Error('the GGUF file has no tokenizer merges: it lacks "tokenizer.ggml.merges"')
@@ -223,6 +214,8 @@ const bpeModel = (vocab: Record<string, number>, merges: readonly (string | stri
   merges,
 })
 
+const LONGEST_MERGED = 256
+
 /** Every way to put a piece together from two others, pieces of the highest score first. */
 function mergesFromScores(
   tokens: readonly string[],
@@ -230,10 +223,13 @@ function mergesFromScores(
   vocab: Record<string, number>,
 ): string[][] {
   const merges: { pair: [string, string]; score: number }[] = []
+  const lengths = new Set(tokens.map((token) => token.length))
   tokens.forEach((token, id) => {
-    if (vocab[token] !== id) return
+    // Every part of a token of a megabyte would take hours. Pieces that were trained have up to 16 characters.
+    if (vocab[token] !== id || token.length > LONGEST_MERGED) return
     const ways: [string, string][] = []
     for (let at = 1; at < token.length; at++) {
+      if (!lengths.has(at) || !lengths.has(token.length - at)) continue
       const pair: [string, string] = [token.slice(0, at), token.slice(at)]
       if (pair[0] in vocab && pair[1] in vocab) ways.push(pair)
     }

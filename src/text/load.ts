@@ -109,13 +109,18 @@ export function tokenizerFromGpt2(vocab: unknown, merges: string): Tokenizer {
   )
 }
 
+/** Three times the largest of those that there are, of a quarter of a million tokens. */
+const MOST_BYTES = 100_000_000
+
 async function readIfThere(path: string): Promise<string | undefined> {
   try {
-    return await readFile(path, 'utf8')
+    const { size } = await stat(path)
+    if (size <= MOST_BYTES) return await readFile(path, 'utf8')
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
     throw new Error(`${path}: cannot be read (${(error as Error).message})`)
   }
+  throw new Error(`${path}: has more than ${MOST_BYTES} bytes, too many for a tokenizer`)
 }
 
 function parseJson(text: string): unknown {

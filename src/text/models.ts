@@ -2,6 +2,7 @@ import { makeBpe } from './bpe.ts'
 import { byteTokens } from './byte-level.ts'
 import { PairTable } from './pair-table.ts'
 import type { ModelJson } from './tokenizer-json.ts'
+import { quote } from './unicode.ts'
 
 /** What turns one word into ids: byte-pair encoding, WordPiece, Unigram or whole words. */
 export interface WordModel {
@@ -29,8 +30,7 @@ export function makeModel(json: ModelJson, vocab: ReadonlyMap<string, number>): 
 /** The id of the unknown token, asked for only when a word needs it: a vocabulary may cover everything. */
 const required = (token: string, vocab: ReadonlyMap<string, number>) => (): number => {
   const id = vocab.get(token)
-  if (id === undefined)
-    throw new Error(`tokenizer.json: the vocabulary lacks its unknown token ${JSON.stringify(token)}`)
+  if (id === undefined) throw new Error(`tokenizer.json: the vocabulary lacks its unknown token ${quote(token)}`)
   return id
 }
 
@@ -39,14 +39,17 @@ function wordPiece(json: Extract<ModelJson, { type: 'WordPiece' }>, vocab: Reado
   const { continuing_subword_prefix: prefix, max_input_chars_per_word: maxCharacters } = json
   const unk = required(json.unk_token, vocab)
   return (word: string): number[] => {
-    const characters = Array.from(word)
-    if (characters.length > maxCharacters) return [unk()]
+    /** Where characters begin, and the last ends. */
+    const places = [0]
+    for (let at = 0; at < word.length; places.push(at)) at += word.codePointAt(at)! > 0xffff ? 2 : 1
+    const characters = places.length - 1
+    if (characters > maxCharacters) return [unk()]
     const ids: number[] = []
-    for (let start = 0; start < characters.length; ) {
-      let end = characters.length
+    for (let start = 0; start < characters; ) {
+      let end = characters
       let id: number | undefined
       for (; end > start; end--) {
-        const piece = characters.slice(start, end).join('')
+        const piece = word.slice(places[start], places[end])
         id = vocab.get(start > 0 ? prefix + piece : piece)
         if (id !== undefined) break
       }

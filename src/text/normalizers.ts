@@ -33,11 +33,14 @@ export function makeNormalizer(json: NormalizerJson): Normalizer {
     case 'BertNormalizer':
       return bertNormalizer(json)
     case 'Strip': {
-      const start = json.strip_left ? '^\\p{White_Space}+' : ''
-      const end = json.strip_right ? '\\p{White_Space}+$' : ''
-      if (!start && !end) return (text) => text
-      const margins = new RegExp([start, end].filter(Boolean).join('|'), 'gu')
-      return (text) => text.replace(margins, '')
+      const { strip_left: left, strip_right: right } = json
+      return (text) => {
+        const start = left ? text.search(/\P{White_Space}|$/u) : 0
+        let end = text.length
+        // Not by an expression: one that ends with $ is tried again at every space of a long run within the text.
+        if (right) while (end > start && /\p{White_Space}/u.test(text[end - 1])) end--
+        return text.slice(start, end)
+      }
     }
     case 'Prepend':
       return (text) => (text === '' ? '' : json.prepend + text)
@@ -68,6 +71,8 @@ function bertNormalizer(json: Extract<NormalizerJson, { type: 'BertNormalizer' }
   }
 }
 
+const MOST_REPLACEMENT_BYTES = 256
+
 /**
  * SentencePiece's compiled character map: a double-array trie over UTF-8 bytes, then the replacements, each ended by
  * NUL. Follows the reference in looking up whole graphemes of fewer than six bytes first, then their characters, and
@@ -87,6 +92,12 @@ function precompiled(charsmap: string): Normalizer {
   if (trieBytes % 4 !== 0 || trieBytes > bytes.length - 4) throw unreadable
   const units = Uint32Array.from({ length: trieBytes / 4 }, (_, i) => view.getUint32(4 + 4 * i, true))
   const replacements = bytes.subarray(4 + trieBytes)
+  // What one character becomes is a word at most: U+FDFA has 33 bytes.
+  for (let start = 0; start < replacements.length; ) {
+    const end = replacements.indexOf(0, start)
+    if ((end === -1 ? replacements.length : end) - start > MOST_REPLACEMENT_BYTES) throw unreadable
+    start = end === -1 ? replacements.length : end + 1
+  }
   const offset = (unit: number) => ((unit >>> 10) << ((unit & 0x200) >>> 6)) >>> 0
 
   const lookUp = (text: string): string | undefined => {

@@ -1,5 +1,6 @@
 import * as library from '@huggingface/tokenizers'
 import type { PatternJson, SplitBehavior } from './tokenizer-json.ts'
+import { quote } from './unicode.ts'
 
 // The package's declarations re-export without file extensions, which Node's module resolution does not follow.
 const { SplitPreTokenizer } = library as unknown as {
@@ -30,8 +31,7 @@ export function toPattern(pattern: PatternJson): RegExp {
   } catch (error) {
     if (!(error instanceof SyntaxError) && !(error instanceof RangeError)) throw error
   }
-  if (!translated)
-    throw new Error(`tokenizer.json: cannot read the regular expression ${JSON.stringify(pattern.Regex)}`)
+  if (!translated) throw new Error(`tokenizer.json: cannot read the regular expression ${quote(pattern.Regex)}`)
   return translated
 }
 

@@ -208,7 +208,7 @@ const ctcDecoder = z.object({
 })
 const stripDecoder = z.object({
   type: z.literal('Strip'),
-  content: z.string().min(1),
+  content: z.string().min(1).max(64),
   start: z.int().min(0).max(1000),
   stop: z.int().min(0).max(1000),
 })

@@ -3,9 +3,10 @@ import { makeSplitter, type Segment } from './added-tokens.ts'
 import { type DecoderStep, makeDecoder } from './decoders.ts'
 import { makeModel } from './models.ts'
 import { makeNormalizer } from './normalizers.ts'
+import { isPlain, normalizesPlainly } from './plain.ts'
 import { makePreTokenizer, type PreTokenizer } from './pre-tokenizers.ts'
 import { type PostProcessorJson, parseTokenizerJson } from './tokenizer-json.ts'
-import { wellFormed } from './unicode.ts'
+import { quote, wellFormed } from './unicode.ts'
 
 export interface EncodeOptions {
   /** Add what the tokenizer puts around a text, such as `[CLS]` and `[SEP]`; true by default. */
@@ -39,6 +40,12 @@ export interface Tokenizer {
   /** One more than the largest id: the rows that an embedding needs. */
   readonly vocabSize: number
   readonly specialIds: ReadonlySet<number>
+  /**
+   * Text becomes ids in time proportional to it (where it is itself plain: `isPlainText`). Otherwise `encode` may take
+   * for ever, and what answers others meanwhile should let a process of its own do it. `decode` and `stream` are always
+   * fast.
+   */
+  readonly isPlain: boolean
   readonly bosTokenId?: number
   readonly eosTokenId?: number
   readonly padTokenId?: number
@@ -83,6 +90,7 @@ const MAX_CACHED_WORDS = 100_000
  */
 export function tokenizerFromJson(tokenizerJson: unknown, config: unknown = {}): Tokenizer {
   const file = parseTokenizerJson(tokenizerJson)
+  const plain = isPlain(file)
   const names = tokenizerConfig.safeParse(config)
   if (!names.success) throw new Error('tokenizer_config.json must hold an object')
 
@@ -102,9 +110,8 @@ export function tokenizerFromJson(tokenizerJson: unknown, config: unknown = {}):
   const toJSON = keepJson(tokenizerJson as { model: { vocab: object } }, modelVocab)
   const specialTokens = new Set(file.added_tokens.filter((token) => token.special).map((token) => token.content))
   const specialIds = new Set<number>()
-  tokens.forEach((token, id) => {
-    if (specialTokens.has(token)) specialIds.add(id)
-  })
+  // By the entries that there are: ids may leave gaps of millions.
+  for (const id of Object.keys(tokens)) if (specialTokens.has(tokens[Number(id)])) specialIds.add(Number(id))
 
   const normalizer = file.normalizer ? makeNormalizer(file.normalizer) : undefined
   const preTokenizer: PreTokenizer = file.pre_tokenizer
@@ -114,10 +121,15 @@ export function tokenizerFromJson(tokenizerJson: unknown, config: unknown = {}):
   const template = file.post_processor ? makeTemplate(file.post_processor) : [TEXT]
   const decoder = file.decoder ? makeDecoder(file.decoder) : () => [joinBySpaces()]
   const isNormalized = (token: (typeof file.added_tokens)[number]) => token.normalized ?? !token.special
+  if (file.normalizer && !normalizesPlainly(file.normalizer) && file.added_tokens.some(isNormalized)) {
+    throw new Error(
+      'tokenizer.json: "normalizer" may take for ever on a text, so "added_tokens" cannot be normalized with it',
+    )
+  }
   // Where added tokens are looked for in normalised text, the reference also writes them normalised.
-  const written = normalizer ? tokens.slice() : tokens
+  const rewritten = new Map<number, string>()
   for (const token of file.added_tokens) {
-    if (normalizer && isNormalized(token)) written[token.id] = normalizer(token.content)
+    if (normalizer && isNormalized(token)) rewritten.set(token.id, normalizer(token.content))
   }
   const splitBefore = makeSplitter(file.added_tokens.filter((token) => !normalizer || !isNormalized(token)))
   const splitAfter = makeSplitter(
@@ -164,7 +176,7 @@ export function tokenizerFromJson(tokenizerJson: unknown, config: unknown = {}):
     const steps = decoder()
     return {
       push: (id) => {
-        const token = written[id]
+        const token = rewritten.get(id) ?? tokens[id]
         if (token === undefined || (skipSpecialTokens && specialIds.has(id))) return ''
         return run(steps, 0, [token]).join('')
       },
@@ -215,6 +227,7 @@ export function tokenizerFromJson(tokenizerJson: unknown, config: unknown = {}):
     idOf: (token) => ids.get(token),
     vocabSize: tokens.length,
     specialIds,
+    isPlain: plain,
     bosTokenId: specialToken(names.data.bos_token),
     eosTokenId: specialToken(names.data.eos_token),
     padTokenId: specialToken(names.data.pad_token),
@@ -276,7 +289,7 @@ function makeTemplate(json: PostProcessorJson): number[] {
           : undefined
         if (special) return special.ids
         throw new Error(
-          `tokenizer.json: "post_processor.special_tokens" lacks ${JSON.stringify(part.SpecialToken.id)}, which "single" uses`,
+          `tokenizer.json: "post_processor.special_tokens" lacks ${quote(part.SpecialToken.id)}, which "single" uses`,
         )
       })
     case 'Sequence': {

@@ -5,6 +5,9 @@
  * reference keeps. Each set was read off the reference by asking it about every code point.
  */
 
+/** What a file says, short and on one line, for an error message. */
+export const quote = (name: string): string => JSON.stringify(name.length > 80 ? `${name.slice(0, 80)}…` : name)
+
 /** The inside of a regular expression's `[]` (flag `u`) from hexadecimal ranges such as `2030-2043 30fb`. */
 const characterClass = (ranges: string): string =>
   ranges

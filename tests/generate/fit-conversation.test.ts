@@ -27,10 +27,10 @@ const conversation = fc
   ])
 
 describe('a conversation before a model', () => {
-  it('is whole where it fits; otherwise whole exchanges are left out from its start, and nothing else', () => {
-    fc.assert(
-      fc.property(conversation, (messages) => {
-        const { promptIds, omitted } = fitConversation(chat, messages)
+  it('is whole where it fits; otherwise whole exchanges are left out from its start, and nothing else', async () => {
+    await fc.assert(
+      fc.asyncProperty(conversation, async (messages) => {
+        const { promptIds, omitted } = await fitConversation(chat, messages)
         const system = messages.filter(({ role }) => role === 'system')
         const turns = messages.slice(system.length)
         const kept = turns.slice(omitted)
@@ -43,12 +43,12 @@ describe('a conversation before a model', () => {
     )
   })
 
-  it('that goes on past the context begins as the turn before, most of the time', () => {
+  it('that goes on past the context begins as the turn before, most of the time', async () => {
     const messages: ChatMessage[] = []
     const starts: number[] = []
     for (let turn = 0; turn < 60; turn++) {
       messages.push({ role: 'user', content: `question ${turn}` })
-      starts.push(fitConversation(chat, messages).omitted)
+      starts.push((await fitConversation(chat, messages)).omitted)
       messages.push({ role: 'assistant', content: `answer ${turn}` })
     }
     expect([...starts].sort((a, b) => a - b)).toEqual(starts)
@@ -56,19 +56,19 @@ describe('a conversation before a model', () => {
     expect(new Set(starts).size).toBeLessThan(60 / 2)
   })
 
-  it('leaves the answer what it may take, and no more than a quarter of the context', () => {
+  it('leaves the answer what it may take, and no more than a quarter of the context', async () => {
     const messages: ChatMessage[] = [
       { role: 'user', content: 'a'.repeat(150) },
       { role: 'assistant', content: 'b'.repeat(150) },
       { role: 'user', content: 'c' },
     ]
-    expect(fitConversation(chat, messages).omitted).toBe(2)
-    expect(fitConversation(chat, messages, 350).omitted).toBe(2)
-    expect(fitConversation(chat, messages, 10).omitted).toBe(0)
+    expect((await fitConversation(chat, messages)).omitted).toBe(2)
+    expect((await fitConversation(chat, messages, 350)).omitted).toBe(2)
+    expect((await fitConversation(chat, messages, 10)).omitted).toBe(0)
   })
 
-  it('may end in the beginning of an answer, which stays', () => {
-    const { promptIds } = fitConversation(chat, [
+  it('may end in the beginning of an answer, which stays', async () => {
+    const { promptIds } = await fitConversation(chat, [
       { role: 'user', content: 'a'.repeat(290) },
       { role: 'assistant', content: 'b' },
       { role: 'user', content: 'c' },
@@ -77,21 +77,21 @@ describe('a conversation before a model', () => {
     expect(chat.decode(promptIds)).toBe('<user>c\n<assistant>the answer begins\n<assistant>')
   })
 
-  it('is the end of the text, where the model only continues', () => {
-    fc.assert(
-      fc.property(content(900), (text) => {
-        const { promptIds, omitted } = fitConversation(base, [{ role: 'user', content: text }])
+  it('is the end of the text, where the model only continues', async () => {
+    await fc.assert(
+      fc.asyncProperty(content(900), async (text) => {
+        const { promptIds, omitted } = await fitConversation(base, [{ role: 'user', content: text }])
         expect(base.decode(promptIds)).toBe(text.slice(-ROOM))
         expect(omitted).toBe(Math.max(0, text.length - ROOM))
       }),
     )
   })
 
-  it('keeps what the tokenizer puts before every text, where its end is taken', () => {
+  it('keeps what the tokenizer puts before every text, where its end is taken', async () => {
     const model = new MockModel({ contextLength: 400, canChat: false })
     const encode = model.encode.bind(model)
     model.encode = (text) => [1, ...encode(text)]
-    const { promptIds, omitted } = fitConversation(model, [{ role: 'user', content: 'x'.repeat(500) }])
+    const { promptIds, omitted } = await fitConversation(model, [{ role: 'user', content: 'x'.repeat(500) }])
     expect(promptIds).toEqual([1, ...encode('x'.repeat(ROOM - 1))])
     expect(omitted).toBe(201)
   })

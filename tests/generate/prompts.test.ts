@@ -206,7 +206,7 @@ const uneven: Decodable = {
         project('v', nKvHeads * headDim),
         {
           ...{ nHeads, nKvHeads, window, cache, causal: true },
-          rotary: rotaryTables({ rotaryDim: headDim, theta: 10000, maxPositions: 32 }),
+          rotary: rotaryTables({ rotaryDim: headDim, theta: 10000, rows: 32 }),
         },
       )
       x = x.add(linear(part.at('o'), attended, 24))

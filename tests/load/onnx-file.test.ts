@@ -2,6 +2,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
+import onnxProto from 'onnx-proto'
 import { InferenceSession, Tensor } from 'onnxruntime-node'
 import { afterAll, expect, it } from 'vitest'
 import { openCheckpoint } from '../../src/hub/open.ts'
@@ -67,4 +68,16 @@ it.skipIf(lacksShared('parity/llama'))('damaged files are read consistently or r
   )
   writeFileSync(path, 'no model at all')
   expect(() => openOnnx(path)).toThrow(/is not an ONNX file/)
+})
+
+it('names and shapes of any length are refused in one short line', () => {
+  const model = (tensor: object) => onnxProto.onnx.ModelProto.encode({ graph: { initializer: [tensor] } }).finish()
+  const rawData = new Uint8Array(16)
+  for (const tensor of [
+    { name: 'a\n'.repeat(5000), dataType: 99, dims: [4], rawData },
+    { name: 'a\n'.repeat(5000), dataType: 1, dims: Array(5000).fill(3), rawData },
+    { name: 'a', dataType: 1, dims: [-2, -2], rawData },
+  ]) {
+    expect(() => onnxWeights(model(tensor), 'model.onnx')).toThrow(/^model\.onnx: weight 'a.{0,200}$/)
+  }
 })

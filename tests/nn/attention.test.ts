@@ -158,8 +158,7 @@ describe('attention with a cache', () => {
   it.each(variants)('answers what attention over everything would: %s', async (_name, variant) => {
     const { headDim, nKvHeads, window, turn } = variant
     const [nHeads, batch, length, capacity, prompt] = [2, 1, 7, 10, 3]
-    const tables =
-      turn && rotaryTables({ rotaryDim: turn === 'some' ? 8 : headDim, theta: 100, maxPositions: capacity })
+    const tables = turn && rotaryTables({ rotaryDim: turn === 'some' ? 8 : headDim, theta: 100, rows: capacity })
     const options: AttentionOptions = {
       nHeads,
       nKvHeads,

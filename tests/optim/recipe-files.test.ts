@@ -58,6 +58,6 @@ describe('nanoGPT’s setting, made small', () => {
     })
     expect(readFileSync(join(out, 'curve.svg'), 'utf8')).toContain('loss: training (line), held out (dots)')
     const model = await load(out)
-    expect(model.decode(model.encode('to be'))).toBe('to be')
+    expect(model.decode(await model.encode('to be'))).toBe('to be')
   })
 })

@@ -83,6 +83,17 @@ describe('clients that do not read', () => {
     expect((await post(chat({ stream: false, max_tokens: 2 }))).status).toBe(200)
   }, 60_000)
 
+  it('let others have their turn as soon as nothing more is kept for them', async () => {
+    const limits = { maxRequests: 1, maxBufferBytes: 1_000 }
+    const { model, desk } = await serve({ length: 1_500, contextLength: 4_000, slots: 1 }, limits)
+    askWithoutReading(chat(large))
+    await until(() => model.requests.length === 4)
+    await until(() => !desk.busy)
+    // It is not given up: its patience is half a minute.
+    expect(model.running).toBe(4)
+    expect((await post(chat({ stream: false, max_tokens: 2 }))).status).toBe(200)
+  }, 60_000)
+
   it('are no trouble for one that reads slowly: it gets all', async () => {
     await serve({ length: 400, contextLength: 4_000 }, { maxBufferBytes: 1_000 })
     const response = await post(chat({ logprobs: true, top_logprobs: 20 }))
@@ -110,11 +121,15 @@ describe('one client', () => {
       type: 'rate_limit_error',
       code: 'rate_limit_exceeded',
     })
+    expect((await fetch(`${server!.url}/api/status`)).status).toBe(200)
     // Another address of this machine is another client.
     const { port } = new URL(server!.url)
     const other = connect({ port: Number(port), host: '127.0.0.1', localAddress: '127.0.0.2' })
     open.push(other)
-    other.write('GET /v1/models HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n')
+    const body = JSON.stringify({ model: 'mock', prompt: 'x', max_tokens: 1 })
+    other.write(
+      `POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+    )
     const answer = await new Promise<string>((resolve) => other.once('data', (data) => resolve(data.toString())))
     expect(answer).toMatch(/^HTTP\/1\.1 200/)
     for (const socket of open) socket.destroy()

@@ -16,6 +16,8 @@ const server = await listen({
   logger,
   host: '127.0.0.1',
   port,
+  // All clients have one address here.
+  limits: { maxRequestsPerClient: 500 },
 })
 process.once('SIGTERM', () => server.close().then(() => process.exit(0)))
 console.log('ready')

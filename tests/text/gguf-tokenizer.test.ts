@@ -154,6 +154,19 @@ describe('GGUF metadata that cannot be used get one sentence', () => {
     expect(() => tokenizerFromGguf(metadata)).toThrow(message)
   })
 
+  it('reads scores of a token of any length in no time', () => {
+    const tokens = ['a', 'b', 'ab', 'ab'.repeat(100_000)]
+    const metadata = {
+      ...good,
+      'tokenizer.ggml.model': 'llama',
+      'tokenizer.ggml.tokens': tokens,
+      'tokenizer.ggml.scores': [0, 0, -1, -2],
+    }
+    const start = performance.now()
+    expect(tokenizerFromGguf(metadata).idOf('ab')).toBe(2)
+    expect(performance.now() - start).toBeLessThan(1000)
+  })
+
   it('any values whatever give a tokenizer or an Error of one line', () => {
     const keys = [
       ...Object.keys(good),
