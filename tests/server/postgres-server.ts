@@ -12,10 +12,19 @@ const hasBinary = (name: string): boolean => spawnSync(name, ['--version']).stat
 
 /** Says once, plainly, that tests against a PostgreSQL server are skipped. */
 export function lacksPostgres(): boolean {
-  const here = process.env.DATABASE_URL || (hasBinary('initdb') && hasBinary('pg_ctl'))
-  if (!here) console.warn('skipped: there is no PostgreSQL server (neither DATABASE_URL nor initdb and pg_ctl)')
-  return !here
+  const lacks = !process.env.DATABASE_URL && lacksBinaries()
+  if (lacks) console.warn('skipped: there is no PostgreSQL server (neither DATABASE_URL nor initdb and pg_ctl)')
+  return lacks
 }
+
+/** The same of tests that crash and restart theirs: that of DATABASE_URL is not ours to crash. */
+export function lacksOwnPostgres(): boolean {
+  const lacks = lacksBinaries()
+  if (lacks) console.warn('skipped: there is no PostgreSQL server to be started and crashed (initdb and pg_ctl)')
+  return lacks
+}
+
+const lacksBinaries = (): boolean => !(hasBinary('initdb') && hasBinary('pg_ctl'))
 
 /** DATABASE_URL, or a server of our own in a temporary folder. */
 export async function startPostgres(): Promise<{ url: string; end(): Promise<void> }> {

@@ -7,7 +7,7 @@ import { createApp } from '../../src/server/app.ts'
 import { ConversationStore } from '../../src/server/store.ts'
 import { StoreError, storeError } from '../../src/server/store-error.ts'
 import { MockModel } from './mock-model.ts'
-import { lacksPostgres, PostgresServer, startPostgres } from './postgres-server.ts'
+import { lacksOwnPostgres, lacksPostgres, PostgresServer, startPostgres } from './postgres-server.ts'
 import { captureLogger } from './support.ts'
 
 const secret = 'what nobody but me may read'
@@ -107,7 +107,7 @@ describe('what people wrote', () => {
   })
 })
 
-describe.skipIf(lacksPostgres())('a PostgreSQL server that crashes', () => {
+describe.skipIf(lacksOwnPostgres())('a PostgreSQL server that crashes', () => {
   it('is said to be away, gets the end of an answer when it is back, and has all that it acknowledged', async () => {
     const home = join(folder, 'server')
     await mkdir(home)
