@@ -274,6 +274,7 @@ describe.skipIf(lacksChromium)('the shell and its pages in Chromium', { timeout:
         conversationId: id,
         parentId: i === 0 ? null : idOf(i),
         role: asks ? 'user' : 'assistant',
+        content: asks ? `Question ${i + 1}` : answer(i + 1),
         parts: [{ type: 'text', text: asks ? `Question ${i + 1}` : answer(i + 1) }],
         settings: null,
         model: asks ? null : 'scripted-chat',
