@@ -962,6 +962,7 @@ export const WITHOUT_ROW: Readonly<Record<string, readonly string[]>> = {
     'Tensor',
     'constant',
     'constantValue',
+    'deferredConstant',
     'fillValue',
     'grad',
     'input',
