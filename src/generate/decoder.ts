@@ -61,6 +61,9 @@ const DEFAULT_ANSWER_LENGTH = 1024
 /** A file may call for any number of positions; more than this are kept where someone asks for them. */
 const DEFAULT_CAPACITY = 1 << 17
 
+/** A step shorter than this runs on the calling thread: handing it to another would cost a good part of it. */
+const SHORT_STEP_MS = 6
+
 /**
  * Tokens of a prompt that go through the graph at once: few enough for the processor's cache to hold what they compute,
  * and for attention to score few keys that a query may not see; enough to spread the reading of the weights.
@@ -95,6 +98,9 @@ interface DecodeCall {
 export class CachedDecoder {
   private readonly bindings = new Map<number, DecodeCall>()
   private readonly sources: (Source | undefined)[]
+  /** How long the latest step took. */
+  private decodeMs = Number.POSITIVE_INFINITY
+
   private constructor(
     private readonly program: Program<Record<string, Tensor>>,
     private readonly cache: CacheSlots,
@@ -343,7 +349,13 @@ export class CachedDecoder {
     call.totalLength[0] = Math.max(...pastLengths) + 1
     if (call.totalLength[0] > this.cache.capacity)
       throw new RangeError(`decode: the cache of ${this.capacity} tokens is full`)
-    await call.binding.run()
+    const started = performance.now()
+    const short = this.decodeMs < SHORT_STEP_MS && call.binding.canBlock
+    if (short) call.binding.runSync()
+    else await call.binding.run()
+    this.decodeMs = performance.now() - started
+    // Whoever reads answers, or asks for one, has a turn between two steps on this thread.
+    if (short) await new Promise((resolve) => setImmediate(resolve))
     return call.logits
   }
 

@@ -22,6 +22,10 @@ export interface RunOptions {
 /** A call whose argument arrays are built once. Inputs are read, and outputs written, in place. */
 export interface Binding {
   run(options?: RunOptions): Promise<void>
+  /** Whether `runSync` works here: not in a browser. */
+  readonly canBlock: boolean
+  /** Blocks the event loop: for short graphs, where a thread switch would cost more. Node only. */
+  runSync(): void
   release(): void
 }
 

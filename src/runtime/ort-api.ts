@@ -269,6 +269,7 @@ function load() {
     releaseRunOptions: free('ReleaseRunOptions'),
     terminate: call<[runOptions: Pointer]>('RunOptionsSetTerminate', 'void*'),
     run: callAsync<RunArgs>('Run', RUN),
+    runSync: call<RunArgs>('Run', RUN),
     createIoBinding: get<Pointer, [session: Pointer]>('CreateIoBinding', 'void*'),
     releaseIoBinding: free('ReleaseIoBinding'),
     bindInput: call<[binding: Pointer, name: string, value: Pointer]>('BindInput', 'void*, const char*, void*'),

@@ -412,6 +412,7 @@ interface BindingState {
 }
 
 class NodeBinding implements Binding {
+  readonly canBlock = true
   readonly #api: OrtApi
   /** Collected, the session would be freed under the binding. */
   readonly session: Session
@@ -435,6 +436,10 @@ class NodeBinding implements Binding {
         ),
       )
       .then(() => signal?.throwIfAborted())
+  }
+
+  runSync(): void {
+    this.#api.runSync(this.#session.state.pointer, null, ...this.#native.state.args)
   }
 
   release(): void {

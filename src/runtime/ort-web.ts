@@ -239,6 +239,7 @@ class WebDeviceTensor implements DeviceTensor {
 }
 
 class WebBinding implements Binding {
+  readonly canBlock = false
   #call: ((signal?: AbortSignal) => Promise<void>) | undefined
 
   constructor(call: (signal?: AbortSignal) => Promise<void>) {
@@ -248,6 +249,10 @@ class WebBinding implements Binding {
   async run({ signal }: RunOptions = {}): Promise<void> {
     if (!this.#call) throw new Error('the binding was released and can no longer be used')
     return this.#call(signal)
+  }
+
+  runSync(): void {
+    throw new Error('runSync: a browser cannot block; use run')
   }
 
   release(): void {

@@ -98,6 +98,7 @@ describe('the wasm backend', () => {
     await binding.run()
     await binding.run()
     expect([...x.data]).toEqual([4, 8])
+    expect(() => binding.runSync()).toThrow('a browser cannot block')
     binding.release()
     await expect(binding.run()).rejects.toThrow('the binding was released')
   })

@@ -56,7 +56,7 @@ describe('webgpu', () => {
     const session = await backend.createSession(step, { initializers })
     const [w, loss] = [ones(), tensorData('float32', [1, 1])]
     const binding = session.bind({ w, x: eye }, { next: w, loss })
-    await binding.run()
+    binding.runSync()
     await binding.run()
     expect(loss.data[0]).toBe(0.25)
     expect(w.data[5]).toBe(0.25)
