@@ -38,6 +38,7 @@ export function runCurve(metrics: string, shown: readonly string[] = []): string
   const height = HEIGHT * Math.max(panels.length, 1)
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" font-family="sans-serif" font-size="12">`,
+    `<title>Curves of a run: ${panels.map(({ title }) => title).join('; ') || 'nothing to draw yet'}</title>`,
     `<style>${STYLE}</style>`,
     ...(panels.length === 0 ? [`<text x="${LEFT}" y="${TOP}">nothing to draw yet</text>`] : []),
     ...panels.flatMap((panel, i) => [`<g transform="translate(0 ${i * HEIGHT})">`, ...draw(panel), '</g>']),
@@ -72,7 +73,7 @@ function panelsOf(lines: readonly Line[], shown: readonly string[]): Panel[] {
     const evaluations = own.filter((line) => !('loss' in line) && !shown.some((name) => name in line))
     const scores = new Set(evaluations.flatMap((line) => Object.keys(line)))
     for (const name of ['stage', 'step', HELD_OUT]) scores.delete(name)
-    const title = (text: string) => (stage === '' ? text : `${stage}: ${text}`)
+    const title = (text: string) => escaped(stage === '' ? text : `${stage}: ${text}`)
     const drawn = shown.map((name) => {
       const dots = name === 'loss' ? pointsOf(HELD_OUT, evaluations) : []
       const legend = dots.length > 0 ? `${name}: training (line), held out (dots)` : name
@@ -81,6 +82,11 @@ function panelsOf(lines: readonly Line[], shown: readonly string[]): Panel[] {
     const scored = Array.from(scores, (name) => ({ title: title(name), line: [], dots: pointsOf(name, evaluations) }))
     return [...drawn, ...scored].filter(({ line, dots }) => line.length + dots.length > 0)
   })
+}
+
+/** As text of an element. */
+function escaped(text: string): string {
+  return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;')
 }
 
 function runningMean(points: readonly Point[]): Point[] {
