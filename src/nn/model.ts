@@ -157,14 +157,16 @@ export function embedTokens(table: () => Tensor, { inputIds, inputsEmbeds }: Cau
  *
  * @param lastHiddenState - [batch, seq, dModel]
  * @param head - [vocabSize, dModel]
+ * @param finish - what becomes of the logits: a soft cap
  */
 export function causalOutputs(
   lastHiddenState: Tensor,
   head: Tensor,
   { labels, shiftLabels }: Pick<CausalInputs, 'labels' | 'shiftLabels'>,
   { logitsAt }: CausalOptions,
+  finish = (logits: Tensor): Tensor => logits,
 ): CausalOutputs {
-  const logits = linear(logitsAt ? takeRows(lastHiddenState, logitsAt) : lastHiddenState, head)
+  const logits = finish(linear(logitsAt ? takeRows(lastHiddenState, logitsAt) : lastHiddenState, head))
   const following = shiftLabels ?? (labels && nextTokens(labels))
   return { logits, lastHiddenState, loss: following && crossEntropy(logits, following) }
 }

@@ -23,10 +23,10 @@ VOCAB = 47
 torch.set_num_threads(1)
 
 
-def causal(model_class, config, **options):
+def causal(model_class, config, left=False, **options):
     return model_class, config(
         vocab_size=VOCAB, bos_token_id=0, eos_token_id=0, pad_token_id=0, **options
-    ), dict(length=24)
+    ), dict(length=24, left=left)
 
 
 def gpt2(**options):
@@ -42,6 +42,34 @@ def llama(**options):
         transformers.LlamaConfig,
         **{**size, 'max_position_embeddings': 64, 'num_key_value_heads': 2, **options},
     )
+
+
+def like_llama(model_class, config, **options):
+    size = dict(
+        hidden_size=16, intermediate_size=20, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+        max_position_embeddings=64,
+    )
+    return causal(model_class, config, **{**size, **options})
+
+
+def mistral(**options):
+    return like_llama(transformers.MistralForCausalLM, transformers.MistralConfig, **options)
+
+
+def qwen2(**options):
+    return like_llama(transformers.Qwen2ForCausalLM, transformers.Qwen2Config, **options)
+
+
+def qwen3(**options):
+    return like_llama(transformers.Qwen3ForCausalLM, transformers.Qwen3Config, **options)
+
+
+def gemma3(**options):
+    return like_llama(transformers.Gemma3ForCausalLM, transformers.Gemma3TextConfig, **options)
+
+
+def layers(kinds):
+    return [dict(s='sliding_attention', f='full_attention')[kind] for kind in kinds]
 
 
 def t5(length=24, batch=2, decoder_inputs=False, **options):
@@ -76,6 +104,7 @@ CASES = {
     'llama-biases-wide-heads': lambda: llama(
         num_key_value_heads=4, head_dim=10, attention_bias=True, mlp_bias=True, rms_norm_eps=1e-3
     ),
+    'llama-left-padding': lambda: llama(left=True, num_hidden_layers=1),
     'llama-rope-linear': lambda: llama(rope_parameters=rope('linear', factor=3.0)),
     'llama-rope-llama3': lambda: llama(
         num_attention_heads=2, num_key_value_heads=1, head_dim=16,
@@ -86,6 +115,36 @@ CASES = {
     'llama-rope-yarn': lambda: llama(
         num_attention_heads=2, num_key_value_heads=1, head_dim=16,
         rope_parameters=rope('yarn', 200.0, factor=4.0, original_max_position_embeddings=16)
+    ),
+    # Windows that the padding fills.
+    'mistral': lambda: mistral(head_dim=6, sliding_window=3, left=True, rope_parameters=rope('default', 500.0)),
+    'mistral-wide-heads': lambda: mistral(
+        head_dim=16, num_key_value_heads=1, sliding_window=5, rms_norm_eps=1e-3, tie_word_embeddings=True
+    ),
+    'mistral-no-window': lambda: mistral(head_dim=4, num_key_value_heads=4, sliding_window=None),
+    'qwen2': lambda: qwen2(num_key_value_heads=1, tie_word_embeddings=True, left=True),
+    'qwen2-windows': lambda: qwen2(
+        num_hidden_layers=3, use_sliding_window=True, sliding_window=4, max_window_layers=1, hidden_act='gelu',
+        rope_parameters=rope(
+            'yarn', 200.0, factor=4.0, original_max_position_embeddings=16, truncate=False, mscale=0.7, mscale_all_dim=1.2
+        ),
+    ),
+    'qwen3': lambda: qwen3(head_dim=10, tie_word_embeddings=True),
+    'qwen3-windows': lambda: qwen3(
+        num_hidden_layers=3, head_dim=6, num_attention_heads=3, num_key_value_heads=3, attention_bias=True,
+        use_sliding_window=True, sliding_window=3, layer_types=layers('sfs'), rms_norm_eps=1e-3, left=True,
+    ),
+    'gemma3': lambda: gemma3(
+        num_hidden_layers=3, head_dim=6, sliding_window=4, layer_types=layers('sfs'), query_pre_attn_scalar=9,
+        left=True,
+    ),
+    'gemma3-pattern': lambda: gemma3(
+        num_hidden_layers=7, head_dim=16, num_attention_heads=2, num_key_value_heads=1, sliding_window=5,
+        query_pre_attn_scalar=24, attention_bias=True, final_logit_softcapping=3.0, tie_word_embeddings=False,
+        hidden_activation='silu',
+        rope_parameters=dict(
+            full_attention=rope('linear', 1000.0, factor=8.0), sliding_attention=rope('default', 100.0)
+        ),
     ),
     't5': lambda: t5(num_decoder_layers=1),
     't5-few-buckets': lambda: t5(
@@ -117,10 +176,10 @@ def randomise(model, generator):
         parameter.data.copy_(value)
 
 
-def draw_inputs(model, generator, length, batch=2, decoder_inputs=False):
+def draw_inputs(model, generator, length, batch=2, decoder_inputs=False, left=False):
     input_ids = torch.randint(3, VOCAB, (batch, length), generator=generator)
     mask = torch.ones_like(input_ids)
-    mask[0, -5:] = 0
+    mask[0, slice(5) if left else slice(-5, None)] = 0
     if model.config.is_encoder_decoder:
         labels = torch.randint(3, VOCAB, (batch, length - 3), generator=generator)
         labels[-1, -4:] = -100
