@@ -103,7 +103,16 @@ export const PAPERS: readonly Paper[] = [
   },
   { number: 20, slug: 'multimodal-cot', name: 'Multimodal chain-of-thought', files: ['models/multimodal-cot.ts'] },
   { number: 21, slug: 'offsite-tuning', name: 'Offsite-tuning', files: ['train/offsite.ts'] },
-  { number: 22, slug: 'emergent-abilities', name: 'Emergent abilities', files: ['eval/scaling.ts'] },
+  {
+    number: 22,
+    slug: 'emergent-abilities',
+    name: 'Emergent abilities',
+    files: ['eval/scaling.ts'],
+    usable: {
+      what: 'families over training FLOPs beside the random baseline: where an ability emerges, how sharp its curve is, the chart',
+      by: ['tests/eval/scaling.test.ts'],
+    },
+  },
   { number: 23, slug: 'zero-shot-cot', name: 'Zero-shot reasoners', files: ['prompt/zero-shot-cot.ts'] },
   { number: 24, slug: 'palm', name: 'PaLM', files: ['models/palm.ts'] },
   { number: 25, slug: 'palm-e', name: 'PaLM-E', files: ['models/palm-e.ts'] },
