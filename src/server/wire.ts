@@ -332,6 +332,8 @@ export interface PaperSummary {
 
 export interface PaperList {
   readonly papers: readonly PaperSummary[]
+  /** A sentence for each file that could not be read. */
+  readonly faults: readonly string[]
 }
 
 export interface PaperSource {

@@ -1,11 +1,7 @@
-import { execFile } from 'node:child_process'
-import { appendFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { appendFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { promisify } from 'node:util'
-import axe from 'axe-core'
-import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core'
+import type { Browser, BrowserContext, BrowserContextOptions, Page } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { encodePng } from '../../src/image/png.ts'
 import { listen, type RunningServer } from '../../src/server/listen.ts'
@@ -13,10 +9,7 @@ import { ConversationStore } from '../../src/server/store.ts'
 import type { Message } from '../../src/server/wire.ts'
 import { noStore } from '../server/support.ts'
 import { ScriptedModel } from './scripted-model.ts'
-
-const executablePath = '/usr/bin/chromium'
-const lacksChromium = !existsSync(executablePath)
-if (lacksChromium) console.warn(`skipped: the pages in a browser need ${executablePath}`)
+import { audit, builtPage, lacksChromium, launchChromium } from './site.ts'
 
 const result = (more: object) => ({
   recipe: 'gpt2/nanogpt-shakespeare-cpu',
@@ -36,6 +29,8 @@ const result = (more: object) => ({
 const line = (step: number) =>
   `${JSON.stringify({ step, loss: 8 / Math.sqrt(step), gradNorm: 1, learningRate: 0.001, tokensPerSecond: 2000 })}\n`
 
+const desktop = { viewport: { width: 1280, height: 800 }, reducedMotion: 'reduce' } as const
+
 /** Long enough for a busy machine. */
 const soon = { timeout: 15_000 }
 
@@ -45,6 +40,8 @@ describe.skipIf(lacksChromium)('the shell and its pages in Chromium', { timeout:
   const faults: string[] = []
   let server: RunningServer
   let browser: Browser
+  let context: BrowserContext
+  let staticDir: string
 
   beforeAll(async () => {
     mkdirSync(join(run, 'samples'), { recursive: true })
@@ -56,20 +53,12 @@ describe.skipIf(lacksChromium)('the shell and its pages in Chromium', { timeout:
     const picture = encodePng({ width: 4, height: 4, channels: 1, data: new Uint8Array(16).fill(128) })
     writeFileSync(join(run, 'samples', 'drawn-00000100.png'), picture)
 
-    const staticDir = join(folder, 'web')
-    const root = fileURLToPath(new URL('../..', import.meta.url))
-    const [launched] = await Promise.all([
-      chromium.launch({
-        executablePath,
-        args: ['--no-sandbox', '--disable-quic', '--disable-background-networking'],
-      }),
-      promisify(execFile)(process.execPath, ['node_modules/vite/bin/vite.js', 'build', 'web', '--outDir', staticDir], {
-        cwd: root,
-        env: { ...process.env, NODE_ENV: 'production' },
-      }),
-    ])
-    browser = launched
     const store = ConversationStore.open({ dataDir: join(folder, 'data') })
+    const [launched, built] = await Promise.all([launchChromium(), builtPage(), store])
+    browser = launched
+    staticDir = built
+    // One for all tests: what one has loaded, the next has.
+    context = await browser.newContext(desktop)
     server = await listen({
       models: [
         new ScriptedModel('scripted-chat', true, (prompt) => `Of ${prompt}.`),
@@ -82,7 +71,6 @@ describe.skipIf(lacksChromium)('the shell and its pages in Chromium', { timeout:
       staticDir,
       runsDir: join(folder, 'runs'),
     })
-    await store
   })
 
   afterAll(async () => {
@@ -92,17 +80,16 @@ describe.skipIf(lacksChromium)('the shell and its pages in Chromium', { timeout:
   })
 
   afterEach(async () => {
-    for (const context of browser.contexts()) await context.close()
+    for (const page of context.pages()) {
+      await page.evaluate(() => localStorage.clear())
+      await page.close()
+    }
+    for (const other of browser.contexts()) if (other !== context) await other.close()
     expect(faults.splice(0)).toEqual([])
   })
 
-  async function open(path: string, options: BrowserContextOptions = {}): Promise<Page> {
-    const context = await browser.newContext({
-      viewport: { width: 1280, height: 800 },
-      reducedMotion: 'reduce',
-      ...options,
-    })
-    const page = await context.newPage()
+  async function open(path: string, options?: BrowserContextOptions): Promise<Page> {
+    const page = await (options ? await browser.newContext({ ...desktop, ...options }) : context).newPage()
     page.setDefaultTimeout(15_000)
     page.on('pageerror', (error) => faults.push(`${error}`))
     page.on('console', (message) => {
@@ -123,6 +110,8 @@ describe.skipIf(lacksChromium)('the shell and its pages in Chromium', { timeout:
 
   it('goes from page to page and back, comes back to the conversation that was open, and loads each page alone', async () => {
     const page = await open('/')
+    // Threads of what runs in the tab share memory.
+    expect(await page.evaluate(() => crossOriginIsolated)).toBe(true)
     await page.getByRole('textbox', { name: 'Ask anything' }).fill('towers')
     await page.keyboard.press('Enter')
     await page.getByRole('main').getByText('Of towers.').waitFor()
@@ -211,9 +200,10 @@ describe.skipIf(lacksChromium)('the shell and its pages in Chromium', { timeout:
     expect(page.url()).toContain('q=unsupervised')
     await page.reload()
     await expect.poll(() => rows.count(), soon).toBe(1)
+    await page.getByRole('main').focus()
+    await page.keyboard.press('Control+Shift+F')
+    expect(await page.evaluate(() => document.activeElement?.getAttribute('aria-label'))).toBe('Find a paper')
     expect(await rows.getByRole('list', { name: 'Checks' }).textContent()).toMatch(/^same: .*learns: .*usable: /)
-    await page.keyboard.press('Control+k')
-    await page.keyboard.press('Escape')
     await page.getByRole('link', { name: 'GPT-2' }).click()
     await title(page, 'GPT-2')
     await page.getByText('layer normalisation moves to the input').waitFor()
@@ -315,7 +305,7 @@ describe.skipIf(lacksChromium)('the shell and its pages in Chromium', { timeout:
       host: '127.0.0.1',
       port: 0,
       apiKey: 'secret',
-      staticDir: join(folder, 'web'),
+      staticDir,
       runsDir: join(folder, 'runs'),
     })
     try {
@@ -339,40 +329,32 @@ describe.skipIf(lacksChromium)('the shell and its pages in Chromium', { timeout:
     expect(await page.getByRole('combobox', { name: 'Model' }).inputValue()).toBe('scripted-base')
   })
 
-  it('gives the page shared memory, which models that run in the tab need', async () => {
-    const page = await open('/')
-    expect(await page.evaluate(() => crossOriginIsolated)).toBe(true)
-  })
-
   it.each([
     ['light', { width: 1280, height: 800 }],
     ['dark', { width: 390, height: 844 }],
   ] as const)('has nothing that axe-core finds, and runs off no side (%s)', async (colorScheme, viewport) => {
     const isMobile = viewport.width < 500
     const page = await open('/papers', { colorScheme, viewport, isMobile, hasTouch: isMobile })
-    const audit = async (what: string) => {
-      await page.evaluate(axe.source)
-      const { violations } = await page.evaluate(() =>
-        (globalThis as unknown as { axe: typeof axe }).axe.run({ resultTypes: ['violations'] }),
-      )
-      const found = violations.map(({ id, nodes }) => ({ what, id, nodes: nodes.map(({ html }) => html) }))
-      expect(found).toEqual([])
-      expect(await page.evaluate(() => document.documentElement.scrollWidth - innerWidth), what).toBe(0)
-    }
-    for (const [path, there] of [
-      ['/papers', 'GPT-2'],
-      ['/papers/ppo', 'The equations and the code'],
-      ['/lab', 'lr-0.1'],
-      ['/lab/lr-0.1', 'Samples'],
-      ['/models', 'scripted-base'],
-      ['/arena', 'Two models'],
-    ]) {
-      if (new URL(page.url()).pathname !== path) await page.goto(server.url + path)
+    const look = async (path: string, there: string) => {
       await page.getByRole('main').getByText(there).first().waitFor()
-      await audit(path)
+      expect(new URL(page.url()).pathname).toBe(path)
+      await audit(page, path)
+      expect(await page.evaluate(() => document.documentElement.scrollWidth - innerWidth), path).toBe(0)
     }
+    const link = (name: string) => page.getByRole('main').getByRole('link', { name, exact: true })
+    await look('/papers', 'GPT-2')
+    await link('PPO').click()
+    await look('/papers/ppo', 'The equations and the code')
+    await rail(page, 'Lab').click()
+    await look('/lab', 'lr-0.1')
+    await link('lr-0.1').click()
+    await look('/lab/lr-0.1', 'Samples')
+    await rail(page, 'Models').click()
+    await look('/models', 'scripted-base')
     await page.keyboard.press('Control+k')
     await page.getByRole('dialog').getByRole('option').first().waitFor()
-    await audit('palette')
+    await audit(page, 'palette')
+    await page.goto(`${server.url}/arena`)
+    await look('/arena', 'Two models')
   })
 })
