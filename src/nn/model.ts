@@ -1,4 +1,16 @@
-import { concat, crossEntropy, embedding, full, linear, type Tensor, takeRows, where } from '../tensor/index.ts'
+import {
+  concat,
+  crossEntropy,
+  customGradient,
+  embedding,
+  expandDims,
+  full,
+  indicator,
+  linear,
+  type Tensor,
+  takeRows,
+  where,
+} from '../tensor/index.ts'
 import type { ConfigTable } from './config.ts'
 import type { KvCache } from './kv-cache.ts'
 import type { Scope } from './scope.ts'
@@ -41,6 +53,8 @@ export interface ModelClass<C extends object = object> {
   readonly table: ConfigTable<C>
   /** Names under which checkpoints without a head leave parameters out: `transformer.`. */
   readonly baseModelPrefix: string
+  /** Other names under which checkpoints may have a parameter, tried in order. */
+  readonly aliases?: (name: string) => readonly string[]
   new (config: Partial<C>): Model
 }
 
@@ -144,12 +158,20 @@ export abstract class CausalNetwork<C extends { vocabSize: number; maxPositions:
  * The rows of a table for the tokens, or the embeddings that were given in their place.
  *
  * @param table - answers with the table, [vocabSize, dModel]: not asked where there are embeddings
+ * @param paddingId - the token whose row learns nothing from being looked up: `padding_idx` of reference implementations
  * @returns [batch, seq, dModel]
  */
-export function embedTokens(table: () => Tensor, { inputIds, inputsEmbeds }: CausalInputs): Tensor {
+export function embedTokens(
+  table: () => Tensor,
+  { inputIds, inputsEmbeds }: Pick<CausalInputs, 'inputIds' | 'inputsEmbeds'>,
+  paddingId?: number,
+): Tensor {
   if (inputsEmbeds) return inputsEmbeds
   if (!inputIds) throw new Error('a language model needs inputIds, or inputsEmbeds in their place')
-  return embedding(table(), inputIds)
+  const rows = embedding(table(), inputIds)
+  if (paddingId === undefined) return rows
+  const isToken = expandDims(indicator(inputIds.equal(paddingId).not()), 2)
+  return customGradient(rows, [rows], (dy) => [dy.mul(isToken)])
 }
 
 /**
@@ -167,6 +189,56 @@ export function causalOutputs(
   const logits = linear(logitsAt ? takeRows(lastHiddenState, logitsAt) : lastHiddenState, head)
   const following = shiftLabels ?? (labels && nextTokens(labels))
   return { logits, lastHiddenState, loss: following && crossEntropy(logits, following) }
+}
+
+export type TextEncoderInputs = {
+  /** int32 [batch, seq]; or else `inputsEmbeds`. */
+  readonly inputIds?: Tensor
+  /** [batch, seq, dModel]: what the tokens' embeddings would be. */
+  readonly inputsEmbeds?: Tensor
+  /** [batch, seq], 1 for tokens and 0 for padding. */
+  readonly attentionMask?: Tensor
+  /** int32 [batch, seq]: which of several texts a token belongs to; 0 where left out. */
+  readonly tokenTypeIds?: Tensor
+  /** int32 [batch, seq]; counted from 0 where left out. */
+  readonly positionIds?: Tensor
+}
+
+/** An encoder that reads a text in both directions. */
+export interface TextEncoder extends Model {
+  readonly kind: 'encoder'
+  readonly vocabSize: number
+  /** The longest text it can take. */
+  readonly maxPositions: number
+  /** @returns the last states, [batch, seq, dModel] */
+  encode(scope: Scope, inputs: TextEncoderInputs): Tensor
+}
+
+/** An encoder of text, as its paper's file writes it. */
+export abstract class TextEncoderNetwork<C extends { vocabSize: number; maxPositions: number; dModel: number }>
+  extends Network<C>
+  implements TextEncoder
+{
+  readonly kind = 'encoder'
+
+  /** What every such model takes. */
+  protected readonly encoderInputs = {
+    inputIds: { ...int32('batch', 'seq'), unless: 'inputsEmbeds' },
+    inputsEmbeds: optional(float32('batch', 'seq', this.config.dModel)),
+    attentionMask: optional(int32('batch', 'seq')),
+    tokenTypeIds: optional(int32('batch', 'seq')),
+    positionIds: optional(int32('batch', 'seq')),
+  }
+
+  get vocabSize(): number {
+    return this.config.vocabSize
+  }
+
+  get maxPositions(): number {
+    return this.config.maxPositions
+  }
+
+  abstract encode(scope: Scope, inputs: TextEncoderInputs): Tensor
 }
 
 /** Keys and values of one attention layer, each [batch, seq, nHeads * headDim]. */

@@ -3,7 +3,8 @@
     python make_fixtures.py [NAME ...]
 
 A folder has config.json and model.safetensors (random weights), inputs.safetensors, outputs.safetensors and
-grads.safetensors (d loss / d parameter), and generation.json: what greedy and beam search answer to one prompt.
+grads.safetensors (d loss / d parameter, where there is a loss), and generation.json: what greedy and beam search answer
+to one prompt, of models that write.
 t5-buckets.json has the buckets of relative positions, as [bucket, how many offsets in a row].
 Needs torch and transformers 5.
 """
@@ -53,6 +54,15 @@ def t5(length=24, batch=2, decoder_inputs=False, **options):
     return transformers.T5ForConditionalGeneration, config, shape
 
 
+def bert(architecture, length=13, **options):
+    off = dict(hidden_dropout_prob=0, attention_probs_dropout_prob=0)
+    size = dict(hidden_size=12, intermediate_size=20, num_hidden_layers=2, num_attention_heads=2)
+    config = transformers.BertConfig(
+        vocab_size=VOCAB, max_position_embeddings=20, **{**off, **size, **options}
+    )
+    return getattr(transformers, architecture), config, dict(length=length, draw=draw_text)
+
+
 def rope(rope_type, theta=10000.0, **options):
     return dict(rope_type=rope_type, rope_theta=theta, **options)
 
@@ -65,6 +75,13 @@ def as_written_by_4(config):
 
 
 CASES = {
+    'bert': lambda: bert('BertForPreTraining'),
+    'bert-masked-lm-untied': lambda: bert(
+        'BertForMaskedLM', length=17, hidden_size=15, num_attention_heads=3, type_vocab_size=1, hidden_act='gelu_new',
+        layer_norm_eps=1e-3, tie_word_embeddings=False, pad_token_id=5,
+    ),
+    'bert-classifier': lambda: bert('BertForSequenceClassification', num_labels=3, num_hidden_layers=1, hidden_act='relu'),
+    'bert-encoder': lambda: bert('BertModel', length=9, num_attention_heads=1, type_vocab_size=3),
     'gpt2': lambda: gpt2(),
     'gpt2-scaled-by-layer': lambda: gpt2(
         n_layer=3, scale_attn_by_inverse_layer_idx=True, n_inner=24, activation_function='relu',
@@ -134,6 +151,30 @@ def draw_inputs(model, generator, length, batch=2, decoder_inputs=False):
     return inputs
 
 
+# What BERT reads: segments, padding on either side, and words to be told again.
+def draw_text(model, generator, length):
+    name, config = type(model).__name__, model.config
+    input_ids = torch.randint(6, VOCAB, (3, length), generator=generator)
+    input_ids[1, -4:] = config.pad_token_id
+    mask = torch.ones_like(input_ids)
+    mask[1, -4:] = 0
+    mask[2, :2] = 0
+    segments = torch.zeros_like(input_ids)
+    segments[:, 6:] = config.type_vocab_size - 1
+    inputs = dict(input_ids=input_ids, attention_mask=mask, token_type_ids=segments)
+    if name == 'BertModel':
+        inputs.update(position_ids=torch.arange(length).flip(0).expand(3, -1))
+    elif name == 'BertForSequenceClassification':
+        inputs.update(labels=torch.tensor([2, 0, 1]))
+    else:
+        labels = torch.randint(0, VOCAB, (3, length), generator=generator)
+        labels[:, ::3] = -100
+        inputs.update(labels=labels)
+    if name == 'BertForPreTraining':
+        inputs.update(next_sentence_label=torch.tensor([0, 1, 1]))
+    return inputs
+
+
 def generations(model, prompt):
     fixed = dict(do_sample=False, max_new_tokens=11, pad_token_id=0, bos_token_id=0)
     if model.config.is_encoder_decoder:
@@ -168,9 +209,11 @@ def make(name):
     if name in OWN_HEAD:
         model.lm_head.weight = torch.nn.Parameter(torch.empty_like(model.lm_head.weight))
     randomise(model.eval(), generator)
-    inputs = draw_inputs(model, generator, **shape)
+    draw = shape.pop('draw', draw_inputs)
+    inputs = draw(model, generator, **shape)
     outputs = model(**inputs)
-    outputs.loss.backward()
+    if outputs.get('loss') is not None:
+        outputs.loss.backward()
 
     folder = HERE / name
     model.config.architectures = [model_class.__name__]
@@ -185,7 +228,11 @@ def make(name):
 
     write('inputs.safetensors', inputs)
     write('outputs.safetensors', {k: v for k, v in outputs.items() if isinstance(v, torch.Tensor)})
-    write('grads.safetensors', {k: p.grad for k, p in model.named_parameters() if p.grad is not None})
+    grads = {k: p.grad for k, p in model.named_parameters() if p.grad is not None}
+    if grads:
+        write('grads.safetensors', grads)
+    if not model.can_generate():
+        return
     prompt = inputs['input_ids'][-1:, :13]
     answers = dict(input_ids=prompt[0].tolist(), runs=generations(model, prompt))
     (folder / 'generation.json').write_text(json.dumps(answers) + '\n')
