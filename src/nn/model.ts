@@ -83,6 +83,8 @@ export type CausalInputs = {
   readonly attentionMask?: Tensor
   /** int32 [batch, seq]; counted from 0, or on from what is cached, where left out. */
   readonly positionIds?: Tensor
+  /** int32 [batch, seq]: tokens whose embeddings are added, in models that mark segments so. */
+  readonly tokenTypeIds?: Tensor
   /** int32 [batch, seq]: the input ids again, −100 where they do not count. Token t is predicted from those before it. */
   readonly labels?: Tensor
   /** int32 [batch, seq]: in place of `labels`, the token that follows at each position, −100 where it does not count. */
@@ -113,6 +115,15 @@ export interface CausalLm extends Model {
   forward(scope: Scope, inputs: CausalInputs, options?: CausalOptions): CausalOutputs
 }
 
+const causalInputs = (dModel: number) => ({
+  inputIds: { ...int32('batch', 'seq'), unless: 'inputsEmbeds' },
+  inputsEmbeds: optional(float32('batch', 'seq', dModel)),
+  attentionMask: optional(int32('batch', 'seq')),
+  positionIds: optional(int32('batch', 'seq')),
+  labels: optional(int32('batch', 'seq')),
+  shiftLabels: optional(int32('batch', 'seq')),
+})
+
 /** A decoder that continues text, as its paper's file writes it. */
 export abstract class CausalNetwork<C extends { vocabSize: number; maxPositions: number; dModel: number }>
   extends Network<C>
@@ -120,14 +131,7 @@ export abstract class CausalNetwork<C extends { vocabSize: number; maxPositions:
 {
   readonly kind = 'causal'
 
-  readonly inputs = {
-    inputIds: { ...int32('batch', 'seq'), unless: 'inputsEmbeds' },
-    inputsEmbeds: optional(float32('batch', 'seq', this.config.dModel)),
-    attentionMask: optional(int32('batch', 'seq')),
-    positionIds: optional(int32('batch', 'seq')),
-    labels: optional(int32('batch', 'seq')),
-    shiftLabels: optional(int32('batch', 'seq')),
-  }
+  readonly inputs: InputSpecs = causalInputs(this.config.dModel)
 
   get vocabSize(): number {
     return this.config.vocabSize
@@ -140,16 +144,23 @@ export abstract class CausalNetwork<C extends { vocabSize: number; maxPositions:
   abstract override forward(scope: Scope, inputs: CausalInputs, options?: CausalOptions): CausalOutputs
 }
 
+/** A causal model whose checkpoints mark segments by tokens of the vocabulary: the GPTs. */
+export abstract class SegmentedCausalNetwork<
+  C extends { vocabSize: number; maxPositions: number; dModel: number },
+> extends CausalNetwork<C> {
+  override readonly inputs = { ...causalInputs(this.config.dModel), tokenTypeIds: optional(int32('batch', 'seq')) }
+}
+
 /**
  * The rows of a table for the tokens, or the embeddings that were given in their place.
  *
  * @param table - answers with the table, [vocabSize, dModel]: not asked where there are embeddings
  * @returns [batch, seq, dModel]
  */
-export function embedTokens(table: () => Tensor, { inputIds, inputsEmbeds }: CausalInputs): Tensor {
-  if (inputsEmbeds) return inputsEmbeds
-  if (!inputIds) throw new Error('a language model needs inputIds, or inputsEmbeds in their place')
-  return embedding(table(), inputIds)
+export function embedTokens(table: () => Tensor, { inputIds, inputsEmbeds, tokenTypeIds }: CausalInputs): Tensor {
+  if (!inputIds && !inputsEmbeds) throw new Error('a language model needs inputIds, or inputsEmbeds in their place')
+  const tokens = inputsEmbeds ?? embedding(table(), inputIds as Tensor)
+  return tokenTypeIds ? tokens.add(embedding(table(), tokenTypeIds)) : tokens
 }
 
 /**
@@ -157,14 +168,16 @@ export function embedTokens(table: () => Tensor, { inputIds, inputsEmbeds }: Cau
  *
  * @param lastHiddenState - [batch, seq, dModel]
  * @param head - [vocabSize, dModel]
+ * @param bias - [vocabSize]; none in most models
  */
 export function causalOutputs(
   lastHiddenState: Tensor,
   head: Tensor,
   { labels, shiftLabels }: Pick<CausalInputs, 'labels' | 'shiftLabels'>,
   { logitsAt }: CausalOptions,
+  bias?: Tensor,
 ): CausalOutputs {
-  const logits = linear(logitsAt ? takeRows(lastHiddenState, logitsAt) : lastHiddenState, head)
+  const logits = linear(logitsAt ? takeRows(lastHiddenState, logitsAt) : lastHiddenState, head, bias)
   const following = shiftLabels ?? (labels && nextTokens(labels))
   return { logits, lastHiddenState, loss: following && crossEntropy(logits, following) }
 }
