@@ -1,13 +1,16 @@
 import { Bert } from '../models/bert.ts'
+import { CodeGen } from '../models/codegen.ts'
 import { UNet2D } from '../models/ddpm.ts'
+import { GPT1 } from '../models/gpt1.ts'
 import { GPT2 } from '../models/gpt2.ts'
+import { GPT3 } from '../models/gpt3.ts'
 import { Llama } from '../models/llama.ts'
 import { ResNet } from '../models/resnet.ts'
 import { T5 } from '../models/t5.ts'
 import type { Model, ModelClass } from '../nn/model.ts'
 
 /** Every model class that a checkpoint's config.json may name. A new paper adds itself here. */
-export const MODEL_CLASSES: readonly ModelClass[] = [Bert, GPT2, Llama, ResNet, T5, UNet2D]
+export const MODEL_CLASSES: readonly ModelClass[] = [Bert, CodeGen, GPT1, GPT2, GPT3, Llama, ResNet, T5, UNet2D]
 
 /**
  * The model that a checkpoint's config.json describes, without its weights.

@@ -45,6 +45,32 @@ def llama(**options):
     )
 
 
+def gpt1(**options):
+    off = dict(resid_pdrop=0, embd_pdrop=0, attn_pdrop=0)
+    size = dict(n_positions=40, n_embd=12, n_layer=2, n_head=2)
+    return causal(transformers.OpenAIGPTLMHeadModel, transformers.OpenAIGPTConfig, **{**off, **size, **options})
+
+
+def gpt_neo(layers, **options):
+    size = dict(max_position_embeddings=40, hidden_size=12, num_heads=2, num_layers=len(layers))
+    return causal(
+        transformers.GPTNeoForCausalLM, transformers.GPTNeoConfig,
+        **{**size, 'attention_types': [[layers, 1]], **options},
+    )
+
+
+def codegen(**options):
+    off = dict(resid_pdrop=0, embd_pdrop=0, attn_pdrop=0)
+    size = dict(n_positions=40, n_ctx=40, n_embd=24, n_layer=2, n_head=4, rotary_dim=4)
+    return causal(transformers.CodeGenForCausalLM, transformers.CodeGenConfig, **{**off, **size, **options})
+
+
+# Padding before the text, positions from elsewhere, and segments: a token of the vocabulary marks each.
+def with_segments(case, length=23):
+    model_class, config, shape = case
+    return model_class, config, {**shape, 'length': length, 'padding': 'left', 'segments': True}
+
+
 def t5(length=24, batch=2, decoder_inputs=False, **options):
     size = dict(d_model=16, d_kv=6, d_ff=20, num_layers=2, num_heads=2)
     config = transformers.T5Config(
@@ -104,6 +130,22 @@ CASES = {
         num_attention_heads=2, num_key_value_heads=1, head_dim=16,
         rope_parameters=rope('yarn', 200.0, factor=4.0, original_max_position_embeddings=16)
     ),
+    'gpt1': lambda: gpt1(),
+    'gpt1-relu-untied': lambda: gpt1(n_embd=15, n_head=3, n_layer=1, afn='relu', tie_word_embeddings=False),
+    'gpt1-segments': lambda: with_segments(gpt1(afn='swish', n_head=1, layer_norm_epsilon=1e-3)),
+    'gpt-neo': lambda: gpt_neo(['global', 'local'], window_size=3),
+    'gpt-neo-untied': lambda: gpt_neo(
+        ['local', 'local', 'global'], window_size=7, hidden_size=15, num_heads=3, intermediate_size=20,
+        activation_function='relu', tie_word_embeddings=False,
+    ),
+    'gpt-neo-segments': lambda: with_segments(gpt_neo(
+        ['local'], window_size=2, hidden_size=16, num_heads=1, activation_function='gelu', layer_norm_epsilon=1e-3,
+    )),
+    'codegen': lambda: codegen(),
+    'codegen-tied': lambda: codegen(
+        n_layer=1, n_embd=48, n_head=8, rotary_dim=6, n_inner=20, tie_word_embeddings=True, activation_function='relu',
+    ),
+    'codegen-segments': lambda: with_segments(codegen(n_layer=1, n_head=12, rotary_dim=2, layer_norm_epsilon=1e-3)),
     't5': lambda: t5(num_decoder_layers=1),
     't5-few-buckets': lambda: t5(
         length=40, decoder_inputs=True, num_layers=1, num_decoder_layers=2, relative_attention_num_buckets=11,
@@ -134,16 +176,21 @@ def randomise(model, generator):
         parameter.data.copy_(value)
 
 
-def draw_inputs(model, generator, length, batch=2, decoder_inputs=False):
+def draw_inputs(model, generator, length, batch=2, decoder_inputs=False, padding='right', segments=False):
     input_ids = torch.randint(3, VOCAB, (batch, length), generator=generator)
     mask = torch.ones_like(input_ids)
     mask[0, -5:] = 0
+    if padding == 'left':
+        mask = mask.flip(1)
     if model.config.is_encoder_decoder:
         labels = torch.randint(3, VOCAB, (batch, length - 3), generator=generator)
         labels[-1, -4:] = -100
     else:
         labels = input_ids.masked_fill(mask == 0, -100)
     inputs = dict(input_ids=input_ids, attention_mask=mask, labels=labels)
+    if segments:
+        inputs.update(token_type_ids=torch.randint(3, VOCAB, (batch, length), generator=generator))
+        inputs.update(position_ids=torch.arange(length).flip(0).expand(batch, -1))
     if decoder_inputs:
         seen = torch.ones_like(labels)
         seen[0, -6:] = 0
