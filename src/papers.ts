@@ -83,7 +83,16 @@ export const PAPERS: readonly Paper[] = [
   },
   { number: 14, slug: 'kosmos1', name: 'Kosmos-1', files: ['models/kosmos1.ts'] },
   { number: 15, slug: 'glm', name: 'GLM', files: ['models/glm.ts'] },
-  { number: 16, slug: 'bert', name: 'BERT', files: ['models/bert.ts'] },
+  {
+    number: 16,
+    slug: 'bert',
+    name: 'BERT',
+    files: ['models/bert.ts', 'data/masked-lm.ts'],
+    usable: {
+      what: 'forward and grad on its checkpoints; MiniLM’s embeddings, in the library and at /v1/embeddings',
+      by: ['tests/generate/embedder.test.ts', 'tests/server/embeddings.test.ts', PARITY],
+    },
+  },
   { number: 17, slug: 'lamda', name: 'LaMDA', files: ['agent/lamda.ts'] },
   {
     number: 18,
