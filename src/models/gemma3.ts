@@ -118,6 +118,7 @@ export class Gemma3 extends CausalNetwork<Gemma3Config> {
     x = norm(model.at('norm'), x, c)
     const head = table(c.tieWordEmbeddings ? model.at('embed_tokens') : scope.at('lm_head'))
     const { finalLogitSoftcap: cap } = c
-    return causalOutputs(x, head, inputs, options, (logits) => (cap === undefined ? logits : softCap(logits, cap)))
+    const finish = (logits: Tensor) => (cap === undefined ? logits : softCap(logits, cap))
+    return causalOutputs(x, head, inputs, options, { finish })
   }
 }

@@ -38,6 +38,8 @@ export const textLike = (pattern: RegExp, must: string): Type<string> => z.strin
 export const oneOf = <const T extends string>(...words: readonly T[]): Type<T> => z.enum(words)
 /** At least one value. */
 export const listOf = <T>(type: Type<T>): Type<readonly T[]> => z.array(type).min(1)
+/** Two values, one after the other. */
+export const pair = <A, B>(a: Type<A>, b: Type<B>): Type<readonly [A, B]> => z.tuple([a, b])
 /** A setting that may be missing. */
 export const maybe = <T>(type: Type<T>): Type<T | undefined> => type.optional()
 /** Of one type or another. */

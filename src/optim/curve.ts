@@ -73,7 +73,7 @@ function panelsOf(lines: readonly Line[], shown: readonly string[]): Panel[] {
     const evaluations = own.filter((line) => !('loss' in line) && !shown.some((name) => name in line))
     const scores = new Set(evaluations.flatMap((line) => Object.keys(line)))
     for (const name of ['stage', 'step', HELD_OUT]) scores.delete(name)
-    const title = (text: string) => escaped(stage === '' ? text : `${stage}: ${text}`)
+    const title = (text: string) => escapedText(stage === '' ? text : `${stage}: ${text}`)
     const drawn = shown.map((name) => {
       const dots = name === 'loss' ? pointsOf(HELD_OUT, evaluations) : []
       const legend = dots.length > 0 ? `${name}: training (line), held out (dots)` : name
@@ -85,7 +85,7 @@ function panelsOf(lines: readonly Line[], shown: readonly string[]): Panel[] {
 }
 
 /** As text of an element. */
-function escaped(text: string): string {
+export function escapedText(text: string): string {
   return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;')
 }
 
@@ -130,7 +130,7 @@ function draw({ title, line, dots }: Panel): string[] {
 }
 
 /** Round numbers that enclose all values, at least two: steps of 1, 2 or 5 times a power of ten. */
-function ticksOver(values: readonly number[]): number[] {
+export function ticksOver(values: readonly number[]): number[] {
   const low = values.reduce((least, value) => Math.min(least, value), Number.POSITIVE_INFINITY)
   const high = values.reduce((most, value) => Math.max(most, value), Number.NEGATIVE_INFINITY)
   // A flat curve lies in the middle of a room of its own size.

@@ -286,6 +286,8 @@ export const status = z.object({
   models: z.array(
     z.object({
       id: z.string(),
+      /** False: it makes embeddings, and no text. */
+      canWrite: z.boolean(),
       /** False: it was only pre-trained, and continues the text of the user's last message. */
       canChat: z.boolean(),
       /** It answers the user's last message alone: no earlier ones, no system prompt. */
@@ -332,6 +334,8 @@ export interface PaperSummary {
 
 export interface PaperList {
   readonly papers: readonly PaperSummary[]
+  /** A sentence for each file that could not be read. */
+  readonly faults: readonly string[]
 }
 
 export interface PaperSource {

@@ -58,8 +58,13 @@ function expectClose(actual: Float32Array, expected: Float32Array): void {
 }
 
 const MODELS = [
+  'gpt1',
   'gpt2',
   'gpt2-scaled-by-layer',
+  'gpt-neo',
+  'gpt-neo-untied',
+  'codegen',
+  'codegen-tied',
   'llama',
   'llama-biases-wide-heads',
   'llama-rope-yarn',

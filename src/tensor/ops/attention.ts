@@ -210,12 +210,9 @@ function scoreBias(
     if (!sameDim(end, seen)) {
       throw new RangeError(`attention: causal attention needs as many queries as keys, got ${end} and ${seen}`)
     }
-    parts.push(hidden(indicator(causalMask(end, window).slice({ axis: 0, start }))))
+    parts.push(hideKeys(causalMask(end, window).slice({ axis: 0, start })))
   }
-  if (attentionMask) {
-    const mask = attentionMask.slice({ axis: 1, start: 0, end: seen }).cast('float32')
-    parts.push(hidden(expandDims(expandDims(mask, 1), 1)))
-  }
+  if (attentionMask) parts.push(hidePadding(attentionMask.slice({ axis: 1, start: 0, end: seen })))
   if (bias) parts.push(bias)
   return parts.length === 0 ? undefined : parts.reduce((a, b) => a.add(b))
 }
@@ -229,7 +226,11 @@ function seesAny({ start, end, seen }: Block, { causal, window, attentionMask }:
   return expandDims(expandDims(minimum(counts, 1), 1), 3)
 }
 
-const hidden = (visible: Tensor): Tensor => scalar(1).sub(visible).mul(MASKED)
+/** What hides keys when it is added to their scores: 0 where `visible` is 1 or true, and enough to vanish where not. */
+export const hideKeys = (visible: Tensor): Tensor => scalar(1).sub(cast(visible, 'float32')).mul(MASKED)
+
+/** The same of a mask of padding, for every head and query: [batch, keys] → [batch, 1, 1, keys]. */
+export const hidePadding = (attentionMask: Tensor): Tensor => expandDims(expandDims(hideKeys(attentionMask), 1), 1)
 
 /** 0, 1, …, seq − 1 for every sequence: int32 [batch, seq]. */
 export const defaultPositionIds = (batch: Dim, seq: Dim): Tensor =>
