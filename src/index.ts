@@ -3,6 +3,14 @@
 import './runtime/node.ts'
 
 export { loadTokens, saveTokens } from './data/token-file.ts'
+export {
+  completions,
+  evaluateHumanEval,
+  type HumanEvalResult,
+  passAtK,
+  readProblems,
+} from './eval/code/human-eval.ts'
+export { type ProgramResult, runProgram, Sandbox, type Verdict } from './eval/code/sandbox.ts'
 export { logLikelihoods, type Score, type ScoringRequest } from './eval/log-likelihoods.ts'
 export { CachedDecoder, type Prompt } from './generate/decoder.ts'
 export { Engine } from './generate/engine.ts'

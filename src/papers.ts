@@ -60,7 +60,16 @@ export const PAPERS: readonly Paper[] = [
       by: ['tests/prompt/few-shot.test.ts'],
     },
   },
-  { number: 6, slug: 'codex', name: 'Codex', files: ['eval/code'] },
+  {
+    number: 6,
+    slug: 'codex',
+    name: 'Codex',
+    files: ['eval/code/human-eval.ts', 'eval/code/sandbox.ts', 'eval/code/guest.ts', 'eval/code/wall.ts'],
+    usable: {
+      what: 'HumanEval on any model that writes: nucleus samples, pass@k, each program in a sandbox; 164 canonical solutions pass, escapes are contained',
+      by: ['tests/eval/code/human-eval.test.ts', 'tests/eval/code/escapes.test.ts'],
+    },
+  },
   {
     number: 7,
     slug: 'chain-of-thought',
