@@ -9,8 +9,9 @@ import { quantize } from '../src/hub/gguf/quantize.ts'
 import { writeGguf } from '../src/hub/gguf/write.ts'
 import { resolveModelRef } from '../src/hub/open.ts'
 import { Llama } from '../src/models/llama.ts'
-import { traceModel } from '../src/nn/model.ts'
-import { sizeOf } from '../src/tensor/index.ts'
+import { type Model, traceModel } from '../src/nn/model.ts'
+import type { Weights } from '../src/runtime/compile.ts'
+import { sizeOf, tensorData } from '../src/tensor/index.ts'
 
 /** Model files that contestants load, made once and kept in a folder. */
 
@@ -68,6 +69,15 @@ function madeUpValues(shape: readonly number[], seed: number): Float32Array {
   }
   return values
 }
+
+/** Weights in fp32: speed does not depend on their values. */
+export const madeUpWeights = (model: Model): Weights =>
+  new Map(
+    Array.from(traceModel(model).parameters.values(), ({ name, shape }, index) => [
+      name,
+      tensorData('float32', shape, madeUpValues(shape, index)),
+    ]),
+  )
 
 /** The ONNX file that jackdaw exports of a model, made in a process of its own so that its memory goes with it. */
 export async function exportedOnnx(model: string, folder: string): Promise<string> {

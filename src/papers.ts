@@ -60,7 +60,16 @@ export const PAPERS: readonly Paper[] = [
       by: ['tests/prompt/few-shot.test.ts'],
     },
   },
-  { number: 6, slug: 'codex', name: 'Codex', files: ['eval/code'] },
+  {
+    number: 6,
+    slug: 'codex',
+    name: 'Codex',
+    files: ['eval/code/human-eval.ts', 'eval/code/sandbox.ts', 'eval/code/guest.ts', 'eval/code/wall.ts'],
+    usable: {
+      what: 'HumanEval on any model that writes: nucleus samples, pass@k, each program in a sandbox; 164 canonical solutions pass, escapes are contained',
+      by: ['tests/eval/code/human-eval.test.ts', 'tests/eval/code/escapes.test.ts'],
+    },
+  },
   {
     number: 7,
     slug: 'chain-of-thought',
@@ -101,7 +110,16 @@ export const PAPERS: readonly Paper[] = [
   },
   { number: 14, slug: 'kosmos1', name: 'Kosmos-1', files: ['models/kosmos1.ts'] },
   { number: 15, slug: 'glm', name: 'GLM', files: ['models/glm.ts'] },
-  { number: 16, slug: 'bert', name: 'BERT', files: ['models/bert.ts'] },
+  {
+    number: 16,
+    slug: 'bert',
+    name: 'BERT',
+    files: ['models/bert.ts', 'data/masked-lm.ts'],
+    usable: {
+      what: 'forward and grad on its checkpoints; MiniLM’s embeddings, in the library and at /v1/embeddings',
+      by: ['tests/generate/embedder.test.ts', 'tests/server/embeddings.test.ts', PARITY],
+    },
+  },
   { number: 17, slug: 'lamda', name: 'LaMDA', files: ['agent/lamda.ts'] },
   {
     number: 18,
@@ -118,6 +136,10 @@ export const PAPERS: readonly Paper[] = [
     slug: 'prompting',
     name: 'Pre-train, prompt, predict',
     files: ['prompt/cloze.ts', 'prompt/verbalizer.ts', 'prompt/soft-prompt.ts'],
+    usable: {
+      what: 'cloze prompts for BERT, prefix prompts for models that write, verbalizers, ensembles; soft prompts as PEFT’s files',
+      by: ['tests/prompt/masked-model.test.ts', 'tests/prompt/verbalizer.test.ts', 'tests/prompt/soft-prompt.test.ts'],
+    },
   },
   { number: 20, slug: 'multimodal-cot', name: 'Multimodal chain-of-thought', files: ['models/multimodal-cot.ts'] },
   { number: 21, slug: 'offsite-tuning', name: 'Offsite-tuning', files: ['train/offsite.ts'] },
