@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { existsSync, mkdirSync } from 'node:fs'
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { basename, extname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
@@ -34,6 +34,43 @@ export async function q4Gguf(reference: string, folder: string): Promise<string>
   mkdirSync(folder, { recursive: true })
   const { path } = await resolveModelRef(reference)
   await convertModel(path, target, { quantize: 'Q4_0' }, async () => {})
+  return target
+}
+
+/** A folder in the Hugging Face layout, in fp32, of a model reference. */
+export async function fp32Folder(reference: string, folder: string): Promise<string> {
+  const target = join(folder, `${reference.replace(/[^\w-]+/g, '_')}-fp32`)
+  if (existsSync(target)) return target
+  mkdirSync(folder, { recursive: true })
+  const { path } = await resolveModelRef(reference)
+  await convertModel(path, target, {}, async () => {})
+  return target
+}
+
+const THINGS = ['a kettle', 'an umbrella', 'a violin', 'a ladder', 'a pillow', 'a compass', 'a shovel', 'a lantern']
+const PLACES = [
+  'the kitchen',
+  'a garden shed',
+  'the concert hall',
+  'the bedroom',
+  'an attic',
+  'the harbour',
+  'a library',
+]
+const PEOPLE = ['Anna', 'Boris', 'Chiara', 'David', 'Elif', 'Farid']
+
+/** Made-up questions with five choices, as an evaluation has them: some thirty tokens, answers of two or three. */
+export function questionsFile(folder: string, count = 26): string {
+  const target = join(folder, 'questions.jsonl')
+  mkdirSync(folder, { recursive: true })
+  const lines = Array.from({ length: count }, (_, i) => {
+    const [thing, other] = [THINGS[i % THINGS.length], THINGS[(3 * i + 1) % THINGS.length]]
+    const person = PEOPLE[i % PEOPLE.length]
+    const question = `${person} has lent ${thing} to a friend on day ${i + 1}, and wants it back before ${other} is needed. Where would ${person} look for it first?`
+    const choices = Array.from({ length: 5 }, (_, j) => PLACES[(i + j) % PLACES.length])
+    return JSON.stringify({ question, choices, answer: i % 5 })
+  })
+  writeFileSync(target, `${lines.join('\n')}\n`)
   return target
 }
 
