@@ -1,7 +1,7 @@
 import { extname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { packageRoot } from '../src/hub/open.ts'
-import { exportedOnnx, fp32Folder, madeUpGguf, q4Gguf, questionsFile } from './files.ts'
+import { exportedOnnx, madeUpGguf, modelFolder, q4Gguf, questionsFile } from './files.ts'
 import { GPT_SIZES } from './gpt-sizes.ts'
 import type { Benchmark, ContestantSpec } from './harness.ts'
 import { SHAPED } from './model-shapes.ts'
@@ -157,7 +157,7 @@ export const BENCHMARKS: readonly BenchmarkPlan[] = [
     name: 'evaluate',
     what: 'questions of an evaluation of a 135M model in fp32, against lm-evaluation-harness',
     async prepare({ smollm2, folder }) {
-      const files = [await fp32Folder(smollm2, folder), questionsFile(folder)]
+      const files = [await modelFolder(smollm2, folder), questionsFile(folder)]
       const beside = { 'lm-evaluation-harness': 1.5 }
       return {
         name: 'evaluate',

@@ -12,6 +12,8 @@ import { Llama } from '../src/models/llama.ts'
 import { type Model, traceModel } from '../src/nn/model.ts'
 import type { Weights } from '../src/runtime/compile.ts'
 import { sizeOf, tensorData } from '../src/tensor/index.ts'
+import { tokenizerFromGguf } from '../src/text/gguf-tokenizer.ts'
+import { saveTokenizer } from '../src/text/load.ts'
 
 /** Model files that contestants load, made once and kept in a folder. */
 
@@ -37,13 +39,14 @@ export async function q4Gguf(reference: string, folder: string): Promise<string>
   return target
 }
 
-/** A folder in the Hugging Face layout, in fp32, of a model reference. */
-export async function fp32Folder(reference: string, folder: string): Promise<string> {
-  const target = join(folder, `${reference.replace(/[^\w-]+/g, '_')}-fp32`)
+/** A folder in the Hugging Face layout: a model reference's own, or a GGUF file's, in fp32. */
+export async function modelFolder(reference: string, folder: string): Promise<string> {
+  const { kind, path } = await resolveModelRef(reference)
+  if (kind === 'folder') return path
+  const target = join(folder, `${basename(path, '.gguf').replace(/\W+/g, '-')}-fp32`)
   if (existsSync(target)) return target
   mkdirSync(folder, { recursive: true })
-  const { path } = await resolveModelRef(reference)
-  await convertModel(path, target, {}, async () => {})
+  await convertModel(path, target, {}, (metadata, into) => saveTokenizer(tokenizerFromGguf(metadata), into))
   return target
 }
 
