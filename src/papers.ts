@@ -37,6 +37,10 @@ export const PAPERS: readonly Paper[] = [
     slug: 'transformer',
     name: 'Transformer (Attention Is All You Need)',
     files: ['models/transformer.ts'],
+    usable: {
+      what: 'generate, forward and grad on Marian’s checkpoints; beams token for token, with either length penalty',
+      by: ['tests/models/transformer.test.ts', 'tests/generate/beam.test.ts', PARITY, FORWARD],
+    },
   },
   { number: 2, slug: 'gpt1', name: 'GPT-1', files: ['models/gpt1.ts'] },
   {

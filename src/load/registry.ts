@@ -11,6 +11,7 @@ import { Qwen2 } from '../models/qwen2.ts'
 import { Qwen3 } from '../models/qwen3.ts'
 import { ResNet } from '../models/resnet.ts'
 import { T5 } from '../models/t5.ts'
+import { Transformer } from '../models/transformer.ts'
 import type { Model, ModelClass } from '../nn/model.ts'
 
 /** Every model class that a checkpoint's config.json may name. A new paper adds itself here. */
@@ -27,6 +28,7 @@ export const MODEL_CLASSES: readonly ModelClass[] = [
   Qwen3,
   ResNet,
   T5,
+  Transformer,
   UNet2D,
 ]
 
