@@ -7,6 +7,7 @@ import { GPT2 } from '../models/gpt2.ts'
 import { GPT3 } from '../models/gpt3.ts'
 import { Llama } from '../models/llama.ts'
 import { Mistral } from '../models/mistral.ts'
+import { Palm } from '../models/palm.ts'
 import { Qwen2 } from '../models/qwen2.ts'
 import { Qwen3 } from '../models/qwen3.ts'
 import { ResNet } from '../models/resnet.ts'
@@ -26,6 +27,7 @@ export const MODEL_CLASSES: readonly ModelClass[] = [
   Mistral,
   Qwen2,
   Qwen3,
+  Palm,
   ResNet,
   T5,
   Transformer,
