@@ -140,6 +140,10 @@ export const PAPERS: readonly Paper[] = [
     slug: 'prompting',
     name: 'Pre-train, prompt, predict',
     files: ['prompt/cloze.ts', 'prompt/verbalizer.ts', 'prompt/soft-prompt.ts'],
+    usable: {
+      what: 'cloze prompts for BERT, prefix prompts for models that write, verbalizers, ensembles; soft prompts as PEFT’s files',
+      by: ['tests/prompt/masked-model.test.ts', 'tests/prompt/verbalizer.test.ts', 'tests/prompt/soft-prompt.test.ts'],
+    },
   },
   { number: 20, slug: 'multimodal-cot', name: 'Multimodal chain-of-thought', files: ['models/multimodal-cot.ts'] },
   { number: 21, slug: 'offsite-tuning', name: 'Offsite-tuning', files: ['train/offsite.ts'] },

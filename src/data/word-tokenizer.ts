@@ -14,7 +14,8 @@ export interface WordTokenizerOptions {
 /**
  * A tokenizer that cuts text at spaces and knows these words, numbered behind the special tokens.
  *
- * @throws RangeError where a word is empty, holds white space or is there twice, or where the unknown or end token is not among the special ones
+ * @throws RangeError where a word is empty, holds white space or is there twice, or where the unknown or end token is not
+ *   among the special ones
  */
 export function wordTokenizerJson(
   words: readonly string[],
