@@ -1,6 +1,7 @@
 import {
   addDims,
   arange,
+  attention as attend,
   broadcastTo,
   cachedAttention,
   concat,
@@ -201,6 +202,43 @@ export class LearnedCache implements KvCache {
         bias: bias ? bias.add(mask) : mask,
       },
     )
+  }
+}
+
+/**
+ * A whole text with nothing before it, of which each layer's attention is kept, to be looked at: the same model, asked
+ * for other outputs.
+ *
+ * ```ts
+ * const traced = trace((scope, { inputIds }) => {
+ *   const watched = new AttentionMaps(inputIds.shape[1])
+ *   const { logits } = model.forward(scope, { inputIds }, { cache: watched })
+ *   return { logits, ...watched.outputs }
+ * }, { inputIds: int32(1, 'seq') })
+ * ```
+ */
+export class AttentionMaps implements KvCache {
+  /** Of each layer: [1, nHeads, seq, seq], each row what a position takes of itself and of those before. */
+  readonly layers: Tensor[] = []
+  readonly totalLength: Tensor
+  readonly positionIds: Tensor
+
+  constructor(seq: Dim) {
+    this.totalLength = dimTensor(seq).reshape([1])
+    this.positionIds = expandDims(arange(seq), 0)
+  }
+
+  /** `attention.0`, `attention.1`, … */
+  get outputs(): Record<string, Tensor> {
+    return Object.fromEntries(this.layers.map((map, layer) => [`attention.${layer}`, map]))
+  }
+
+  attend(query: Tensor, key: Tensor, value: Tensor, options: CachedOptions): Tensor {
+    const { cache: _, dropout: __, ...rest } = options
+    return attend(query, key, value, { ...rest, causal: true, positionIds: this.positionIds }, (probabilities) => {
+      this.layers.push(probabilities)
+      return probabilities
+    })
   }
 }
 
