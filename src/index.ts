@@ -7,7 +7,6 @@ export {
   completions,
   evaluateHumanEval,
   type HumanEvalResult,
-  passAtK,
   readProblems,
 } from './eval/code/human-eval.ts'
 export { type ProgramResult, runProgram, Sandbox, type Verdict } from './eval/code/sandbox.ts'
@@ -15,6 +14,7 @@ export { type EvaluateOptions, evaluate, type TaskRun } from './eval/harness.ts'
 export { logLikelihoods, type Score, type ScoringRequest } from './eval/log-likelihoods.ts'
 export { corpusBleu, sentenceBleu } from './eval/metrics/bleu.ts'
 export { exactMatch } from './eval/metrics/exact-match.ts'
+export { passAtK } from './eval/metrics/pass-at-k.ts'
 export { rouge } from './eval/metrics/rouge.ts'
 export { resultsTable } from './eval/results.ts'
 export { type Family, scalingChart } from './eval/scaling.ts'

@@ -37,6 +37,10 @@ export const PAPERS: readonly Paper[] = [
     slug: 'transformer',
     name: 'Transformer (Attention Is All You Need)',
     files: ['models/transformer.ts'],
+    usable: {
+      what: 'generate, forward and grad on Marian’s checkpoints; beams token for token, with either length penalty',
+      by: ['tests/models/transformer.test.ts', 'tests/generate/beam.test.ts', PARITY, FORWARD],
+    },
   },
   { number: 2, slug: 'gpt1', name: 'GPT-1', files: ['models/gpt1.ts'] },
   {
@@ -142,7 +146,16 @@ export const PAPERS: readonly Paper[] = [
     },
   },
   { number: 20, slug: 'multimodal-cot', name: 'Multimodal chain-of-thought', files: ['models/multimodal-cot.ts'] },
-  { number: 21, slug: 'offsite-tuning', name: 'Offsite-tuning', files: ['train/offsite.ts'] },
+  {
+    number: 21,
+    slug: 'offsite-tuning',
+    name: 'Offsite-tuning',
+    files: ['train/offsite.ts'],
+    usable: {
+      what: 'an emulator of any causal model as a folder of its own, taught by the whole; adapters tuned elsewhere, checked and plugged in',
+      by: ['tests/train/offsite.test.ts'],
+    },
+  },
   {
     number: 22,
     slug: 'emergent-abilities',

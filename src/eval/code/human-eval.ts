@@ -22,6 +22,7 @@ import { readFile } from 'node:fs/promises'
 import { gunzipSync } from 'node:zlib'
 import * as z from 'zod'
 import type { SamplingOptions, ServedModel } from '../../generate/types.ts'
+import { passAtK } from '../metrics/pass-at-k.ts'
 import { Sandbox, type Verdict } from './sandbox.ts'
 
 /** A problem, as the file has it. */
@@ -79,19 +80,6 @@ export function upToStop(completion: string): string {
 /** Whether a completion solves a problem: the function that it ends does what the problem's test asks. */
 export const checkCompletion = (sandbox: Sandbox, problem: Problem, completion: string): Promise<Verdict> =>
   sandbox.check(`${problem.prompt}${completion}\n`, { ...problem, entryPoint: problem.entry_point })
-
-/**
- * The chance that one of k samples passes, without bias, from n of which c did: 1 − C(n−c, k) / C(n, k), as a product
- * that overflows nowhere (§2.1, eq. 1, figure 3).
- */
-export function passAtK(n: number, c: number, k: number): number {
-  if (!(k >= 1 && k <= n && c >= 0 && c <= n))
-    throw new RangeError(`pass@k needs 1 ≤ k ≤ n and 0 ≤ c ≤ n: ${[n, c, k]}`)
-  if (n - c < k) return 1
-  let none = 1
-  for (let i = n - c + 1; i <= n; i++) none *= 1 - k / i
-  return 1 - none
-}
 
 /** Writes what follows a prompt, up to where a stop begins. */
 export type Complete = (prompt: string, sample: number, signal?: AbortSignal) => Promise<string>

@@ -7,7 +7,6 @@ import {
   completions,
   evaluateHumanEval,
   type Problem,
-  passAtK,
   readProblems,
   upToStop,
 } from '../../../src/eval/code/human-eval.ts'
@@ -41,33 +40,6 @@ beforeAll(() => {
   sandbox = new Sandbox({ workers: 2, timeoutMs: 10_000 })
 })
 afterAll(() => sandbox.close())
-
-describe('pass@k', () => {
-  it('is the share of subsets of size k that hold a sample that passed', () => {
-    for (let n = 1; n <= 8; n++) {
-      for (let c = 0; c <= n; c++) {
-        for (let k = 1; k <= n; k++) {
-          let [subsets, lucky] = [0, 0]
-          for (let set = 0; set < 2 ** n; set++) {
-            const members = Array.from({ length: n }, (_, i) => (set >> i) & 1)
-            if (members.reduce((a, b) => a + b, 0) !== k) continue
-            subsets++
-            if (members.slice(0, c).includes(1)) lucky++
-          }
-          expect(passAtK(n, c, k), `${[n, c, k]}`).toBeCloseTo(lucky / subsets, 12)
-        }
-      }
-    }
-  })
-
-  it('overflows nowhere, and refuses what has no meaning', () => {
-    expect(passAtK(200, 3, 1)).toBeCloseTo(3 / 200, 12)
-    expect(passAtK(10_000, 1, 5000)).toBeCloseTo(0.5, 9)
-    expect(passAtK(200, 0, 100)).toBe(0)
-    expect(() => passAtK(5, 1, 6)).toThrow('pass@k needs')
-    expect(() => passAtK(5, 6, 1)).toThrow('pass@k needs')
-  })
-})
 
 describe('completions', () => {
   it('end where something else begins', () => {
