@@ -37,3 +37,34 @@ export function wordTokenizerJson(special: readonly string[], words: readonly st
     model: { type: 'WordLevel', vocab: Object.fromEntries(all.map((word, id) => [word, id])), unk_token: unknown },
   }
 }
+
+/** A made-up language: its words, and the way from texts to ids and back. */
+export interface WordVocabulary {
+  readonly size: number
+  readonly tokenizerJson: WordTokenizerJson
+  /**
+   * Of words with a space in between.
+   *
+   * @throws RangeError where a word is not of the language
+   */
+  idsOf(text: string): number[]
+  textOf(ids: Iterable<number>): string
+}
+
+/** The vocabulary of `wordTokenizerJson`, for what makes its texts itself. */
+export function wordVocabulary(special: readonly string[], words: readonly string[]): WordVocabulary {
+  const tokenizerJson = wordTokenizerJson(special, words)
+  const all = [...special, ...words]
+  const ids = new Map(all.map((word, id) => [word, id]))
+  const idOf = (word: string): number => {
+    const id = ids.get(word)
+    if (id === undefined) throw new RangeError(`'${word}' is no word of this vocabulary`)
+    return id
+  }
+  return {
+    size: all.length,
+    tokenizerJson,
+    idsOf: (text) => text.split(' ').map(idOf),
+    textOf: (ids) => Array.from(ids, (id) => all[id]).join(' '),
+  }
+}

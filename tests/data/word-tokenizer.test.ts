@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { wordTokenizerJson } from '../../src/data/word-tokenizer.ts'
+import { wordTokenizerJson, wordVocabulary } from '../../src/data/word-tokenizer.ts'
 import { tokenizerFromJson } from '../../src/text/tokenizer.ts'
 
 it('numbers words in their order, special ones first, and gives a text back', () => {
@@ -15,4 +15,14 @@ it('refuses words with white space in them, words that come twice, and a vocabul
   expect(() => wordTokenizerJson(['<unk>'], ['a', '<unk>'])).toThrow("'<unk>'")
   expect(() => wordTokenizerJson(['<unk>'], [''])).toThrow("''")
   expect(() => wordTokenizerJson([], ['a'])).toThrow('special')
+})
+
+it('a vocabulary writes ids as its tokenizer does, numbers among the words too', () => {
+  const vocabulary = wordVocabulary(['<pad>', '<unk>'], ['+', '12', '7', '=', '19'])
+  const ids = vocabulary.idsOf('7 + 12 = 19')
+  expect(ids).toEqual([4, 2, 3, 5, 6])
+  expect(vocabulary.textOf(ids)).toBe('7 + 12 = 19')
+  expect(vocabulary.size).toBe(7)
+  expect(Array.from(tokenizerFromJson(vocabulary.tokenizerJson).encode('7 + 12 = 19'))).toEqual(ids)
+  expect(() => vocabulary.idsOf('7 - 12')).toThrow("'-' is no word")
 })
