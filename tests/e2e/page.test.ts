@@ -1,7 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { Browser, BrowserContextOptions, Page } from 'playwright-core'
+import type { Browser, BrowserContextOptions, Locator, Page } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import type { AnswerEvent, ChatMessage, GenerationRequest } from '../../src/generate/types.ts'
 import { encodePng } from '../../src/image/png.ts'
@@ -750,6 +750,11 @@ describe.skipIf(lacksChromium)('the page in Chromium', { timeout: 60_000 }, () =
     })
     await page.getByText('jackdaw serve --model').waitFor()
     await page.getByRole('heading', { name: 'Begin a text' }).waitFor()
+    // Enlarged to twice its size, the window of a small laptop: the heading is not under what lies below it.
+    await page.setViewportSize({ width: 640, height: 450 })
+    const top = async (part: Locator) => (await part.boundingBox())?.y ?? 0
+    const notice = await top(page.getByText('was only pre-trained'))
+    expect(notice).toBeLessThan(await top(page.locator('.composer-column')))
   })
 
   it('fits a phone: the list is a drawer, nothing runs off the side, targets are 44 pixels', async () => {

@@ -1,8 +1,10 @@
 import { appendFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Browser, BrowserContext, BrowserContextOptions, Page } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import type { GenerationRequest } from '../../src/generate/types.ts'
 import { encodePng } from '../../src/image/png.ts'
 import { listen, type RunningServer } from '../../src/server/listen.ts'
 import { ConversationStore } from '../../src/server/store.ts'
@@ -34,6 +36,16 @@ const desktop = { viewport: { width: 1280, height: 800 }, reducedMotion: 'reduce
 /** Long enough for a busy machine. */
 const soon = { timeout: 15_000 }
 
+/** Writes at a reader's pace. */
+class SlowModel extends ScriptedModel {
+  override async *generate(request: GenerationRequest) {
+    for await (const event of super.generate(request)) {
+      await delay(15)
+      yield event
+    }
+  }
+}
+
 describe.skipIf(lacksChromium)('the shell and its pages in Chromium', { timeout: 60_000 }, () => {
   const folder = mkdtempSync(join(tmpdir(), 'jackdaw-shell-'))
   const run = join(folder, 'runs', 'lr-0.1')
@@ -63,6 +75,7 @@ describe.skipIf(lacksChromium)('the shell and its pages in Chromium', { timeout:
       models: [
         new ScriptedModel('scripted-chat', true, (prompt) => `Of ${prompt}.`),
         new ScriptedModel('scripted-base', false, () => ' two'),
+        new SlowModel('scripted-slow', true, () => `${'word '.repeat(80)}end.`),
       ],
       store,
       logger: { debug() {}, error() {} },
@@ -295,6 +308,41 @@ describe.skipIf(lacksChromium)('the shell and its pages in Chromium', { timeout:
     await expect.poll(() => log.evaluate((e) => e.scrollHeight - e.clientHeight - e.scrollTop), soon).toBeLessThan(2)
     const tasks = await page.evaluate(() => (window as unknown as { tasks: number[] }).tasks)
     expect(Math.max(0, ...tasks)).toBeLessThan(1000)
+  })
+
+  it('draws nothing of the list while an answer comes: a long one costs what an empty one does', async () => {
+    const listed = (count: number) =>
+      Array.from({ length: count }, (_, i) => ({
+        id: `00000000-0000-4000-9000-${`${i}`.padStart(12, '0')}`,
+        title: `A conversation about ${i}`,
+        createdAt: '2026-01-01T00:00:00.000Z',
+        updatedAt: '2026-01-01T00:00:00.000Z',
+        snippet: null,
+      }))
+    /** Milliseconds of script while an answer of 80 words comes in. */
+    const scriptMs = async (count: number) => {
+      const page = await open('/models')
+      await page.route(/\/api\/conversations\?/, (route) =>
+        route.fulfill({ json: { conversations: listed(count), nextCursor: null } }),
+      )
+      await page.reload()
+      await page.getByRole('button', { name: 'Begin a chat with scripted-slow' }).click()
+      await expect.poll(() => page.locator('.conversation').count(), soon).toBe(count)
+      const devtools = await page.context().newCDPSession(page)
+      await devtools.send('Performance.enable')
+      const scripted = async () =>
+        (await devtools.send('Performance.getMetrics')).metrics.find(({ name }) => name === 'ScriptDuration')?.value ??
+        0
+      await page.getByRole('textbox', { name: 'Ask anything' }).fill('Go on')
+      await page.keyboard.press('Enter')
+      await page.getByRole('main').getByText('word word').waitFor()
+      const before = await scripted()
+      await page.getByRole('main').getByText('end.').waitFor()
+      return 1000 * ((await scripted()) - before)
+    }
+    const [empty, long] = [await scriptMs(0), await scriptMs(600)]
+    // Drawn with every word, six hundred entries take seconds.
+    expect(long).toBeLessThan(2 * empty + 150)
   })
 
   it('asks for the key of a server that has one, on every page', async () => {
