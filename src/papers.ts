@@ -37,6 +37,10 @@ export const PAPERS: readonly Paper[] = [
     slug: 'transformer',
     name: 'Transformer (Attention Is All You Need)',
     files: ['models/transformer.ts'],
+    usable: {
+      what: 'generate, forward and grad on Marian’s checkpoints; beams token for token, with either length penalty',
+      by: ['tests/models/transformer.test.ts', 'tests/generate/beam.test.ts', PARITY, FORWARD],
+    },
   },
   { number: 2, slug: 'gpt1', name: 'GPT-1', files: ['models/gpt1.ts'] },
   {
@@ -50,9 +54,36 @@ export const PAPERS: readonly Paper[] = [
     },
   },
   { number: 4, slug: 'gpt3', name: 'GPT-3', files: ['models/gpt3.ts'] },
-  { number: 5, slug: 'in-context-learning', name: 'In-context learning', files: ['prompt/few-shot.ts'] },
-  { number: 6, slug: 'codex', name: 'Codex', files: ['eval/code'] },
-  { number: 7, slug: 'chain-of-thought', name: 'Chain-of-thought', files: ['prompt/chain-of-thought.ts'] },
+  {
+    number: 5,
+    slug: 'in-context-learning',
+    name: 'In-context learning',
+    files: ['prompt/few-shot.ts'],
+    usable: {
+      what: 'K-shot prompts, choices by normalised likelihood, free answers by beams, with any model that writes',
+      by: ['tests/prompt/few-shot.test.ts'],
+    },
+  },
+  {
+    number: 6,
+    slug: 'codex',
+    name: 'Codex',
+    files: ['eval/code/human-eval.ts', 'eval/code/sandbox.ts', 'eval/code/guest.ts', 'eval/code/wall.ts'],
+    usable: {
+      what: 'HumanEval on any model that writes: nucleus samples, pass@k, each program in a sandbox; 164 canonical solutions pass, escapes are contained',
+      by: ['tests/eval/code/human-eval.test.ts', 'tests/eval/code/escapes.test.ts'],
+    },
+  },
+  {
+    number: 7,
+    slug: 'chain-of-thought',
+    name: 'Chain-of-thought',
+    files: ['prompt/chain-of-thought.ts'],
+    usable: {
+      what: 'exemplars for twelve data sets, the answer after the last “The answer is”, the majority of sampled chains',
+      by: ['tests/prompt/chain-of-thought.test.ts', 'tests/prompt/answers.test.ts'],
+    },
+  },
   {
     number: 8,
     slug: 'instructgpt',
@@ -83,7 +114,16 @@ export const PAPERS: readonly Paper[] = [
   },
   { number: 14, slug: 'kosmos1', name: 'Kosmos-1', files: ['models/kosmos1.ts'] },
   { number: 15, slug: 'glm', name: 'GLM', files: ['models/glm.ts'] },
-  { number: 16, slug: 'bert', name: 'BERT', files: ['models/bert.ts'] },
+  {
+    number: 16,
+    slug: 'bert',
+    name: 'BERT',
+    files: ['models/bert.ts', 'data/masked-lm.ts'],
+    usable: {
+      what: 'forward and grad on its checkpoints; MiniLM’s embeddings, in the library and at /v1/embeddings',
+      by: ['tests/generate/embedder.test.ts', 'tests/server/embeddings.test.ts', PARITY],
+    },
+  },
   { number: 17, slug: 'lamda', name: 'LaMDA', files: ['agent/lamda.ts'] },
   {
     number: 18,
@@ -113,7 +153,16 @@ export const PAPERS: readonly Paper[] = [
       by: ['tests/eval/scaling.test.ts'],
     },
   },
-  { number: 23, slug: 'zero-shot-cot', name: 'Zero-shot reasoners', files: ['prompt/zero-shot-cot.ts'] },
+  {
+    number: 23,
+    slug: 'zero-shot-cot',
+    name: 'Zero-shot reasoners',
+    files: ['prompt/zero-shot-cot.ts'],
+    usable: {
+      what: 'two-stage prompts and the cleaning of answers, by the form of each data set',
+      by: ['tests/prompt/zero-shot-cot.test.ts', 'tests/prompt/answers.test.ts'],
+    },
+  },
   { number: 24, slug: 'palm', name: 'PaLM', files: ['models/palm.ts'] },
   { number: 25, slug: 'palm-e', name: 'PaLM-E', files: ['models/palm-e.ts'] },
   { number: 26, slug: 'visual-chatgpt', name: 'Visual ChatGPT', files: ['agent/visual-chat.ts'] },

@@ -55,8 +55,13 @@ export const chatCommand = (): Command =>
 
 async function chat(flags: ChatFlags): Promise<void> {
   const { load } = await import('../generate/text.ts')
-  const loadModel = (reference: string) =>
-    withDownloadBar((onProgress) => load(reference, { quantize: flags.quantize, slots: 1, onProgress }))
+  const loadModel = async (reference: string) => {
+    const model = await withDownloadBar((onProgress) =>
+      load(reference, { quantize: flags.quantize, slots: 1, onProgress }),
+    )
+    if (model.canWrite === false) throw new Error(`${model.id} makes embeddings and writes no text`)
+    return model
+  }
   const model = await loadModel(flags.model)
   const isLive = Boolean(process.stdin.isTTY && process.stdout.isTTY) && process.env.TERM !== 'dumb'
   const terminal = createInterface({

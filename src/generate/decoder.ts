@@ -79,6 +79,9 @@ const ROWS = 2
 /** Which token fills up does not matter: what comes after a token is not seen by it. */
 const FILLER = 0
 
+/** What a model with an encoder says of its answers. */
+type AnswerRules = Partial<Pick<EncoderDecoderLm, 'decoderStartTokenId' | 'forcedEndTokenId' | 'barredTokenIds'>>
+
 interface DecodeCall {
   readonly binding: Binding
   readonly inputIds: Int32Array
@@ -109,10 +112,24 @@ export class CachedDecoder {
     readonly deterministic: boolean,
     readonly vocabSize: number,
     readonly dModel: number,
-    /** What answers start from, where the model has an encoder. */
-    readonly startTokenId: number | undefined,
+    private readonly rules: AnswerRules,
   ) {
     this.sources = new Array(cache.slots)
+  }
+
+  /** What answers start from, where the model has an encoder. */
+  get startTokenId(): number | undefined {
+    return this.rules.decoderStartTokenId
+  }
+
+  /** Ends an answer that reaches its greatest length. */
+  get forcedEndTokenId(): number | undefined {
+    return this.rules.forcedEndTokenId
+  }
+
+  /** Tokens that no answer has. */
+  get barredTokenIds(): readonly number[] {
+    return this.rules.barredTokenIds ?? []
   }
 
   /** Sequences that can be in the cache at once. */
@@ -137,8 +154,9 @@ export class CachedDecoder {
     const isCausal = model.kind === 'causal'
     if (deterministic && !isCausal) throw new Error('only a causal model decodes deterministically side by side')
     const slots = deterministic ? roundUp(options.slots ?? 1, ROWS) : (options.slots ?? 1)
-    const longest = isCausal ? model.maxPositions : (options.capacity ?? DEFAULT_ANSWER_LENGTH)
-    const capacity = Math.min(options.capacity ?? Math.min(longest, DEFAULT_CAPACITY), longest)
+    const longest = model.maxPositions ?? options.capacity ?? DEFAULT_ANSWER_LENGTH
+    const usual = isCausal ? DEFAULT_CAPACITY : DEFAULT_ANSWER_LENGTH
+    const capacity = Math.min(options.capacity ?? usual, longest)
     const reader = isCausal ? undefined : await SourceReader.create(model, weights, compiling)
     // Each source is answered by as many sequences as any other.
     const tokens: InputSpecs = reader
@@ -180,9 +198,9 @@ export class CachedDecoder {
       isCausal && !copyWeights
         ? new PrefixPrograms(model, weights, dModel, { on: provider, prepack: false })
         : undefined
-    const start = isCausal ? undefined : model.decoderStartTokenId
     const cacheSlots = new CacheSlots(layers, slots, capacity)
-    return new CachedDecoder(program, cacheSlots, reader, prefixes, deterministic, model.vocabSize, dModel, start)
+    const rules = isCausal ? {} : model
+    return new CachedDecoder(program, cacheSlots, reader, prefixes, deterministic, model.vocabSize, dModel, rules)
   }
 
   /** A text as this kind of model takes it: as the source of an answer where it has an encoder, else as its beginning. */

@@ -1,17 +1,18 @@
 import { statSync } from 'node:fs'
-import { setImmediate } from 'node:timers/promises'
 import { type LoadedModel, type LoadOptions, loadModel } from '../load/load.ts'
-import type { Model } from '../nn/model.ts'
+import type { Model, TextEncoder } from '../nn/model.ts'
 import type { Weights } from '../runtime/compile.ts'
 import { giveBackMemory } from '../runtime/memory.ts'
 import '../runtime/node.ts'
-import { TextProcess } from '../load/text-process.ts'
+import { readSentenceEncoding } from '../load/sentence-transformer.ts'
 import { type NodeProvider, nodeBackend } from '../runtime/ort-node.ts'
 import { sizeOf } from '../tensor/index.ts'
-import { isPlainText } from '../text/plain.ts'
 import type { EncodeOptions, Tokenizer } from '../text/tokenizer.ts'
 import { CachedDecoder, isWriter } from './decoder.ts'
+import { Embedder } from './embedder.ts'
 import { Engine } from './engine.ts'
+import { FairTokenizer } from './fair-tokenizer.ts'
+import { ServedEmbedder } from './served-embedder.ts'
 import { textEvents } from './text-events.ts'
 import {
   type ChatMessage,
@@ -40,9 +41,6 @@ export interface ServedOptions extends LoadOptions {
 
 const DEFAULT_SLOTS = 8
 
-/** Characters that are made into ids here, in a few hundredths of a second at most; longer texts elsewhere. */
-const SHORT_TEXT = 1 << 15
-
 /**
  * Tokens of the longest text that an encoder reads. Relative positions set no bound, but attention's biases grow with the
  * square: this is what Flan-T5 was tuned on (Chung et al., 2022, arXiv 2210.11416).
@@ -70,9 +68,12 @@ export async function loadServedModel(reference: string, options: ServedOptions 
 async function serve(reference: string, loaded: LoadedModel, options: ServedOptions): Promise<ServedModel> {
   const { model, weights, tokenizer } = loaded
   const { provider, contextLength, deterministic } = options
-  if (!isWriter(model)) throw new Error(`${reference} does not write text, so it cannot be served`)
+  if (!isWriter(model) && !isEncoder(model)) {
+    throw new Error(`${reference} neither writes nor reads text, so it cannot be served`)
+  }
   if (!tokenizer) throw new Error(`${reference} has no tokenizer.json, so it cannot be served`)
   const description = describe(model, weights, options.quantize)
+  if (isEncoder(model)) return serveEncoder(model, loaded, tokenizer, description, options)
   const answers = model.kind === 'encoder-decoder'
   const capacity = answers ? undefined : contextLength
   // Texts of several lengths are padded to read side by side: one at a time there is nothing to depend on.
@@ -84,9 +85,42 @@ async function serve(reference: string, loaded: LoadedModel, options: ServedOpti
     copyWeights: true,
     deterministic: deterministic && !answers,
   })
-  const sourceLength = answers ? (contextLength ?? DEFAULT_SOURCE_LENGTH) : undefined
+  const longestSource = answers ? (model.maxPositions ?? Number.POSITIVE_INFINITY) : 0
+  const sourceLength = answers ? Math.min(contextLength ?? DEFAULT_SOURCE_LENGTH, longestSource) : undefined
   const { name, path, kind, stopTokenIds } = loaded // and not the weights, which the decoder has copied
   return new ServedWriter({ name, path, kind, stopTokenIds, tokenizer, description, decoder, sourceLength })
+}
+
+const isEncoder = (model: Model): model is TextEncoder => model.kind === 'encoder'
+
+async function serveEncoder(
+  model: TextEncoder,
+  { weights, name, path, kind }: LoadedModel,
+  tokenizer: Tokenizer,
+  described: string,
+  { provider, contextLength = Number.POSITIVE_INFINITY }: ServedOptions,
+): Promise<ServedModel> {
+  const encoding = readSentenceEncoding(path)
+  const maxLength = Math.min(contextLength, encoding.maxLength ?? contextLength)
+  const embedder = await Embedder.create(
+    model,
+    weights,
+    { ...encoding, maxLength },
+    { on: provider, copyWeights: true },
+  )
+  const how = `${encoding.pooling.join(' and ')} of its states${encoding.normalize ? ', unit length' : ''}`
+  const description = `${described}; embeddings of ${embedder.width} numbers: ${how}`
+  const { vocabSize } = model
+  return new ServedEmbedder({
+    name,
+    path,
+    kind,
+    tokenizer,
+    vocabSize,
+    embedder,
+    description,
+    lowerCase: encoding.lowerCase,
+  })
 }
 
 /** `Llama, 135M parameters, fp32` */
@@ -116,12 +150,10 @@ class ServedWriter implements ServedModel {
   readonly canChat: boolean
   readonly canEmbed = true
   private readonly engine: Engine
-  private readonly text: TextProcess
-  /** Characters made into ids since others last had a turn on this thread. */
-  private sinceTurn = 0
+  private readonly text: FairTokenizer
 
   constructor(private readonly parts: ServedParts) {
-    const { name, path, kind, description, tokenizer, decoder, sourceLength } = parts
+    const { name, path, description, tokenizer, decoder, sourceLength } = parts
     this.id = name
     this.created = Math.floor(statSync(path).mtimeMs / 1000)
     this.description = description
@@ -131,19 +163,11 @@ class ServedWriter implements ServedModel {
     this.slots = decoder.slots
     this.canChat = sourceLength !== undefined || tokenizer.chatTemplate !== undefined
     this.engine = new Engine(decoder)
-    this.text = new TextProcess({ kind, path })
+    this.text = new FairTokenizer(tokenizer, parts)
   }
 
-  async encode(text: string, options?: EncodeOptions): Promise<number[]> {
-    const { tokenizer } = this.parts
-    if (!tokenizer.isPlain || text.length > SHORT_TEXT || !isPlainText(text)) return this.text.encode(text, options)
-    // Many short texts are as long as one, so others have their turn between them.
-    this.sinceTurn += text.length
-    if (this.sinceTurn > SHORT_TEXT) {
-      await setImmediate()
-      this.sinceTurn = text.length
-    }
-    return tokenizer.encode(text, options)
+  encode(text: string, options?: EncodeOptions): Promise<number[]> {
+    return this.text.encode(text, options)
   }
 
   decode(ids: readonly number[]): string {
@@ -161,7 +185,7 @@ class ServedWriter implements ServedModel {
     if (!tokenizer.chatTemplate) throw new Error(`${this.id} was not taught to chat: it has no chat template`)
     const special = (id: number | undefined): string | undefined =>
       id === undefined ? undefined : tokenizer.tokenOf(id)
-    const text = await this.text.render(
+    const text = await this.text.process.render(
       tokenizer.chatTemplate,
       messages.map(({ role, content }) => ({ role, content })),
       {

@@ -130,6 +130,8 @@ export interface ServedModel {
   readonly vocabSize: number
   /** One sentence for the page: what the model is. */
   readonly description?: string
+  /** False for an encoder: it makes embeddings, and `generate` and `renderChat` throw. Default true. */
+  readonly canWrite?: boolean
   /** False for a model that was only pre-trained: it continues text, and `renderChat` throws. */
   readonly canChat: boolean
   /** Whether `embed` is there. */

@@ -94,7 +94,7 @@ export async function downloadModel(reference: HubReference, options: DownloadOp
 
 /** Small files beside the weights that say how a model is used. */
 export const SIDE_FILE =
-  /^((config|generation_config|preprocessor_config|processor_config|image_processor|scheduler_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab|chat_template|encoder)\.json|(vocab|merges)\.txt|vocab\.bpe|[\w-]+\.model|[\w-]+\.spm|chat_template\.jinja|model_index\.json)$/
+  /^((config|generation_config|preprocessor_config|processor_config|image_processor|scheduler_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab|chat_template|encoder)\.json|(vocab|merges)\.txt|vocab\.bpe|[\w-]+\.model|[\w-]+\.spm|chat_template\.jinja|model_index\.json|modules\.json|sentence_bert_config\.json)$/
 
 /**
  * Of all files of a repository, those that running the model takes. Weights are safetensors only; of a pipeline
@@ -125,6 +125,8 @@ export function wantedFiles(all: readonly string[]): string[] | Error {
     }
     wanted.push(...inFolder.map((name) => (folder ? `${folder}/${name}` : name)))
   }
+  // How an encoder's states become one vector: sentence-transformers keeps that in folders of their own.
+  if (all.includes('modules.json')) wanted.push(...all.filter((path) => /^\d+_\w+\/config\.json$/.test(path)))
   if (weights > 0) return wanted
   if (all.some((name) => name.endsWith('.gguf'))) {
     return new Error('holds GGUF files only: fetch one and name it with gguf:FILE')

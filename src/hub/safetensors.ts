@@ -179,16 +179,20 @@ function openShards(
 
 /** @throws Error where the file is not a JSON object, or too long to be a configuration. */
 export function readJsonObject(path: string): Record<string, unknown> {
-  let value: unknown
+  const value = readJson(path)
+  if (!isObject(value)) throw new Error(`${path}: is not a JSON object`)
+  return value
+}
+
+/** What a small JSON file holds. @throws Error with one sentence where it is none */
+export function readJson(path: string): unknown {
   const { size } = statSync(path)
   if (size > MAX_JSON_BYTES) throw new Error(`${path}: ${size} bytes are too many for such a file`)
   try {
-    value = JSON.parse(readFileSync(path, 'utf8'))
+    return JSON.parse(readFileSync(path, 'utf8'))
   } catch {
     throw new Error(`${path}: is not JSON`)
   }
-  if (!isObject(value)) throw new Error(`${path}: is not a JSON object`)
-  return value
 }
 
 /**

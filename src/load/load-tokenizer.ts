@@ -6,7 +6,7 @@ import { tokenizerFromGguf } from '../text/gguf-tokenizer.ts'
 import { loadTokenizer } from '../text/load.ts'
 import type { Tokenizer } from '../text/tokenizer.ts'
 
-const TOKENIZER_FILES = ['tokenizer.json', 'vocab.json', 'encoder.json']
+const TOKENIZER_FILES = ['tokenizer.json', 'vocab.json', 'encoder.json', 'vocab.txt']
 
 /** The tokenizer that comes with a model, where one does. @throws Error with one sentence where it is damaged. */
 export async function openTokenizer({ kind, path }: ModelFiles): Promise<Tokenizer | undefined> {

@@ -8,6 +8,9 @@ import { mapFile } from '../runtime/mapped-file.ts'
 import { type QuantizedWeight, sizeOf, type TensorData } from '../tensor/index.ts'
 import type { Quantizer } from './quantize.ts'
 
+/** What a class of models says of the names that checkpoints have for its parameters. */
+type NamesOf = Pick<ModelClass, 'baseModelPrefix' | 'aliases'>
+
 /**
  * Reads the values of a model's parameters from a checkpoint, in fp32. Checkpoints of a model without its head leave
  * the base model's prefix out of the names; both spellings are found.
@@ -17,7 +20,7 @@ import type { Quantizer } from './quantize.ts'
 export function readWeights(
   parameters: Iterable<ParameterSpec>,
   checkpoint: Checkpoint,
-  modelClass: Pick<ModelClass, 'baseModelPrefix'>,
+  modelClass: NamesOf,
   missing: MissingWeights = 'error',
 ): Map<string, TensorData> {
   const weights = new Map<string, TensorData>()
@@ -55,7 +58,7 @@ const PIECE = 1 << 20
 export function mapWeights(
   parameters: Iterable<ParameterSpec>,
   checkpoint: Checkpoint,
-  modelClass: Pick<ModelClass, 'baseModelPrefix'>,
+  modelClass: NamesOf,
   blocks: ReadonlyMap<string, Quantizer> = new Map(),
 ): MappedWeights {
   const files = new TemporaryFiles()
@@ -211,7 +214,7 @@ const MOST_NEW = 256
  */
 export function finder(
   checkpoint: Pick<Checkpoint, 'names' | 'info'>,
-  { baseModelPrefix }: Pick<ModelClass, 'baseModelPrefix'>,
+  { baseModelPrefix, aliases }: NamesOf,
   missing: MissingWeights = 'error',
 ): (parameter: Pick<ParameterSpec, 'name' | 'shape'>) => string | undefined {
   const stored = new Set(checkpoint.names())
@@ -219,7 +222,7 @@ export function finder(
   let mayLack = missing === 'init' ? stored.size + MOST_NEW : 0
   return ({ name, shape }) => {
     const short = name.startsWith(baseModelPrefix) ? name.slice(baseModelPrefix.length) : name
-    const found = [name, short].find((candidate) => stored.has(candidate))
+    const found = [name, short, ...(aliases?.(name) ?? [])].find((candidate) => stored.has(candidate))
     if (!found && mayLack-- > 0) return undefined
     if (!found) throw new Error(`the checkpoint has no parameter ${name}, which its config.json calls for`)
     const info = checkpoint.info(found)
@@ -235,7 +238,7 @@ export function finder(
 function* findWeights(
   parameters: Iterable<ParameterSpec>,
   checkpoint: Checkpoint,
-  modelClass: Pick<ModelClass, 'baseModelPrefix'>,
+  modelClass: NamesOf,
   missing: MissingWeights = 'error',
 ): Generator<StoredWeight> {
   const find = finder(checkpoint, modelClass, missing)

@@ -1,4 +1,16 @@
-import { concat, crossEntropy, embedding, full, linear, type Tensor, takeRows, where } from '../tensor/index.ts'
+import {
+  concat,
+  crossEntropy,
+  customGradient,
+  embedding,
+  expandDims,
+  full,
+  indicator,
+  linear,
+  type Tensor,
+  takeRows,
+  where,
+} from '../tensor/index.ts'
 import type { ConfigTable } from './config.ts'
 import type { KvCache } from './kv-cache.ts'
 import type { Scope } from './scope.ts'
@@ -41,6 +53,8 @@ export interface ModelClass<C extends object = object> {
   readonly table: ConfigTable<C>
   /** Names under which checkpoints without a head leave parameters out: `transformer.`. */
   readonly baseModelPrefix: string
+  /** Other names under which checkpoints may have a parameter, tried in order. */
+  readonly aliases?: (name: string) => readonly string[]
   new (config: Partial<C>): Model
 }
 
@@ -83,6 +97,8 @@ export type CausalInputs = {
   readonly attentionMask?: Tensor
   /** int32 [batch, seq]; counted from 0, or on from what is cached, where left out. */
   readonly positionIds?: Tensor
+  /** int32 [batch, seq]: tokens whose embeddings are added, in models that mark segments so. */
+  readonly tokenTypeIds?: Tensor
   /** int32 [batch, seq]: the input ids again, −100 where they do not count. Token t is predicted from those before it. */
   readonly labels?: Tensor
   /** int32 [batch, seq]: in place of `labels`, the token that follows at each position, −100 where it does not count. */
@@ -113,6 +129,15 @@ export interface CausalLm extends Model {
   forward(scope: Scope, inputs: CausalInputs, options?: CausalOptions): CausalOutputs
 }
 
+const causalInputs = (dModel: number) => ({
+  inputIds: { ...int32('batch', 'seq'), unless: 'inputsEmbeds' },
+  inputsEmbeds: optional(float32('batch', 'seq', dModel)),
+  attentionMask: optional(int32('batch', 'seq')),
+  positionIds: optional(int32('batch', 'seq')),
+  labels: optional(int32('batch', 'seq')),
+  shiftLabels: optional(int32('batch', 'seq')),
+})
+
 /** A decoder that continues text, as its paper's file writes it. */
 export abstract class CausalNetwork<C extends { vocabSize: number; maxPositions: number; dModel: number }>
   extends Network<C>
@@ -120,14 +145,7 @@ export abstract class CausalNetwork<C extends { vocabSize: number; maxPositions:
 {
   readonly kind = 'causal'
 
-  readonly inputs = {
-    inputIds: { ...int32('batch', 'seq'), unless: 'inputsEmbeds' },
-    inputsEmbeds: optional(float32('batch', 'seq', this.config.dModel)),
-    attentionMask: optional(int32('batch', 'seq')),
-    positionIds: optional(int32('batch', 'seq')),
-    labels: optional(int32('batch', 'seq')),
-    shiftLabels: optional(int32('batch', 'seq')),
-  }
+  readonly inputs: InputSpecs = causalInputs(this.config.dModel)
 
   get vocabSize(): number {
     return this.config.vocabSize
@@ -140,16 +158,35 @@ export abstract class CausalNetwork<C extends { vocabSize: number; maxPositions:
   abstract override forward(scope: Scope, inputs: CausalInputs, options?: CausalOptions): CausalOutputs
 }
 
+/** A causal model whose checkpoints mark segments by tokens of the vocabulary: the GPTs. */
+export abstract class SegmentedCausalNetwork<
+  C extends { vocabSize: number; maxPositions: number; dModel: number },
+> extends CausalNetwork<C> {
+  override readonly inputs = { ...causalInputs(this.config.dModel), tokenTypeIds: optional(int32('batch', 'seq')) }
+}
+
 /**
  * The rows of a table for the tokens, or the embeddings that were given in their place.
  *
  * @param table - answers with the table, [vocabSize, dModel]: not asked where there are embeddings
+ * @param paddingId - the token whose row learns nothing from being looked up: `padding_idx` of reference implementations
  * @returns [batch, seq, dModel]
  */
-export function embedTokens(table: () => Tensor, { inputIds, inputsEmbeds }: CausalInputs): Tensor {
-  if (inputsEmbeds) return inputsEmbeds
-  if (!inputIds) throw new Error('a language model needs inputIds, or inputsEmbeds in their place')
-  return embedding(table(), inputIds)
+export function embedTokens(
+  table: () => Tensor,
+  { inputIds, inputsEmbeds, tokenTypeIds }: Pick<CausalInputs, 'inputIds' | 'inputsEmbeds' | 'tokenTypeIds'>,
+  paddingId?: number,
+): Tensor {
+  if (!inputIds && !inputsEmbeds) throw new Error('a language model needs inputIds, or inputsEmbeds in their place')
+  const tokens = inputsEmbeds ?? tokenRows(table(), inputIds as Tensor, paddingId)
+  return tokenTypeIds ? tokens.add(embedding(table(), tokenTypeIds)) : tokens
+}
+
+function tokenRows(table: Tensor, ids: Tensor, paddingId?: number): Tensor {
+  const rows = embedding(table, ids)
+  if (paddingId === undefined) return rows
+  const isToken = expandDims(indicator(ids.equal(paddingId).not()), 2)
+  return customGradient(rows, [rows], (dy) => [dy.mul(isToken)])
 }
 
 /**
@@ -157,16 +194,69 @@ export function embedTokens(table: () => Tensor, { inputIds, inputsEmbeds }: Cau
  *
  * @param lastHiddenState - [batch, seq, dModel]
  * @param head - [vocabSize, dModel]
+ * @param options.bias - [vocabSize]; none in most models
+ * @param options.finish - what becomes of the logits: a soft cap
  */
 export function causalOutputs(
   lastHiddenState: Tensor,
   head: Tensor,
   { labels, shiftLabels }: Pick<CausalInputs, 'labels' | 'shiftLabels'>,
   { logitsAt }: CausalOptions,
+  { bias, finish = (logits) => logits }: { bias?: Tensor; finish?: (logits: Tensor) => Tensor } = {},
 ): CausalOutputs {
-  const logits = linear(logitsAt ? takeRows(lastHiddenState, logitsAt) : lastHiddenState, head)
+  const logits = finish(linear(logitsAt ? takeRows(lastHiddenState, logitsAt) : lastHiddenState, head, bias))
   const following = shiftLabels ?? (labels && nextTokens(labels))
   return { logits, lastHiddenState, loss: following && crossEntropy(logits, following) }
+}
+
+export type TextEncoderInputs = {
+  /** int32 [batch, seq]; or else `inputsEmbeds`. */
+  readonly inputIds?: Tensor
+  /** [batch, seq, dModel]: what the tokens' embeddings would be. */
+  readonly inputsEmbeds?: Tensor
+  /** [batch, seq], 1 for tokens and 0 for padding. */
+  readonly attentionMask?: Tensor
+  /** int32 [batch, seq]: which of several texts a token belongs to; 0 where left out. */
+  readonly tokenTypeIds?: Tensor
+  /** int32 [batch, seq]; counted from 0 where left out. */
+  readonly positionIds?: Tensor
+}
+
+/** An encoder that reads a text in both directions. */
+export interface TextEncoder extends Model {
+  readonly kind: 'encoder'
+  readonly vocabSize: number
+  /** The longest text it can take. */
+  readonly maxPositions: number
+  /** @returns the last states, [batch, seq, dModel] */
+  encode(scope: Scope, inputs: TextEncoderInputs): Tensor
+}
+
+/** An encoder of text, as its paper's file writes it. */
+export abstract class TextEncoderNetwork<C extends { vocabSize: number; maxPositions: number; dModel: number }>
+  extends Network<C>
+  implements TextEncoder
+{
+  readonly kind = 'encoder'
+
+  /** What every such model takes. */
+  protected readonly encoderInputs = {
+    inputIds: { ...int32('batch', 'seq'), unless: 'inputsEmbeds' },
+    inputsEmbeds: optional(float32('batch', 'seq', this.config.dModel)),
+    attentionMask: optional(int32('batch', 'seq')),
+    tokenTypeIds: optional(int32('batch', 'seq')),
+    positionIds: optional(int32('batch', 'seq')),
+  }
+
+  get vocabSize(): number {
+    return this.config.vocabSize
+  }
+
+  get maxPositions(): number {
+    return this.config.maxPositions
+  }
+
+  abstract encode(scope: Scope, inputs: TextEncoderInputs): Tensor
 }
 
 /** Keys and values of one attention layer, each [batch, seq, nHeads * headDim]. */
@@ -211,6 +301,12 @@ export interface EncoderDecoderLm extends Model {
   readonly vocabSize: number
   /** What every answer starts from. */
   readonly decoderStartTokenId: number
+  /** Tokens of the longest source, and of the longest answer; left out where positions set no bound. */
+  readonly maxPositions?: number
+  /** Ends an answer that reaches its greatest length. */
+  readonly forcedEndTokenId?: number
+  /** Tokens that no answer has. */
+  readonly barredTokenIds?: readonly number[]
   forward(scope: Scope, inputs: EncoderDecoderInputs): EncoderDecoderOutputs
   /** @returns [batch, sourceSeq, dModel] */
   encode(scope: Scope, inputs: Pick<EncoderDecoderInputs, 'inputIds' | 'attentionMask'>): Tensor
@@ -240,6 +336,18 @@ export abstract class EncoderDecoderNetwork<C extends { vocabSize: number; decod
 
   get decoderStartTokenId(): number {
     return this.config.decoderStartTokenId
+  }
+
+  get maxPositions(): number | undefined {
+    return undefined
+  }
+
+  get forcedEndTokenId(): number | undefined {
+    return undefined
+  }
+
+  get barredTokenIds(): readonly number[] {
+    return []
   }
 
   abstract override forward(scope: Scope, inputs: EncoderDecoderInputs): EncoderDecoderOutputs

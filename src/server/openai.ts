@@ -33,12 +33,12 @@ export function openaiRoutes({ models, logger, shutdown, limits }: OpenaiContext
 
   app.post('/chat/completions', async (context) => {
     const request = await readRequest(context, chatRequest)
-    return respond(context, await ChatAnswer.create(models.get(request.model), request), request)
+    return respond(context, await ChatAnswer.create(models.writer(request.model), request), request)
   })
 
   app.post('/completions', async (context) => {
     const request = await readRequest(context, completionRequest)
-    return respond(context, await CompletionAnswer.create(models.get(request.model), request), request)
+    return respond(context, await CompletionAnswer.create(models.writer(request.model), request), request)
   })
 
   app.post('/embeddings', async (context) => {

@@ -4,7 +4,7 @@ import { badRequest, internalError, RequestError } from './errors.ts'
 import { PAGE_SAMPLING } from './page-sampling.ts'
 import { textOf, withDelta } from './parts.ts'
 import { fittedPrompt, roomFor } from './prompt.ts'
-import type { ModelDesk } from './served-models.ts'
+import { type ModelDesk, requireWriter } from './served-models.ts'
 import { type ConversationStore, type NewMessage, saveEveryMs } from './store.ts'
 import { type AnswerScope, ShutdownError } from './stream.ts'
 import type { Conversation, FinishReason, Message, Part, ReplyEvent, Usage } from './wire.ts'
@@ -42,6 +42,7 @@ export async function replyRequest(
   const { model: _, ...asked } = { ...PAGE_SAMPLING, ...settings, seed: settings.seed ?? randomInt(maxSeed) }
   const { systemPrompt: __, ...sampling } = asked
   const { model } = desk
+  requireWriter(model)
   const readsSystemPrompt = model.canChat && model.answerLength === undefined
   const written = branch.at(-1)?.role === 'assistant' && model.canChat ? branch.at(-1) : undefined
   const turns = await Promise.all(

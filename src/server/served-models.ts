@@ -1,5 +1,5 @@
 import type { AnswerEvent, EndEvent, GenerationEvent, GenerationRequest, ServedModel } from '../generate/types.ts'
-import { RequestError } from './errors.ts'
+import { badRequest, RequestError } from './errors.ts'
 import { defaultLimits, type Limits } from './limits.ts'
 import { ModelTally } from './metrics.ts'
 import type { Status } from './wire.ts'
@@ -158,12 +158,13 @@ export class ModelDesk {
   }
 
   status(): Status['models'][number] {
-    const { id, canChat, canSee, answerLength, canEmbed, contextLength, description } = this.model
+    const { id, canWrite, canChat, canSee, answerLength, canEmbed, contextLength, description } = this.model
     // The first token of an answer is the prompt's: n tokens are n − 1 steps of decoding.
     const steps = this.recent.reduce((sum, end) => sum + Math.max(0, end.completionTokens - 1), 0)
     const decodeMs = this.recent.reduce((sum, end) => sum + end.decodeMs, 0)
     return {
       id,
+      canWrite: canWrite ?? true,
       canChat,
       singleTurn: answerLength !== undefined,
       canSee: canSee ?? false,
@@ -176,14 +177,23 @@ export class ModelDesk {
   }
 }
 
+/** @throws RequestError 400 where the model writes no text */
+export function requireWriter({ id, canWrite }: ServedModel): void {
+  if (canWrite === false) {
+    throw badRequest(`${id} makes embeddings and writes no text: ask /v1/embeddings for them.`, 'model')
+  }
+}
+
 export class ServedModels {
+  /** Those that write first, each kind in the order given. */
   private readonly desks: ReadonlyMap<string, ModelDesk>
   readonly default: ModelDesk
 
   /** @throws where there is none, or two go by the same id. */
   constructor(models: readonly ServedModel[], limits?: Partial<DeskLimits>) {
     if (models.length === 0) throw new Error('There is no model to serve.')
-    const desks = models.map((model) => new ModelDesk(model, limits))
+    const writes = (model: ServedModel) => Number(model.canWrite ?? true)
+    const desks = [...models].sort((a, b) => writes(b) - writes(a)).map((model) => new ModelDesk(model, limits))
     this.desks = new Map(desks.map((desk) => [desk.model.id, desk]))
     if (this.desks.size < desks.length) throw new Error('Two of the models to serve have the same name.')
     this.default = desks[0]
@@ -191,6 +201,13 @@ export class ServedModels {
 
   all(): ModelDesk[] {
     return [...this.desks.values()]
+  }
+
+  /** The model of that name. @throws RequestError 404 where there is none, 400 where it writes no text. */
+  writer(id: string): ModelDesk {
+    const desk = this.get(id)
+    requireWriter(desk.model)
+    return desk
   }
 
   /** @throws RequestError 404 where there is no such model. */

@@ -289,6 +289,8 @@ export const status = z.object({
   models: z.array(
     z.object({
       id: z.string(),
+      /** False: it makes embeddings, and no text. */
+      canWrite: z.boolean(),
       /** False: it was only pre-trained, and continues the text of the user's last message. */
       canChat: z.boolean(),
       /** It answers the user's last message alone: no earlier ones, no system prompt. */

@@ -1,10 +1,11 @@
 import { mkdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
+import { z } from 'zod'
 import { type Tokenizer, tokenizerFromJson } from './tokenizer.ts'
 
 /**
  * Loads a tokenizer from a folder, or from its `tokenizer.json`; also from GPT-2's own pair of files (`encoder.json`
- * and `vocab.bpe`, or `vocab.json` and `merges.txt`).
+ * and `vocab.bpe`, or `vocab.json` and `merges.txt`), or from BERT's `vocab.txt`.
  *
  * @throws Error with one sentence on what is missing or malformed.
  */
@@ -13,9 +14,9 @@ export async function loadTokenizer(path: string): Promise<Tokenizer> {
   if (!info) throw new Error(`${path}: there is no such file or folder`)
   const folder = info.isDirectory() ? path : dirname(path)
   const file = info.isDirectory() ? join(path, 'tokenizer.json') : path
-  const gpt2Files = ['encoder.json', 'vocab.bpe', 'vocab.json', 'merges.txt']
-  const namesGpt2 = !info.isDirectory() && gpt2Files.includes(basename(path))
-  const text = namesGpt2 ? undefined : await readIfThere(file)
+  const oldFiles = ['encoder.json', 'vocab.bpe', 'vocab.json', 'merges.txt', WORD_PIECES]
+  const namesOld = !info.isDirectory() && oldFiles.includes(basename(path))
+  const text = namesOld ? undefined : await readIfThere(file)
   if (text !== undefined) {
     // Beside any other file than `tokenizer.json` itself, a configuration may belong to something else.
     const config = basename(file) === 'tokenizer.json' ? await readConfig(folder) : {}
@@ -23,8 +24,16 @@ export async function loadTokenizer(path: string): Promise<Tokenizer> {
   }
   const gpt2 = await readGpt2Files(folder)
   if (gpt2) return gpt2
-  throw new Error(`${path}: found neither tokenizer.json nor GPT-2's vocab.json with merges.txt`)
+  const pieces = await readIfThere(join(folder, WORD_PIECES))
+  if (pieces !== undefined) {
+    const config = await readConfig(folder)
+    return naming(join(folder, WORD_PIECES), () => tokenizerFromWordPieces(pieces, config))
+  }
+  throw new Error(`${path}: found no tokenizer.json, nor vocab.json with merges.txt (GPT-2), nor vocab.txt (BERT)`)
 }
+
+/** BERT's vocabulary: a token a line. */
+const WORD_PIECES = 'vocab.txt'
 
 /** Writes `tokenizer.json` and `tokenizer_config.json` into a folder, as Python's `transformers` reads them. */
 export async function saveTokenizer(tokenizer: Tokenizer, folder: string): Promise<void> {
@@ -106,6 +115,81 @@ export function tokenizerFromGpt2(vocab: unknown, merges: string): Tokenizer {
       },
     },
     id === undefined ? {} : { bos_token: endOfText, eos_token: endOfText, unk_token: endOfText },
+  )
+}
+
+const wordPieceConfig = z.object({
+  do_lower_case: z.boolean().nullish(),
+  strip_accents: z.boolean().nullish(),
+  tokenize_chinese_chars: z.boolean().nullish(),
+})
+
+/**
+ * BERT's own file as a tokenizer (Devlin et al., 2018, arXiv 1810.04805).
+ *
+ * @param vocabulary - the text of `vocab.txt`: a token a line, the first has id 0
+ * @param config - the object in `tokenizer_config.json`, where there is one: whether case counts, and what the special
+ *   tokens are called
+ * @throws Error where the vocabulary lacks a special token that every text needs
+ */
+export function tokenizerFromWordPieces(vocabulary: string, config: object = {}): Tokenizer {
+  const lines = vocabulary.replace(/\r?\n$/, '').split(/\r?\n/)
+  const vocab = Object.fromEntries(lines.map((token, id) => [token, id] as const))
+  const named: Record<string, unknown> = {
+    ...{ unk_token: '[UNK]', sep_token: '[SEP]', pad_token: '[PAD]', cls_token: '[CLS]', mask_token: '[MASK]' },
+    ...Object.fromEntries(Object.entries(config).filter(([, value]) => typeof value === 'string')),
+  }
+  const { do_lower_case, strip_accents, tokenize_chinese_chars } = wordPieceConfig.parse(config)
+  const special = (name: string) => {
+    const token = String(named[name])
+    if (!Object.hasOwn(vocab, token)) throw new Error(`has no line ${JSON.stringify(token)}, the ${name} of BERT`)
+    return { token, id: vocab[token] }
+  }
+  const [cls, sep] = [special('cls_token'), special('sep_token')]
+  const names = ['pad_token', 'unk_token', 'cls_token', 'sep_token', 'mask_token']
+  const here = names.map((name) => String(named[name])).filter((token) => Object.hasOwn(vocab, token))
+  const flags = { special: true, normalized: false, single_word: false, lstrip: false, rstrip: false }
+  const around = ({ token, id }: typeof cls) => ({ id: token, ids: [id], tokens: [token] })
+  return tokenizerFromJson(
+    {
+      version: '1.0',
+      truncation: null,
+      padding: null,
+      added_tokens: [...new Set(here)].map((content) => ({ id: vocab[content], content, ...flags })),
+      normalizer: {
+        type: 'BertNormalizer',
+        clean_text: true,
+        handle_chinese_chars: tokenize_chinese_chars ?? true,
+        strip_accents: strip_accents ?? null,
+        lowercase: do_lower_case ?? true,
+      },
+      pre_tokenizer: { type: 'BertPreTokenizer' },
+      post_processor: {
+        type: 'TemplateProcessing',
+        single: [
+          { SpecialToken: { id: cls.token, type_id: 0 } },
+          { Sequence: { id: 'A', type_id: 0 } },
+          { SpecialToken: { id: sep.token, type_id: 0 } },
+        ],
+        pair: [
+          { SpecialToken: { id: cls.token, type_id: 0 } },
+          { Sequence: { id: 'A', type_id: 0 } },
+          { SpecialToken: { id: sep.token, type_id: 0 } },
+          { Sequence: { id: 'B', type_id: 1 } },
+          { SpecialToken: { id: sep.token, type_id: 1 } },
+        ],
+        special_tokens: { [cls.token]: around(cls), [sep.token]: around(sep) },
+      },
+      decoder: { type: 'WordPiece', prefix: '##', cleanup: true },
+      model: {
+        type: 'WordPiece',
+        unk_token: special('unk_token').token,
+        continuing_subword_prefix: '##',
+        max_input_chars_per_word: 100,
+        vocab,
+      },
+    },
+    { ...named, ...config },
   )
 }
 

@@ -3,7 +3,8 @@
     python make_fixtures.py [NAME ...]
 
 A folder has config.json and model.safetensors (random weights), inputs.safetensors, outputs.safetensors and
-grads.safetensors (d loss / d parameter), and generation.json: what greedy and beam search answer to one prompt.
+grads.safetensors (d loss / d parameter, where there is a loss), and generation.json: what greedy and beam search answer
+to one prompt, of models that write.
 t5-buckets.json has the buckets of relative positions, as [bucket, how many offsets in a row].
 Needs torch and transformers 5.
 """
@@ -23,10 +24,10 @@ VOCAB = 47
 torch.set_num_threads(1)
 
 
-def causal(model_class, config, **options):
+def causal(model_class, config, padding='right', **options):
     return model_class, config(
         vocab_size=VOCAB, bos_token_id=0, eos_token_id=0, pad_token_id=0, **options
-    ), dict(length=24)
+    ), dict(length=24, padding=padding)
 
 
 def gpt2(**options):
@@ -44,6 +45,60 @@ def llama(**options):
     )
 
 
+def like_llama(model_class, config, **options):
+    size = dict(
+        hidden_size=16, intermediate_size=20, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+        max_position_embeddings=64,
+    )
+    return causal(model_class, config, **{**size, **options})
+
+
+def mistral(**options):
+    return like_llama(transformers.MistralForCausalLM, transformers.MistralConfig, **options)
+
+
+def qwen2(**options):
+    return like_llama(transformers.Qwen2ForCausalLM, transformers.Qwen2Config, **options)
+
+
+def qwen3(**options):
+    return like_llama(transformers.Qwen3ForCausalLM, transformers.Qwen3Config, **options)
+
+
+def gemma3(**options):
+    return like_llama(transformers.Gemma3ForCausalLM, transformers.Gemma3TextConfig, **options)
+
+
+def layers(kinds):
+    return [dict(s='sliding_attention', f='full_attention')[kind] for kind in kinds]
+
+
+def gpt1(**options):
+    off = dict(resid_pdrop=0, embd_pdrop=0, attn_pdrop=0)
+    size = dict(n_positions=40, n_embd=12, n_layer=2, n_head=2)
+    return causal(transformers.OpenAIGPTLMHeadModel, transformers.OpenAIGPTConfig, **{**off, **size, **options})
+
+
+def gpt_neo(layers, **options):
+    size = dict(max_position_embeddings=40, hidden_size=12, num_heads=2, num_layers=len(layers))
+    return causal(
+        transformers.GPTNeoForCausalLM, transformers.GPTNeoConfig,
+        **{**size, 'attention_types': [[layers, 1]], **options},
+    )
+
+
+def codegen(**options):
+    off = dict(resid_pdrop=0, embd_pdrop=0, attn_pdrop=0)
+    size = dict(n_positions=40, n_ctx=40, n_embd=24, n_layer=2, n_head=4, rotary_dim=4)
+    return causal(transformers.CodeGenForCausalLM, transformers.CodeGenConfig, **{**off, **size, **options})
+
+
+# Padding before the text, positions from elsewhere, and segments: a token of the vocabulary marks each.
+def with_segments(case, length=23):
+    model_class, config, shape = case
+    return model_class, config, {**shape, 'length': length, 'padding': 'left', 'segments': True}
+
+
 def t5(length=24, batch=2, decoder_inputs=False, **options):
     size = dict(d_model=16, d_kv=6, d_ff=20, num_layers=2, num_heads=2)
     config = transformers.T5Config(
@@ -51,6 +106,26 @@ def t5(length=24, batch=2, decoder_inputs=False, **options):
     )
     shape = dict(length=length, batch=batch, decoder_inputs=decoder_inputs)
     return transformers.T5ForConditionalGeneration, config, shape
+
+
+def bert(architecture, length=13, **options):
+    off = dict(hidden_dropout_prob=0, attention_probs_dropout_prob=0)
+    size = dict(hidden_size=12, intermediate_size=20, num_hidden_layers=2, num_attention_heads=2)
+    config = transformers.BertConfig(
+        vocab_size=VOCAB, max_position_embeddings=20, **{**off, **size, **options}
+    )
+    return getattr(transformers, architecture), config, dict(length=length, draw=draw_text)
+
+
+def marian(length=14, answers=None, **options):
+    off = dict(dropout=0, attention_dropout=0, activation_dropout=0)
+    size = dict(
+        d_model=12, encoder_layers=2, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=3,
+        encoder_ffn_dim=20, decoder_ffn_dim=16, max_position_embeddings=32,
+    )
+    ids = dict(pad_token_id=0, decoder_start_token_id=0, eos_token_id=1, forced_eos_token_id=None)
+    config = transformers.MarianConfig(vocab_size=VOCAB, **{**off, **size, **ids, **options})
+    return transformers.MarianMTModel, config, dict(length=length, answers=answers)
 
 
 def rope(rope_type, theta=10000.0, **options):
@@ -65,6 +140,13 @@ def as_written_by_4(config):
 
 
 CASES = {
+    'bert': lambda: bert('BertForPreTraining'),
+    'bert-masked-lm-untied': lambda: bert(
+        'BertForMaskedLM', length=17, hidden_size=15, num_attention_heads=3, type_vocab_size=1, hidden_act='gelu_new',
+        layer_norm_eps=1e-3, tie_word_embeddings=False, pad_token_id=5,
+    ),
+    'bert-classifier': lambda: bert('BertForSequenceClassification', num_labels=3, num_hidden_layers=1, hidden_act='relu'),
+    'bert-encoder': lambda: bert('BertModel', length=9, num_attention_heads=1, type_vocab_size=3),
     'gpt2': lambda: gpt2(),
     'gpt2-scaled-by-layer': lambda: gpt2(
         n_layer=3, scale_attn_by_inverse_layer_idx=True, n_inner=24, activation_function='relu',
@@ -76,6 +158,7 @@ CASES = {
     'llama-biases-wide-heads': lambda: llama(
         num_key_value_heads=4, head_dim=10, attention_bias=True, mlp_bias=True, rms_norm_eps=1e-3
     ),
+    'llama-left-padding': lambda: llama(padding='left', num_hidden_layers=1),
     'llama-rope-linear': lambda: llama(rope_parameters=rope('linear', factor=3.0)),
     'llama-rope-llama3': lambda: llama(
         num_attention_heads=2, num_key_value_heads=1, head_dim=16,
@@ -87,6 +170,52 @@ CASES = {
         num_attention_heads=2, num_key_value_heads=1, head_dim=16,
         rope_parameters=rope('yarn', 200.0, factor=4.0, original_max_position_embeddings=16)
     ),
+    # Windows that the padding fills.
+    'mistral': lambda: mistral(head_dim=6, sliding_window=3, padding='left', rope_parameters=rope('default', 500.0)),
+    'mistral-wide-heads': lambda: mistral(
+        head_dim=16, num_key_value_heads=1, sliding_window=5, rms_norm_eps=1e-3, tie_word_embeddings=True
+    ),
+    'mistral-no-window': lambda: mistral(head_dim=4, num_key_value_heads=4, sliding_window=None),
+    'qwen2': lambda: qwen2(num_key_value_heads=1, tie_word_embeddings=True, padding='left'),
+    'qwen2-windows': lambda: qwen2(
+        num_hidden_layers=3, use_sliding_window=True, sliding_window=4, max_window_layers=1, hidden_act='gelu',
+        rope_parameters=rope(
+            'yarn', 200.0, factor=4.0, original_max_position_embeddings=16, truncate=False, mscale=0.7, mscale_all_dim=1.2
+        ),
+    ),
+    'qwen3': lambda: qwen3(head_dim=10, tie_word_embeddings=True),
+    'qwen3-windows': lambda: qwen3(
+        num_hidden_layers=3, head_dim=6, num_attention_heads=3, num_key_value_heads=3, attention_bias=True,
+        use_sliding_window=True, sliding_window=3, layer_types=layers('sfs'), rms_norm_eps=1e-3, padding='left',
+    ),
+    'gemma3': lambda: gemma3(
+        num_hidden_layers=3, head_dim=6, sliding_window=4, layer_types=layers('sfs'), query_pre_attn_scalar=9,
+        padding='left',
+    ),
+    'gemma3-pattern': lambda: gemma3(
+        num_hidden_layers=7, head_dim=16, num_attention_heads=2, num_key_value_heads=1, sliding_window=5,
+        query_pre_attn_scalar=24, attention_bias=True, final_logit_softcapping=3.0, tie_word_embeddings=False,
+        hidden_activation='silu',
+        rope_parameters=dict(
+            full_attention=rope('linear', 1000.0, factor=8.0), sliding_attention=rope('default', 100.0)
+        ),
+    ),
+    'gpt1': lambda: gpt1(),
+    'gpt1-relu-untied': lambda: gpt1(n_embd=15, n_head=3, n_layer=1, afn='relu', tie_word_embeddings=False),
+    'gpt1-segments': lambda: with_segments(gpt1(afn='swish', n_head=1, layer_norm_epsilon=1e-3)),
+    'gpt-neo': lambda: gpt_neo(['global', 'local'], window_size=3),
+    'gpt-neo-untied': lambda: gpt_neo(
+        ['local', 'local', 'global'], window_size=7, hidden_size=15, num_heads=3, intermediate_size=20,
+        activation_function='relu', tie_word_embeddings=False,
+    ),
+    'gpt-neo-segments': lambda: with_segments(gpt_neo(
+        ['local'], window_size=2, hidden_size=16, num_heads=1, activation_function='gelu', layer_norm_epsilon=1e-3,
+    )),
+    'codegen': lambda: codegen(),
+    'codegen-tied': lambda: codegen(
+        n_layer=1, n_embd=48, n_head=8, rotary_dim=6, n_inner=20, tie_word_embeddings=True, activation_function='relu',
+    ),
+    'codegen-segments': lambda: with_segments(codegen(n_layer=1, n_head=12, rotary_dim=2, layer_norm_epsilon=1e-3)),
     't5': lambda: t5(num_decoder_layers=1),
     't5-few-buckets': lambda: t5(
         length=40, decoder_inputs=True, num_layers=1, num_decoder_layers=2, relative_attention_num_buckets=11,
@@ -94,6 +223,12 @@ CASES = {
     ),
     't5-gated-tied': lambda: t5(
         batch=1, feed_forward_proj='gated-silu', tie_word_embeddings=False, num_layers=1
+    ),
+    'transformer': lambda: marian(activation_function='relu', scale_embedding=True, answers=dict(forced_eos_token_id=1)),
+    'transformer-two-dictionaries': lambda: marian(
+        length=9, decoder_vocab_size=VOCAB + 6, share_encoder_decoder_embeddings=False, activation_function='swish',
+        d_model=15, encoder_attention_heads=3, decoder_attention_heads=1, decoder_layers=2, decoder_start_token_id=2,
+        answers=dict(bad_words_ids=[[28], [26]]),
     ),
     't5-gated': lambda: t5(feed_forward_proj='gated-gelu', tie_word_embeddings=False, num_layers=1, num_heads=3),
     't5-gated-4': lambda: t5(
@@ -107,6 +242,8 @@ REWRITTEN = {'t5-gated-4': as_written_by_4}
 def randomise(model, generator):
     """Give every parameter a value that matters: none stays zero or one."""
     for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue  # Marian's positions: sines and cosines, which no checkpoint has
         noise = torch.randn(parameter.shape, generator=generator)
         if parameter.dim() > 1:
             value = noise * (0.9 / parameter[0].numel() ** 0.5)
@@ -115,18 +252,26 @@ def randomise(model, generator):
         else:
             value = 1 + 0.2 * noise
         parameter.data.copy_(value)
+    for name, buffer in model.named_buffers():
+        if name == 'final_logits_bias':
+            buffer.copy_(0.5 * torch.randn(buffer.shape, generator=generator))
 
 
-def draw_inputs(model, generator, length, batch=2, decoder_inputs=False):
+def draw_inputs(model, generator, length, batch=2, decoder_inputs=False, padding='right', segments=False):
     input_ids = torch.randint(3, VOCAB, (batch, length), generator=generator)
     mask = torch.ones_like(input_ids)
     mask[0, -5:] = 0
+    if padding == 'left':
+        mask = mask.flip(1)
     if model.config.is_encoder_decoder:
         labels = torch.randint(3, VOCAB, (batch, length - 3), generator=generator)
         labels[-1, -4:] = -100
     else:
         labels = input_ids.masked_fill(mask == 0, -100)
     inputs = dict(input_ids=input_ids, attention_mask=mask, labels=labels)
+    if segments:
+        inputs.update(token_type_ids=torch.randint(3, VOCAB, (batch, length), generator=generator))
+        inputs.update(position_ids=torch.arange(length).flip(0).expand(batch, -1))
     if decoder_inputs:
         seen = torch.ones_like(labels)
         seen[0, -6:] = 0
@@ -134,11 +279,35 @@ def draw_inputs(model, generator, length, batch=2, decoder_inputs=False):
     return inputs
 
 
-def generations(model, prompt):
-    fixed = dict(do_sample=False, max_new_tokens=11, pad_token_id=0, bos_token_id=0)
+# What BERT reads: segments, padding on either side, and words to be told again.
+def draw_text(model, generator, length):
+    name, config = type(model).__name__, model.config
+    input_ids = torch.randint(6, VOCAB, (3, length), generator=generator)
+    input_ids[1, -4:] = config.pad_token_id
+    mask = torch.ones_like(input_ids)
+    mask[1, -4:] = 0
+    mask[2, :2] = 0
+    segments = torch.zeros_like(input_ids)
+    segments[:, 6:] = config.type_vocab_size - 1
+    inputs = dict(input_ids=input_ids, attention_mask=mask, token_type_ids=segments)
+    if name == 'BertModel':
+        inputs.update(position_ids=torch.arange(length).flip(0).expand(3, -1))
+    elif name == 'BertForSequenceClassification':
+        inputs.update(labels=torch.tensor([2, 0, 1]))
+    else:
+        labels = torch.randint(0, VOCAB, (3, length), generator=generator)
+        labels[:, ::3] = -100
+        inputs.update(labels=labels)
+    if name == 'BertForPreTraining':
+        inputs.update(next_sentence_label=torch.tensor([0, 1, 1]))
+    return inputs
+
+
+def generations(model, prompt, rules):
+    fixed = dict(do_sample=False, max_new_tokens=11, pad_token_id=0, bos_token_id=0, **rules)
     if model.config.is_encoder_decoder:
         # transformers' cache has as many layers as the encoder, even where the decoder has more.
-        fixed.update(decoder_start_token_id=0, use_cache=False)
+        fixed.update(decoder_start_token_id=model.config.decoder_start_token_id, use_cache=False)
 
     def answer(**options):
         config = transformers.GenerationConfig(**fixed, **options)
@@ -168,14 +337,19 @@ def make(name):
     if name in OWN_HEAD:
         model.lm_head.weight = torch.nn.Parameter(torch.empty_like(model.lm_head.weight))
     randomise(model.eval(), generator)
-    inputs = draw_inputs(model, generator, **shape)
+    draw, rules = shape.pop('draw', draw_inputs), shape.pop('answers', None) or {}
+    inputs = draw(model, generator, **shape)
     outputs = model(**inputs)
-    outputs.loss.backward()
+    if outputs.get('loss') is not None:
+        outputs.loss.backward()
 
     folder = HERE / name
     model.config.architectures = [model_class.__name__]
     model.save_pretrained(folder)
-    (folder / 'generation_config.json').unlink(missing_ok=True)
+    generation_config = folder / 'generation_config.json'
+    generation_config.unlink(missing_ok=True)
+    if rules:
+        generation_config.write_text(json.dumps(rules) + '\n')
     if name in REWRITTEN:
         path = folder / 'config.json'
         path.write_text(json.dumps(REWRITTEN[name](json.loads(path.read_text())), indent=2) + '\n')
@@ -185,9 +359,13 @@ def make(name):
 
     write('inputs.safetensors', inputs)
     write('outputs.safetensors', {k: v for k, v in outputs.items() if isinstance(v, torch.Tensor)})
-    write('grads.safetensors', {k: p.grad for k, p in model.named_parameters() if p.grad is not None})
+    grads = {k: p.grad for k, p in model.named_parameters() if p.grad is not None}
+    if grads:
+        write('grads.safetensors', grads)
+    if not model.can_generate():
+        return
     prompt = inputs['input_ids'][-1:, :13]
-    answers = dict(input_ids=prompt[0].tolist(), runs=generations(model, prompt))
+    answers = dict(input_ids=prompt[0].tolist(), runs=generations(model, prompt, rules))
     (folder / 'generation.json').write_text(json.dumps(answers) + '\n')
     print(name, [len(run['output_ids']) for run in answers['runs']])
 

@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -35,6 +35,34 @@ describe('loading', () => {
     )
   })
 
+  it.skipIf(lacksShared('parity/tokenizers'))(
+    "BERT's vocab.txt alone gives the ids of its tokenizer.json",
+    async () => {
+      const path = sharedPath('parity/tokenizers/bert')
+      const json = await loadTokenizer(path)
+      const lines = Array.from({ length: json.vocabSize }, (_, id) => json.tokenOf(id))
+      mkdirSync(join(folder, 'bert'))
+      writeFileSync(join(folder, 'bert', 'vocab.txt'), `${lines.join('\n')}\n`)
+      const { normalizer } = json.toJSON() as { normalizer: { lowercase: boolean } }
+      const config = { do_lower_case: normalizer.lowercase }
+      writeFileSync(join(folder, 'bert', 'tokenizer_config.json'), JSON.stringify(config))
+      const own = await loadTokenizer(join(folder, 'bert'))
+      expect(own.idOf('[MASK]')).toBe(json.idOf('[MASK]'))
+      const cases = JSON.parse(readFileSync(join(path, 'cases.json'), 'utf8')) as { text: string }[]
+      const texts = [...cases.map(({ text }) => text), 'a [MASK] here', '[CLS][SEP]']
+      for (const text of texts) {
+        expect(own.encode(text)).toEqual(json.encode(text))
+        expect(own.decode(own.encode(text))).toBe(json.decode(json.encode(text)))
+      }
+      fc.assert(
+        fc.property(fc.string({ unit: 'grapheme' }), (text) => {
+          expect(own.encode(text)).toEqual(json.encode(text))
+        }),
+      )
+      expect((await loadTokenizer(join(folder, 'bert', 'vocab.txt'))).encode('Hello')).toEqual(json.encode('Hello'))
+    },
+  )
+
   it('what was saved is what is loaded, with its special tokens and chat template', async () => {
     const json = trainByteLevelBpe(['one two one two'], { vocabSize: 262, specialTokens: ['<s>', '</s>'] })
     const config = { bos_token: '<s>', eos_token: { content: '</s>' }, chat_template: '{{ messages }}' }
@@ -53,7 +81,10 @@ describe('loading', () => {
     }
     await expect(loadTokenizer(join(folder, 'none'))).rejects.toThrow('there is no such file or folder')
     mkdirSync(join(folder, 'empty'))
-    await expect(loadTokenizer(join(folder, 'empty'))).rejects.toThrow('found neither tokenizer.json nor')
+    await expect(loadTokenizer(join(folder, 'empty'))).rejects.toThrow('found no tokenizer.json, nor')
+    await expect(loadTokenizer(write('w/vocab.txt', 'a\nb\n'))).rejects.toThrow(
+      'w/vocab.txt: has no line "[CLS]", the cls_token of BERT',
+    )
     await expect(loadTokenizer(write('a/tokenizer.json', '{"model":'))).rejects.toThrow(/json: not a JSON document$/)
     await expect(loadTokenizer(write('b/tokenizer.json', '{}'))).rejects.toThrow(
       /b\/tokenizer.json: .*"model" must be an object with a type$/,

@@ -18,11 +18,13 @@ export function ModelPicker({ settings, onModel }: { settings: Settings; onModel
         onChange={(event) => onModel(event.target.value)}
       >
         {missing && <option value={missing}>{missing} (not served)</option>}
-        {now.models.map(({ id }) => (
-          <option key={id} value={id}>
-            {id}
-          </option>
-        ))}
+        {now.models
+          .filter(({ canWrite }) => canWrite)
+          .map(({ id }) => (
+            <option key={id} value={id}>
+              {id}
+            </option>
+          ))}
       </select>
       <Icon name="expand" />
     </span>

@@ -54,21 +54,24 @@ function ModelCard({ model, isDefault }: { model: Model; isDefault: boolean }) {
             : `writing ${activeRequests === 1 ? 'one answer' : `${activeRequests} answers`}`}
         </Fact>
       </dl>
-      <p className="card-foot">
-        <button
-          type="button"
-          className="button"
-          onClick={() => void saveSettings(null, { ...newChatSettings.value, model: id }).then(() => navigate('/'))}
-        >
-          {model.canChat ? 'Begin a chat' : 'Begin a text'}
-          <span className="visually-hidden"> with {id}</span>
-        </button>
-      </p>
+      {model.canWrite && (
+        <p className="card-foot">
+          <button
+            type="button"
+            className="button"
+            onClick={() => void saveSettings(null, { ...newChatSettings.value, model: id }).then(() => navigate('/'))}
+          >
+            {model.canChat ? 'Begin a chat' : 'Begin a text'}
+            <span className="visually-hidden"> with {id}</span>
+          </button>
+        </p>
+      )}
     </li>
   )
 }
 
-function doing({ canChat, singleTurn, canEmbed }: Model): string {
+function doing({ canWrite, canChat, singleTurn, canEmbed }: Model): string {
+  if (!canWrite) return 'embeds'
   const writes = singleTurn ? 'answers one instruction' : canChat ? 'chats' : 'continues a text'
   return canEmbed ? `${writes}, embeds` : writes
 }
