@@ -41,6 +41,13 @@ const fewShot: Demo = {
   load: () => import('./few-shot.tsx'),
 }
 
+const blanks: Demo = {
+  name: 'blanks',
+  title: 'Blanks, filled three ways',
+  shows: 'BERT, T5 and GLM learn from the same lesson, what was left out of a text, and answer it each in its own way.',
+  load: () => import('./blanks.tsx'),
+}
+
 /** The one table of what is shown where. */
 const demos: Readonly<Record<string, readonly Demo[]>> = {
   transformer: [attention, beams],
@@ -49,8 +56,9 @@ const demos: Readonly<Record<string, readonly Demo[]>> = {
   gpt3: [fewShot, nextToken],
   'in-context-learning': [fewShot],
   llama: [nextToken, attention, fewShot, tokens],
-  bert: [tokens],
-  t5: [beams, tokens],
+  bert: [blanks, tokens],
+  glm: [blanks],
+  t5: [blanks, beams, tokens],
   palm: [nextToken],
   codex: [tokens],
 }

@@ -40,6 +40,29 @@ export function openTokenizer(model: TabModel): Promise<Tokenizer> {
   })
 }
 
+/** A model with its weights and its tokenizer, in this tab. */
+export interface Loaded {
+  readonly name: string
+  readonly model: nn.Model
+  readonly weights: Weights
+  readonly tokenizer: Tokenizer
+}
+
+const loaded = new Map<string, Promise<Loaded>>()
+
+/** Loaded once, however many demos use it. */
+export const loadTabModel = (entry: TabModel): Promise<Loaded> =>
+  once(loaded, keyOf(entry), async () => {
+    const [config, file, tokenizer] = await Promise.all([
+      json(entry, 'config.json') as Promise<Record<string, unknown>>,
+      getTabModelFile(entry, 'model.safetensors'),
+      openTokenizer(entry),
+      backend(),
+    ])
+    const weights = weightsFromSafetensors(new Uint8Array(await file.arrayBuffer()), entry.name)
+    return { name: entry.name, model: modelFromConfig(config, weights.keys()).model, weights, tokenizer }
+  })
+
 /** A model that continues text, in this tab. */
 export class TabCausal {
   private attending: Promise<Program<Record<string, Tensor>>> | undefined
@@ -52,14 +75,7 @@ export class TabCausal {
   ) {}
 
   static async open(entry: TabModel): Promise<TabCausal> {
-    const [config, file, tokenizer] = await Promise.all([
-      json(entry, 'config.json') as Promise<Record<string, unknown>>,
-      getTabModelFile(entry, 'model.safetensors'),
-      openTokenizer(entry),
-      backend(),
-    ])
-    const weights = weightsFromSafetensors(new Uint8Array(await file.arrayBuffer()), entry.name)
-    const { model } = modelFromConfig(config, weights.keys())
+    const { model, weights, tokenizer } = await loadTabModel(entry)
     if (model.kind !== 'causal') throw new Error(`${entry.name} is no model that continues text`)
     const causal = model as CausalLm
     const traced = trace(
@@ -117,9 +133,9 @@ export class TabCausal {
   }
 }
 
+/** Opened once, however many demos use it. */
 const opened = new Map<string, Promise<TabCausal>>()
 
-/** Opened once, however many demos use it. */
 export const openCausal = (entry: TabModel): Promise<TabCausal> =>
   once(opened, keyOf(entry), () => TabCausal.open(entry))
 
