@@ -100,7 +100,7 @@ export const PAPERS: readonly Paper[] = [
     },
   },
   { number: 14, slug: 'kosmos1', name: 'Kosmos-1', files: ['models/kosmos1.ts'] },
-  { number: 15, slug: 'glm', name: 'GLM', files: ['models/glm.ts'] },
+  { number: 15, slug: 'glm', name: 'GLM', files: ['models/glm.ts', 'data/blanks.ts'] },
   {
     number: 16,
     slug: 'bert',

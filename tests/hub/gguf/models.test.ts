@@ -106,9 +106,7 @@ describe('models in GGUF', () => {
     const config = (name: string) => JSON.parse(readFileSync(`${fixture(name)}/config.json`, 'utf8'))
     expect(() => ggufFromConfig(config('gemma3-pattern'))).toThrow('no word for hidden_activation "silu" of gemma3')
     expect(() => ggufFromConfig(config('llama-multi-query-tied'))).toThrow('no word for hidden_act "gelu" of llama')
-    expect(() => ggufFromConfig({ ...config('qwen2-windows'), hidden_act: 'silu' })).toThrow(
-      'no word for mscale',
-    )
+    expect(() => ggufFromConfig({ ...config('qwen2-windows'), hidden_act: 'silu' })).toThrow('no word for mscale')
     expect(() => ggufFromConfig({ ...config('gemma3'), layer_types: ['full_attention'] })).toThrow(
       'names 1 of 3 layers',
     )
