@@ -74,8 +74,8 @@ describe('sentences and ends', () => {
           const covered = spans.reduce((sum, { start, end }) => sum + end - start, 0)
           if (lengths.length > 1) expect(covered).toBeLessThan(total)
           const starts = new Set(spans.map(({ start }) => start))
-        const others = Math.min(...lengths.filter((length, i) => !starts.has(ends[i] - length)))
-        expect(covered >= 0.15 * total || covered + others >= total).toBe(true)
+          const others = Math.min(...lengths.filter((length, i) => !starts.has(ends[i] - length)))
+          expect(covered >= 0.15 * total || covered + others >= total).toBe(true)
         },
       ),
     )
