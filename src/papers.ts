@@ -113,7 +113,16 @@ export const PAPERS: readonly Paper[] = [
     },
   },
   { number: 14, slug: 'kosmos1', name: 'Kosmos-1', files: ['models/kosmos1.ts'] },
-  { number: 15, slug: 'glm', name: 'GLM', files: ['models/glm.ts'] },
+  {
+    number: 15,
+    slug: 'glm',
+    name: 'GLM',
+    files: ['models/glm.ts', 'data/blanks.ts', 'generate/fill-blanks.ts'],
+    usable: {
+      what: 'generate fills [MASK], [sMASK] and [gMASK], several in a text, greedily, by beams or drawn; served',
+      by: ['tests/generate/blanks.test.ts'],
+    },
+  },
   {
     number: 16,
     slug: 'bert',

@@ -2,6 +2,7 @@ import { Bert } from '../models/bert.ts'
 import { CodeGen } from '../models/codegen.ts'
 import { UNet2D } from '../models/ddpm.ts'
 import { Gemma3 } from '../models/gemma3.ts'
+import { GLM } from '../models/glm.ts'
 import { GPT1 } from '../models/gpt1.ts'
 import { GPT2 } from '../models/gpt2.ts'
 import { GPT3 } from '../models/gpt3.ts'
@@ -20,6 +21,7 @@ export const MODEL_CLASSES: readonly ModelClass[] = [
   Bert,
   CodeGen,
   Gemma3,
+  GLM,
   GPT1,
   GPT2,
   GPT3,

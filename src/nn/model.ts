@@ -126,6 +126,11 @@ export interface CausalLm extends Model {
   readonly vocabSize: number
   /** The longest sequence it can take. */
   readonly maxPositions: number
+  /**
+   * Whether it reads a text with blanks in both directions, and then writes what belongs into them: `positionIds` are
+   * then int32 [batch, 2, seq], where each token's blank stands in the text, and where in its blank it stands.
+   */
+  readonly fillsBlanks?: boolean
   forward(scope: Scope, inputs: CausalInputs, options?: CausalOptions): CausalOutputs
 }
 
