@@ -2,13 +2,14 @@ import { Bert } from '../models/bert.ts'
 import { UNet2D } from '../models/ddpm.ts'
 import { GPT2 } from '../models/gpt2.ts'
 import { Llama } from '../models/llama.ts'
+import { Mqan } from '../models/mqan.ts'
 import { ResNet } from '../models/resnet.ts'
 import { T5 } from '../models/t5.ts'
 import { Transformer } from '../models/transformer.ts'
 import type { Model, ModelClass } from '../nn/model.ts'
 
 /** Every model class that a checkpoint's config.json may name. A new paper adds itself here. */
-export const MODEL_CLASSES: readonly ModelClass[] = [Bert, GPT2, Llama, ResNet, T5, Transformer, UNet2D]
+export const MODEL_CLASSES: readonly ModelClass[] = [Bert, GPT2, Llama, Mqan, ResNet, T5, Transformer, UNet2D]
 
 /**
  * The model that a checkpoint's config.json describes, without its weights.
