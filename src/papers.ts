@@ -188,7 +188,16 @@ export const PAPERS: readonly Paper[] = [
   { number: 24, slug: 'palm', name: 'PaLM', files: ['models/palm.ts'] },
   { number: 25, slug: 'palm-e', name: 'PaLM-E', files: ['models/palm-e.ts'] },
   { number: 26, slug: 'visual-chatgpt', name: 'Visual ChatGPT', files: ['agent/visual-chat.ts'] },
-  { number: 27, slug: 'decanlp', name: 'decaNLP (MQAN)', files: ['models/mqan.ts'] },
+  {
+    number: 27,
+    slug: 'decanlp',
+    name: 'decaNLP (MQAN)',
+    files: ['models/mqan.ts'],
+    usable: {
+      what: 'trained, saved and loaded; answers to many questions at a time, each word with its pointers and switches',
+      by: ['tests/generate/question-answerer.test.ts', 'tests/models/mqan.test.ts'],
+    },
+  },
   {
     number: 28,
     slug: 'resnet',

@@ -8,6 +8,7 @@ import { GPT2 } from '../models/gpt2.ts'
 import { GPT3 } from '../models/gpt3.ts'
 import { Llama } from '../models/llama.ts'
 import { Mistral } from '../models/mistral.ts'
+import { Mqan } from '../models/mqan.ts'
 import { Palm } from '../models/palm.ts'
 import { Qwen2 } from '../models/qwen2.ts'
 import { Qwen3 } from '../models/qwen3.ts'
@@ -27,9 +28,10 @@ export const MODEL_CLASSES: readonly ModelClass[] = [
   GPT3,
   Llama,
   Mistral,
+  Mqan,
+  Palm,
   Qwen2,
   Qwen3,
-  Palm,
   ResNet,
   T5,
   Transformer,
