@@ -37,6 +37,10 @@ export const PAPERS: readonly Paper[] = [
     slug: 'transformer',
     name: 'Transformer (Attention Is All You Need)',
     files: ['models/transformer.ts'],
+    usable: {
+      what: 'generate, forward and grad on Marian’s checkpoints; beams token for token, with either length penalty',
+      by: ['tests/models/transformer.test.ts', 'tests/generate/beam.test.ts', PARITY, FORWARD],
+    },
   },
   { number: 2, slug: 'gpt1', name: 'GPT-1', files: ['models/gpt1.ts'] },
   {
@@ -60,7 +64,16 @@ export const PAPERS: readonly Paper[] = [
       by: ['tests/prompt/few-shot.test.ts'],
     },
   },
-  { number: 6, slug: 'codex', name: 'Codex', files: ['eval/code'] },
+  {
+    number: 6,
+    slug: 'codex',
+    name: 'Codex',
+    files: ['eval/code/human-eval.ts', 'eval/code/sandbox.ts', 'eval/code/guest.ts', 'eval/code/wall.ts'],
+    usable: {
+      what: 'HumanEval on any model that writes: nucleus samples, pass@k, each program in a sandbox; 164 canonical solutions pass, escapes are contained',
+      by: ['tests/eval/code/human-eval.test.ts', 'tests/eval/code/escapes.test.ts'],
+    },
+  },
   {
     number: 7,
     slug: 'chain-of-thought',
@@ -136,9 +149,22 @@ export const PAPERS: readonly Paper[] = [
     slug: 'prompting',
     name: 'Pre-train, prompt, predict',
     files: ['prompt/cloze.ts', 'prompt/verbalizer.ts', 'prompt/soft-prompt.ts'],
+    usable: {
+      what: 'cloze prompts for BERT, prefix prompts for models that write, verbalizers, ensembles; soft prompts as PEFT’s files',
+      by: ['tests/prompt/masked-model.test.ts', 'tests/prompt/verbalizer.test.ts', 'tests/prompt/soft-prompt.test.ts'],
+    },
   },
   { number: 20, slug: 'multimodal-cot', name: 'Multimodal chain-of-thought', files: ['models/multimodal-cot.ts'] },
-  { number: 21, slug: 'offsite-tuning', name: 'Offsite-tuning', files: ['train/offsite.ts'] },
+  {
+    number: 21,
+    slug: 'offsite-tuning',
+    name: 'Offsite-tuning',
+    files: ['train/offsite.ts'],
+    usable: {
+      what: 'an emulator of any causal model as a folder of its own, taught by the whole; adapters tuned elsewhere, checked and plugged in',
+      by: ['tests/train/offsite.test.ts'],
+    },
+  },
   {
     number: 22,
     slug: 'emergent-abilities',
@@ -200,4 +226,51 @@ export const PAPERS: readonly Paper[] = [
     files: ['train/image-feedback.ts'],
   },
   { number: 39, slug: 'controlnet', name: 'ControlNet, InstructPix2Pix', files: ['models/controlnet.ts'] },
+]
+
+/**
+ * Beside the list, a file each: what people run today on the blocks of these papers. Their numbers go on behind it; they
+ * have no recipe of their own.
+ */
+export const BESIDE: readonly Paper[] = [
+  {
+    number: 40,
+    slug: 'mistral',
+    name: 'Mistral',
+    files: ['models/mistral.ts'],
+    usable: {
+      what: 'all that LLaMA does, from folders and GGUF; windows hold over the cache',
+      by: [PARITY, 'tests/generate/cached.test.ts', 'tests/hub/gguf/models.test.ts'],
+    },
+  },
+  {
+    number: 41,
+    slug: 'qwen2',
+    name: 'Qwen2',
+    files: ['models/qwen2.ts'],
+    usable: {
+      what: 'all that LLaMA does, from folders and GGUF',
+      by: [PARITY, 'tests/generate/cached.test.ts', 'tests/hub/gguf/models.test.ts'],
+    },
+  },
+  {
+    number: 42,
+    slug: 'qwen3',
+    name: 'Qwen3',
+    files: ['models/qwen3.ts'],
+    usable: {
+      what: 'all that LLaMA does, from folders and GGUF',
+      by: [PARITY, 'tests/generate/cached.test.ts', 'tests/hub/gguf/models.test.ts'],
+    },
+  },
+  {
+    number: 43,
+    slug: 'gemma3',
+    name: 'Gemma 3',
+    files: ['models/gemma3.ts'],
+    usable: {
+      what: 'all that LLaMA does with text, from folders and GGUF, in 4 bits and deterministically too',
+      by: [PARITY, 'tests/generate/deterministic.test.ts', 'tests/hub/gguf/models.test.ts'],
+    },
+  },
 ]

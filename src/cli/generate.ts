@@ -1,4 +1,5 @@
-import { Command, InvalidArgumentError } from 'commander'
+import { Command, InvalidArgumentError, Option } from 'commander'
+import type { LengthNorm } from '../generate/beam.ts'
 import type { CachedDecoder, Prompt } from '../generate/decoder.ts'
 import type { LoadedModel } from '../load/load.ts'
 import type { Tokenizer } from '../text/tokenizer.ts'
@@ -13,6 +14,7 @@ interface GenerateOptions {
   stop?: string[]
   numBeams: number
   lengthPenalty?: number
+  lengthNorm?: LengthNorm
   earlyStopping?: boolean
   temperature?: number
   topK?: number
@@ -31,7 +33,7 @@ interface GenerateOptions {
 const SAMPLING = ['temperature', 'topK', 'topP', 'minP', 'seed'] as const
 /** These change what one sequence may say next; beam search scores sequences as the model does. */
 const PENALTIES = ['repetitionPenalty', 'presencePenalty', 'frequencyPenalty', 'stop'] as const
-const BEAMS = ['lengthPenalty', 'earlyStopping'] as const
+const BEAMS = ['lengthPenalty', 'lengthNorm', 'earlyStopping'] as const
 
 export const generateCommand = (): Command =>
   new Command('generate')
@@ -48,6 +50,12 @@ export const generateCommand = (): Command =>
     .optionsGroup('Beam search:')
     .option('--num-beams <number>', 'sequences to follow at a time', integer(1), 1)
     .option('--length-penalty <number>', 'rank by log P / length^penalty; 1 where left out', number())
+    .addOption(
+      new Option(
+        '--length-norm <form>',
+        'of the penalty: length, or (5 + length) / 6 as in the Transformer’s paper',
+      ).choices(['length', 'gnmt']),
+    )
     .option('--early-stopping', 'end as soon as as many texts have ended as there are beams')
     .optionsGroup('Sampling:')
     .option('--temperature <number>', 'divide logits by this; 0 is greedy', number(0))
@@ -168,10 +176,10 @@ async function* newTokens(
   prompt: Prompt,
   options: GenerateOptions & { stopTokenIds: readonly number[] },
 ): AsyncGenerator<number> {
-  const { numBeams, lengthPenalty, earlyStopping, maxNewTokens, stopTokenIds } = options
+  const { numBeams, lengthPenalty, lengthNorm, earlyStopping, maxNewTokens, stopTokenIds } = options
   if (numBeams > 1) {
     const { beamSearch } = await import('../generate/beam.ts')
-    const beams = { nBeams: numBeams, lengthPenalty, earlyStopping, maxNewTokens, stopTokenIds }
+    const beams = { nBeams: numBeams, lengthPenalty, lengthNorm, earlyStopping, maxNewTokens, stopTokenIds }
     yield* await beamSearch(decoder, prompt, beams)
     return
   }

@@ -92,6 +92,9 @@ const ROWS = 2
 /** Which token fills up does not matter: what comes after a token is not seen by it. */
 const FILLER = 0
 
+/** What a model with an encoder says of its answers. */
+type AnswerRules = Partial<Pick<EncoderDecoderLm, 'decoderStartTokenId' | 'forcedEndTokenId' | 'barredTokenIds'>>
+
 interface DecodeCall {
   readonly binding: Binding
   readonly inputIds: Int32Array
@@ -126,12 +129,26 @@ export class CachedDecoder {
     readonly deterministic: boolean,
     readonly vocabSize: number,
     readonly dModel: number,
-    /** What answers start from, where the model has an encoder. */
-    readonly startTokenId: number | undefined,
+    private readonly rules: AnswerRules,
     readonly fillsBlanks: boolean,
   ) {
     this.sources = new Array(cache.slots)
     this.blanks = Array.from({ length: cache.slots }, () => [])
+  }
+
+  /** What answers start from, where the model has an encoder. */
+  get startTokenId(): number | undefined {
+    return this.rules.decoderStartTokenId
+  }
+
+  /** Ends an answer that reaches its greatest length. */
+  get forcedEndTokenId(): number | undefined {
+    return this.rules.forcedEndTokenId
+  }
+
+  /** Tokens that no answer has. */
+  get barredTokenIds(): readonly number[] {
+    return this.rules.barredTokenIds ?? []
   }
 
   /** Sequences that can be in the cache at once. */
@@ -156,8 +173,9 @@ export class CachedDecoder {
     const isCausal = model.kind === 'causal'
     if (deterministic && !isCausal) throw new Error('only a causal model decodes deterministically side by side')
     const slots = deterministic ? roundUp(options.slots ?? 1, ROWS) : (options.slots ?? 1)
-    const longest = isCausal ? model.maxPositions : (options.capacity ?? DEFAULT_ANSWER_LENGTH)
-    const capacity = Math.min(options.capacity ?? Math.min(longest, DEFAULT_CAPACITY), longest)
+    const longest = model.maxPositions ?? options.capacity ?? DEFAULT_ANSWER_LENGTH
+    const usual = isCausal ? DEFAULT_CAPACITY : DEFAULT_ANSWER_LENGTH
+    const capacity = Math.min(options.capacity ?? usual, longest)
     const reader = isCausal ? undefined : await SourceReader.create(model, weights, compiling)
     // Each source is answered by as many sequences as any other.
     const fillsBlanks = isCausal && model.fillsBlanks === true
@@ -200,9 +218,9 @@ export class CachedDecoder {
       isCausal && !copyWeights
         ? new PrefixPrograms(model, weights, dModel, { on: provider, prepack: false })
         : undefined
-    const start = isCausal ? undefined : model.decoderStartTokenId
     const cacheSlots = new CacheSlots(layers, slots, capacity)
     const { vocabSize } = model
+    const rules = isCausal ? {} : model
     return new CachedDecoder(
       program,
       cacheSlots,
@@ -211,7 +229,7 @@ export class CachedDecoder {
       deterministic,
       vocabSize,
       dModel,
-      start,
+      rules,
       fillsBlanks,
     )
   }

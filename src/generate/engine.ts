@@ -55,7 +55,7 @@ export class Engine {
       throw new RangeError('only a prompt that is read token by token from its first on has probabilities')
     }
     signal?.throwIfAborted()
-    const sequence = new Sequence(request, ids)
+    const sequence = new Sequence(request, ids, this.decoder)
     this.waiting.push(sequence)
     void this.run()
     yield* sequence.read()

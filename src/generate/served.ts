@@ -87,7 +87,8 @@ async function serve(reference: string, loaded: LoadedModel, options: ServedOpti
     copyWeights: !(model.kind === 'causal' && model.fillsBlanks),
     deterministic: deterministic && !answers,
   })
-  const sourceLength = answers ? (contextLength ?? DEFAULT_SOURCE_LENGTH) : undefined
+  const longestSource = answers ? (model.maxPositions ?? Number.POSITIVE_INFINITY) : 0
+  const sourceLength = answers ? Math.min(contextLength ?? DEFAULT_SOURCE_LENGTH, longestSource) : undefined
   const { name, path, kind, stopTokenIds } = loaded // and not the weights, which the decoder has copied
   return new ServedWriter({ name, path, kind, stopTokenIds, tokenizer, description, decoder, sourceLength })
 }

@@ -8,10 +8,12 @@ import { GPT2 } from '../models/gpt2.ts'
 import { GPT3 } from '../models/gpt3.ts'
 import { Llama } from '../models/llama.ts'
 import { Mistral } from '../models/mistral.ts'
+import { Palm } from '../models/palm.ts'
 import { Qwen2 } from '../models/qwen2.ts'
 import { Qwen3 } from '../models/qwen3.ts'
 import { ResNet } from '../models/resnet.ts'
 import { T5 } from '../models/t5.ts'
+import { Transformer } from '../models/transformer.ts'
 import type { Model, ModelClass } from '../nn/model.ts'
 
 /** Every model class that a checkpoint's config.json may name. A new paper adds itself here. */
@@ -27,8 +29,10 @@ export const MODEL_CLASSES: readonly ModelClass[] = [
   Mistral,
   Qwen2,
   Qwen3,
+  Palm,
   ResNet,
   T5,
+  Transformer,
   UNet2D,
 ]
 

@@ -306,6 +306,12 @@ export interface EncoderDecoderLm extends Model {
   readonly vocabSize: number
   /** What every answer starts from. */
   readonly decoderStartTokenId: number
+  /** Tokens of the longest source, and of the longest answer; left out where positions set no bound. */
+  readonly maxPositions?: number
+  /** Ends an answer that reaches its greatest length. */
+  readonly forcedEndTokenId?: number
+  /** Tokens that no answer has. */
+  readonly barredTokenIds?: readonly number[]
   forward(scope: Scope, inputs: EncoderDecoderInputs): EncoderDecoderOutputs
   /** @returns [batch, sourceSeq, dModel] */
   encode(scope: Scope, inputs: Pick<EncoderDecoderInputs, 'inputIds' | 'attentionMask'>): Tensor
@@ -335,6 +341,18 @@ export abstract class EncoderDecoderNetwork<C extends { vocabSize: number; decod
 
   get decoderStartTokenId(): number {
     return this.config.decoderStartTokenId
+  }
+
+  get maxPositions(): number | undefined {
+    return undefined
+  }
+
+  get forcedEndTokenId(): number | undefined {
+    return undefined
+  }
+
+  get barredTokenIds(): readonly number[] {
+    return []
   }
 
   abstract override forward(scope: Scope, inputs: EncoderDecoderInputs): EncoderDecoderOutputs

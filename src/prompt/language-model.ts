@@ -1,4 +1,4 @@
-import { logLikelihoods } from '../eval/log-likelihoods.ts'
+import { logLikelihoods, type Score, type ScoringRequest } from '../eval/log-likelihoods.ts'
 import { beamSearch } from '../generate/beam.ts'
 import { CachedDecoder, type Writer, writerOf } from '../generate/decoder.ts'
 import { Engine } from '../generate/engine.ts'
@@ -28,6 +28,13 @@ export interface TextScore {
 /** What prompts ask of a language model: how likely texts are, and what it writes. */
 export interface LanguageModel {
   readonly name: string
+  readonly kind: Writer['kind']
+  /** Tokens of the longest text with what follows it; of an encoder-decoder, of the longest answer. */
+  readonly contextLength: number
+  /** Text to ids, with what the tokenizer puts before it. */
+  encode(text: string): number[]
+  /** As `logLikelihoods`, of ids. */
+  scoreIds(requests: readonly ScoringRequest[], options?: WorkOptions): Promise<Score[]>
   logLikelihoods(requests: readonly TextRequest[], options?: WorkOptions): Promise<TextScore[]>
   /** Continues each prompt, or answers it where the model has an encoder. Greedy unless told otherwise. */
   generate(prompts: readonly string[], options?: WriteOptions): Promise<string[]>
@@ -87,9 +94,17 @@ export class TextModel implements LanguageModel {
     private readonly tokenizer: Tokenizer,
     private readonly decoder: CachedDecoder,
     private readonly stopTokenIds: readonly number[],
-    private readonly hasEncoder: boolean,
+    readonly kind: Writer['kind'],
   ) {
-    this.leading = hasEncoder ? [] : leadingIds(tokenizer)
+    this.leading = this.hasEncoder ? [] : leadingIds(tokenizer)
+  }
+
+  private get hasEncoder(): boolean {
+    return this.kind === 'encoder-decoder'
+  }
+
+  get contextLength(): number {
+    return this.decoder.capacity
   }
 
   /** @throws Error where the model does not write text, or has no tokenizer */
@@ -107,7 +122,7 @@ export class TextModel implements LanguageModel {
     if (!tokenizer) throw new Error(`${name} has no tokenizer.json, so it cannot be prompted with text`)
     const capacity = writer.kind === 'causal' ? Math.min(contextLength, writer.maxPositions) : undefined
     const decoder = await CachedDecoder.create(writer, weights, { slots, capacity, provider, copyWeights: true })
-    return new TextModel(name, tokenizer, decoder, stopTokenIds, writer.kind === 'encoder-decoder')
+    return new TextModel(name, tokenizer, decoder, stopTokenIds, writer.kind)
   }
 
   /**
@@ -116,8 +131,12 @@ export class TextModel implements LanguageModel {
    */
   async logLikelihoods(requests: readonly TextRequest[], options: WorkOptions = {}): Promise<TextScore[]> {
     const asked = requests.map((request) => this.encodePair(request))
-    const scores = await logLikelihoods(this.decoder, asked, options)
+    const scores = await this.scoreIds(asked, options)
     return scores.map(({ logProb, perToken, isGreedy }) => ({ logProb, tokens: perToken.length, isGreedy }))
+  }
+
+  scoreIds(requests: readonly ScoringRequest[], options?: WorkOptions): Promise<Score[]> {
+    return logLikelihoods(this.decoder, requests, options)
   }
 
   async generate(prompts: readonly string[], options: WriteOptions = {}): Promise<string[]> {
@@ -137,7 +156,6 @@ export class TextModel implements LanguageModel {
     return Promise.all(prompts.map(async (prompt, i) => tell(await this.write(engine, prompt, i, options))))
   }
 
-  /** Texts to ids, as they stand at the beginning of what the model reads. */
   encode(text: string): number[] {
     if (this.hasEncoder) return this.tokenizer.encode(text)
     return [...this.leading, ...this.tokenizer.encode(text, { addSpecialTokens: false })]
