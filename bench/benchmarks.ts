@@ -4,6 +4,7 @@ import { packageRoot } from '../src/hub/open.ts'
 import { exportedOnnx, madeUpGguf, q4Gguf } from './files.ts'
 import { GPT_SIZES } from './gpt-sizes.ts'
 import type { Benchmark, ContestantSpec } from './harness.ts'
+import { SHAPED } from './model-shapes.ts'
 
 /** Every benchmark: who takes part, what is measured, what is aimed at. */
 
@@ -72,6 +73,25 @@ const gptTraining = (size: string): BenchmarkPlan => ({
   }),
 })
 
+const shapedPeer = (name: keyof typeof SHAPED): ContestantSpec =>
+  pythonPeer('PyTorch eager', 'transformers_model.py', name, JSON.stringify(SHAPED[name].toConfig()))
+
+const BESIDE_EAGER = { 'PyTorch eager': 1.15 }
+
+const forwardAndStep = (name: 'bert-base' | 't5-small'): BenchmarkPlan => ({
+  name,
+  what: 'forward pass and training step in fp32, against the transformers library',
+  prepare: async () => ({
+    name,
+    jackdaw: jackdaw('forward-step', name),
+    peers: [shapedPeer(name)],
+    measures: [
+      { name: 'forward', what: 'forward pass, 4 × 128 tokens', unit: 'tokens/s', atLeast: BESIDE_EAGER },
+      { name: 'step', what: 'training step, 4 × 128 tokens', unit: 'tokens/s', atLeast: BESIDE_EAGER },
+    ],
+  }),
+})
+
 const decoding = (name: string, model: (settings: Settings) => Promise<string>, least: number): BenchmarkPlan => ({
   name,
   what: 'decoding in 4 bits, against llama.cpp in Q4_0',
@@ -94,6 +114,22 @@ export const BENCHMARKS: readonly BenchmarkPlan[] = [
   ...Object.keys(GPT_SIZES).map(gptTraining),
   decoding('decode-135M', ({ smollm2, folder }) => q4Gguf(smollm2, folder), 1.8),
   decoding('decode-0.6B', ({ folder }) => madeUpGguf(folder), 1.2),
+  forwardAndStep('bert-base'),
+  forwardAndStep('t5-small'),
+  {
+    name: 'gpt2-124M',
+    what: 'prompt and decoding in fp32, against the transformers library',
+    prepare: async () => ({
+      name: 'gpt2-124M',
+      jackdaw: jackdaw('decode', 'gpt2-124M'),
+      peers: [shapedPeer('gpt2-124M')],
+      measures: [
+        { name: 'decode', what: '128 tokens after a prompt of 16', unit: 'tokens/s', atLeast: BESIDE_EAGER },
+        { name: 'prompt', what: 'prompt of 512 tokens', unit: 'tokens/s', atLeast: BESIDE_EAGER },
+        { name: 'chats', what: '8 sequences at once', unit: 'tokens/s', atLeast: BESIDE_EAGER },
+      ],
+    }),
+  },
   {
     name: 'decode-npm',
     what: 'decoding in 4 bits, against what npm has',

@@ -4,13 +4,15 @@ import { basename, extname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { convertModel } from '../src/hub/convert.ts'
-import { ggufFromConfig, ggufName } from '../src/hub/gguf/names.ts'
+import { ggufName } from '../src/hub/gguf/architectures.ts'
+import { ggufFromConfig } from '../src/hub/gguf/config.ts'
 import { quantize } from '../src/hub/gguf/quantize.ts'
 import { writeGguf } from '../src/hub/gguf/write.ts'
 import { resolveModelRef } from '../src/hub/open.ts'
 import { Llama } from '../src/models/llama.ts'
-import { traceModel } from '../src/nn/model.ts'
-import { sizeOf } from '../src/tensor/index.ts'
+import { type Model, traceModel } from '../src/nn/model.ts'
+import type { Weights } from '../src/runtime/compile.ts'
+import { sizeOf, tensorData } from '../src/tensor/index.ts'
 
 /** Model files that contestants load, made once and kept in a folder. */
 
@@ -68,6 +70,15 @@ function madeUpValues(shape: readonly number[], seed: number): Float32Array {
   }
   return values
 }
+
+/** Weights in fp32: speed does not depend on their values. */
+export const madeUpWeights = (model: Model): Weights =>
+  new Map(
+    Array.from(traceModel(model).parameters.values(), ({ name, shape }, index) => [
+      name,
+      tensorData('float32', shape, madeUpValues(shape, index)),
+    ]),
+  )
 
 /** The ONNX file that jackdaw exports of a model, made in a process of its own so that its memory goes with it. */
 export async function exportedOnnx(model: string, folder: string): Promise<string> {

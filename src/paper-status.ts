@@ -1,6 +1,6 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import type { RecipeFile } from './optim/recipe-files.ts'
+import type { BrokenRecipe, RecipeFile } from './optim/recipe-files.ts'
 import { type RunResult, readResult } from './optim/result.ts'
 import { PAPERS, type Paper } from './papers.ts'
 
@@ -56,8 +56,40 @@ interface Fixture {
   readonly architectures: readonly string[]
 }
 
-/** @param root - of the repository, or of the installed package */
-export function readPapers(root: string, recipes: readonly RecipeFile[]): PaperStatus[] {
+/** What a file said, until it is written anew. */
+class Remembered<T> {
+  private readonly known = new Map<string, { stamp: string; said: T }>()
+
+  constructor(private readonly read: (path: string) => T) {}
+
+  /** @throws whatever reading it throws */
+  of(path: string): T {
+    const { mtimeMs, size } = statSync(path)
+    const stamp = `${mtimeMs} ${size}`
+    const known = this.known.get(path)
+    if (known?.stamp === stamp) return known.said
+    const said = this.read(path)
+    this.known.set(path, { stamp, said })
+    return said
+  }
+}
+
+const sourceFiles = new Remembered((path) => {
+  const text = readFileSync(path, 'utf8')
+  return { text, header: parseHeader(text) }
+})
+const fixtureConfigs = new Remembered((path) => JSON.parse(readFileSync(path, 'utf8')) as Record<string, unknown>)
+const results = new Remembered(readResult)
+
+/**
+ * @param root - of the repository, or of the installed package
+ * @param broken - recipes that could not be loaded: those of a paper are shown as what is not learned
+ */
+export function readPapers(
+  root: string,
+  recipes: readonly RecipeFile[],
+  broken: readonly BrokenRecipe[] = [],
+): PaperStatus[] {
   const inRepository = existsSync(join(root, 'tests'))
   const fixtures = inRepository ? readFixtures(join(root, PARITY)) : []
   const sourceOf = (file: string): string | undefined =>
@@ -65,23 +97,30 @@ export function readPapers(root: string, recipes: readonly RecipeFile[]): PaperS
   return PAPERS.map((paper) => {
     const sources = paper.files.map(sourceOf)
     const isThere = sources.every((path) => path !== undefined)
-    const texts = isThere ? sources.map((path) => (path?.includes('.') ? readFileSync(path, 'utf8') : '')) : []
+    const read = isThere
+      ? sources.map((path) => (path && statSync(path).isFile() ? sourceFiles.of(path) : undefined))
+      : []
     const own = fixtures
-      .filter(({ architectures }) => architectures.some((name) => texts.some((text) => text.includes(`'${name}'`))))
+      .filter(({ architectures }) =>
+        architectures.some((name) => read.some((file) => file?.text.includes(`'${name}'`))),
+      )
       .map(({ folder }) => folder)
       .filter((folder) => folder.startsWith(paper.fixtures ?? ''))
     const tests = paper.files
       .map((file) => `tests/${file.replace(/\.ts$/, '.test.ts')}`)
       .filter((path) => existsSync(join(root, path)))
     const same = { fixtures: own, tests, holds: isThere && (!inRepository || own.length + tests.length > 0) }
-    const learns = recipes.filter(({ recipe }) => recipe.paper === paper.slug).map((file) => experiment(root, file))
+    const learns = [
+      ...recipes.filter(({ recipe }) => recipe.paper === paper.slug).map((file) => experiment(root, file)),
+      ...broken.filter(({ name }) => name.startsWith(`${paper.slug}/`)).map(brokenExperiment),
+    ]
     const lacking = inRepository ? (paper.usable?.by ?? []).filter((path) => !existsSync(join(root, path))) : []
     const isUsable = paper.usable !== undefined && lacking.length === 0
     const hasLearned = learns.length > 0 && learns.every(({ holds }) => holds)
     return {
       ...paper,
       state: !isThere ? 'planned' : same.holds && hasLearned && isUsable ? 'works' : 'in part',
-      header: paper.within === undefined && texts.length > 0 ? parseHeader(texts[0]) : undefined,
+      header: paper.within === undefined ? read[0]?.header : undefined,
       ...{ same, learns, lacking },
     }
   })
@@ -93,17 +132,29 @@ function readFixtures(folder: string): Fixture[] {
     .filter((name) => existsSync(join(folder, name, 'config.json')))
     .sort()
     .map((name) => {
-      const config = JSON.parse(readFileSync(join(folder, name, 'config.json'), 'utf8')) as Record<string, unknown>
-      const { architectures = [], _class_name: diffusers = [] } = config
+      const { architectures = [], _class_name: diffusers = [] } = fixtureConfigs.of(join(folder, name, 'config.json'))
       return { folder: name, architectures: [architectures, diffusers].flat() as string[] }
     })
 }
 
 function experiment(root: string, { name, recipe: { claim } }: RecipeFile): Experiment {
-  const result = readResult(join(root, 'recipes', `${name}.result.json`))
+  const path = join(root, 'recipes', `${name}.result.json`)
+  let result: RunResult | undefined
+  try {
+    result = existsSync(path) ? results.of(path) : undefined
+  } catch {
+    return { recipe: name, claim, holds: false, outcome: `recipes/${name}.result.json is damaged` }
+  }
   const holds = result?.state === 'finished' && result.holds === true && result.claim === claim
   return { recipe: name, claim, result, holds, outcome: outcomeOf(claim, result) }
 }
+
+const brokenExperiment = ({ name, error }: BrokenRecipe): Experiment => ({
+  recipe: name,
+  claim: 'not known',
+  outcome: error,
+  holds: false,
+})
 
 function outcomeOf(claim: string, result: RunResult | undefined): string {
   if (!result) return 'not run yet'

@@ -1,13 +1,14 @@
-/** Decoding in 4 bits, greedily: `decode.ts MODEL`. */
+/** Decoding greedily: `decode.ts FILE` in 4 bits, `decode.ts gpt2-124M` in fp32. */
 
 import { compete } from '../contestant.ts'
-import { DECODING, mostProbable, openDecoder, promptIds } from './decoder.ts'
+import { DECODING, mostProbable, openDecoder, promptIds, shapedDecoder } from './decoder.ts'
 import { versions } from './versions.ts'
 
 const { prompt, newTokens, longPrompt, chats } = DECODING
 
 await compete(async () => {
-  const decoder = await openDecoder(process.argv[2], chats)
+  const named = process.argv[2]
+  const decoder = await (named === 'gpt2-124M' ? shapedDecoder(named, chats) : openDecoder(named, chats))
   const { vocabSize } = decoder
   const short = promptIds(prompt, vocabSize)
   const long = promptIds(longPrompt, vocabSize)

@@ -7,6 +7,8 @@ import { type CausalLm, traceModel } from '../../src/nn/model.ts'
 import type { Weights } from '../../src/runtime/compile.ts'
 import type { Tensor } from '../../src/tensor/index.ts'
 import '../../src/runtime/node.ts'
+import { madeUpWeights } from '../files.ts'
+import { SHAPED } from '../model-shapes.ts'
 
 /** A model without its tokenizer, which made-up models lack, and its weights in blocks of 4 bits. */
 export async function quantizedModel(
@@ -37,6 +39,10 @@ export async function openDecoder(reference: string, slots: number): Promise<Cac
     release()
   }
 }
+
+/** A model of a well-known size in fp32, with made-up weights. */
+export const shapedDecoder = (name: 'gpt2-124M', slots: number): Promise<CachedDecoder> =>
+  CachedDecoder.create(SHAPED[name], madeUpWeights(SHAPED[name]), { slots, capacity: DECODING.capacity })
 
 /** Made-up ids, the same for every contestant. */
 export const promptIds = (length: number, vocabSize: number): number[] =>

@@ -16,10 +16,11 @@ export const papersCommand = (): Command =>
     .option('--write', 'write docs/papers.md')
     .addHelpText('after', '\nExamples:\n  jackdaw papers\n  jackdaw papers gpt2')
     .action(async (wanted: string | undefined, { json, write }: PapersFlags) => {
-      const [{ packageRoot }, { allRecipes }, { paperText, papersMarkdown, papersText, readPapers }] =
+      const [{ packageRoot }, { readRecipes }, { paperText, papersMarkdown, papersText, readPapers }] =
         await Promise.all([import('../hub/open.ts'), import('../optim/recipe-files.ts'), import('../paper-status.ts')])
       const root = packageRoot()
-      const papers = readPapers(root, await allRecipes())
+      const { recipes, broken } = await readRecipes()
+      const papers = readPapers(root, recipes, broken)
       if (write) {
         if (!existsSync(join(root, 'tests'))) {
           throw new Error('--write needs the repository, and this is an installed package')

@@ -42,9 +42,11 @@ export const trainCommand = (): Command =>
     .addOption(new Option('--provider <name>', 'where to run (default: JACKDAW_PROVIDER, or cpu)').choices(PROVIDERS))
     .addHelpText('after', HELP)
     .action(async (reference: string | undefined, flags: TrainFlags) => {
-      const { allRecipes, findRecipe } = await import('../optim/recipe-files.ts')
+      const { readRecipes, findRecipe } = await import('../optim/recipe-files.ts')
       if (reference === undefined) {
-        process.stdout.write(recipesText(await allRecipes()))
+        const { recipes, broken } = await readRecipes()
+        process.stdout.write(recipesText(recipes))
+        for (const { error } of broken) process.stderr.write(`${error}\n`)
         return
       }
       await import('../runtime/node.ts')

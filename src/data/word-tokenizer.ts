@@ -14,13 +14,17 @@ export interface WordTokenizerOptions {
 /**
  * A tokenizer that cuts text at spaces and knows these words, numbered behind the special tokens.
  *
- * @throws RangeError where a word is there twice, or the unknown or end token is not among the special ones
+ * @throws RangeError where a word is empty, holds white space or is there twice, or where the unknown or end token is not
+ *   among the special ones
  */
 export function wordTokenizerJson(
   words: readonly string[],
   { specialTokens, unknown, end, fused = false }: WordTokenizerOptions,
 ): object {
   const all = [...specialTokens, ...words]
+  const odd = all.find((word) => !/^\S+$/.test(word))
+  if (odd !== undefined)
+    throw new RangeError(`wordTokenizerJson: '${odd}' is no word: it is empty or holds white space`)
   const twice = all.find((word, i) => all.indexOf(word) < i)
   if (twice !== undefined) throw new RangeError(`wordTokenizerJson: '${twice}' is there twice`)
   for (const token of [unknown, end]) {

@@ -22,6 +22,8 @@ export interface BeamOptions {
   maxNewTokens?: number
   /** Tokens that finish a sequence. */
   stopTokenIds?: readonly number[]
+  /** Told of every step: how the sequences go on, and which end, best first. */
+  onStep?: (going: readonly Candidate[], ended: readonly Candidate[]) => void
   /** The last token of a sequence that reaches maxNewTokens, whatever the model says. */
   forcedEndTokenId?: number
   /** Tokens that no sequence has. */
@@ -44,8 +46,9 @@ export interface Hypothesis {
  */
 export type BeamStep = (tokens: readonly number[], order: readonly number[]) => Promise<Float32Array>
 
-interface Candidate {
-  /** The sequence that it continues. */
+/** A token that continues a sequence. */
+export interface Candidate {
+  /** The place among those that went on at the step before of the sequence that it continues. */
   readonly from: number
   readonly id: number
   /** log P */
@@ -81,15 +84,14 @@ export async function searchBeams(first: Float32Array, step: BeamStep, options: 
         : bestContinuations(logits, vocabSize, beams, nCandidates, barred)
     const ends = ({ id }: Candidate): boolean => length === maxNewTokens || stops.has(id)
     // Those beyond the nBeams best are there only to go on.
-    const ended = candidates
-      .slice(0, nBeams)
-      .filter(ends)
-      .map(({ from, id, score }) => ({
-        ids: [...beams[from].ids, id],
-        score: penalized(score, length),
-      }))
-    finished = [...finished, ...ended].sort((a, b) => b.score - a.score).slice(0, nBeams)
+    const ended = candidates.slice(0, nBeams).filter(ends)
+    const hypotheses = ended.map(({ from, id, score }) => ({
+      ids: [...beams[from].ids, id],
+      score: penalized(score, length),
+    }))
+    finished = [...finished, ...hypotheses].sort((a, b) => b.score - a.score).slice(0, nBeams)
     const going = candidates.filter((candidate) => !ends(candidate)).slice(0, nBeams)
+    options.onStep?.(going, ended)
     if (going.length === 0) break
     if (finished.length === nBeams) {
       const bestLength = earlyStopping === 'never' && lengthPenalty > 0 ? maxNewTokens : length

@@ -1,40 +1,14 @@
-/**
- * Reading safetensors: eight bytes of header length, a JSON header, then the tensors' bytes back to back.
- * Checked as strictly as the official library does: no gap, no overlap, nothing beyond the file.
- */
+/** Reading safetensors from disk: one file, or shards under an index. */
 import { existsSync, readFileSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { sizeOf, type TensorData, tensorData } from '../tensor/data.ts'
+import { type TensorData, tensorData } from '../tensor/data.ts'
 import { type Checkpoint, elementsToRead, type FilePlace, type TensorInfo } from './checkpoint.ts'
-import { InputFile, isUnicode, quote } from './file.ts'
-import { bfloatToFloat, halfToFloat } from './half.ts'
+import { InputFile, quote } from './file.ts'
+import { type Entry as EntryOf, isObject, readHeader, TO_FLOAT, TYPE_BYTES } from './safetensors-format.ts'
 
-const TYPE_BYTES: Readonly<Record<string, number>> = {
-  BOOL: 1,
-  U8: 1,
-  I8: 1,
-  F8_E5M2: 1,
-  F8_E4M3: 1,
-  I16: 2,
-  U16: 2,
-  F16: 2,
-  BF16: 2,
-  I32: 4,
-  U32: 4,
-  F32: 4,
-  F64: 8,
-  I64: 8,
-  U64: 8,
-}
+type Entry = EntryOf<InputFile>
 
-/** A hundred bytes for each of 300,000 tensors; a third of what the official library would parse. */
-const MAX_HEADER_BYTES = 32_000_000
 const MAX_JSON_BYTES = 64_000_000
-
-interface Entry extends TensorInfo {
-  readonly file: InputFile
-  readonly offset: number
-}
 
 class SafetensorsCheckpoint implements Checkpoint {
   readonly config: Record<string, unknown> | undefined
@@ -103,21 +77,6 @@ class SafetensorsCheckpoint implements Checkpoint {
 }
 
 const bytesOf = (array: ArrayBufferView): Uint8Array => new Uint8Array(array.buffer, array.byteOffset, array.byteLength)
-
-const TO_FLOAT: Readonly<Record<string, (buffer: ArrayBuffer, target: Float32Array) => void>> = {
-  F16: (buffer, target) => halfToFloat(new Uint16Array(buffer), target),
-  BF16: (buffer, target) => bfloatToFloat(new Uint16Array(buffer), target),
-  F64: (buffer, target) => target.set(new Float64Array(buffer)),
-  I64: (buffer, target) => target.set(Float32Array.from(new BigInt64Array(buffer), Number)),
-  U64: (buffer, target) => target.set(Float32Array.from(new BigUint64Array(buffer), Number)),
-  I32: (buffer, target) => target.set(new Int32Array(buffer)),
-  U32: (buffer, target) => target.set(new Uint32Array(buffer)),
-  I16: (buffer, target) => target.set(new Int16Array(buffer)),
-  U16: (buffer, target) => target.set(new Uint16Array(buffer)),
-  I8: (buffer, target) => target.set(new Int8Array(buffer)),
-  U8: (buffer, target) => target.set(new Uint8Array(buffer)),
-  BOOL: (buffer, target) => target.set(new Uint8Array(buffer)),
-}
 
 /**
  * Opens one `.safetensors` file.
@@ -217,93 +176,6 @@ function openShards(
     throw error
   }
 }
-
-function readHeader(file: InputFile): { entries: Map<string, Entry>; metadata: Record<string, unknown> } {
-  const fail = (what: string): never => {
-    throw new Error(`${file.path}: not a valid safetensors file: ${what}`)
-  }
-  if (file.size < 8) fail(`it has only ${file.size} bytes`)
-  const headerBytes = Number(new DataView(file.read(0, 8).buffer).getBigUint64(0, true))
-  if (headerBytes > file.size - 8) fail(`its header is said to be ${headerBytes} bytes, the file has ${file.size}`)
-  if (headerBytes > MAX_HEADER_BYTES) fail(`its header of ${headerBytes} bytes is above ${MAX_HEADER_BYTES}`)
-  const bytes = file.read(8, headerBytes)
-  const header = parseHeader(bytes, fail)
-
-  const dataStart = 8 + headerBytes
-  const entries = new Map<string, Entry>()
-  let metadata: Record<string, unknown> = {}
-  for (const [name, value] of Object.entries(header)) {
-    if (name === '__metadata__') {
-      if (!isObject(value)) fail('its __metadata__ is not an object')
-      metadata = value as Record<string, unknown>
-      continue
-    }
-    const about = quote(name)
-    if (!isUnicode(name)) fail(`the name ${about} is not Unicode`)
-    if (!isObject(value)) return fail(`the entry of ${about} is not an object`)
-    const { dtype, shape, data_offsets: offsets } = value
-    const elementBytes = typeof dtype === 'string' && Object.hasOwn(TYPE_BYTES, dtype) ? TYPE_BYTES[dtype] : 0
-    if (elementBytes === 0) return fail(`${about} has the unknown type ${quote(String(JSON.stringify(dtype)))}`)
-    if (!isCounts(shape)) return fail(`the shape of ${about} is not a list of whole numbers`)
-    if (!isCounts(offsets) || offsets.length !== 2) return fail(`the offsets of ${about} are not two whole numbers`)
-    const [start, end] = offsets
-    const byteLength = sizeOf(shape) * elementBytes
-    if (!Number.isSafeInteger(byteLength)) fail(`${about} is too large`)
-    if (end - start !== byteLength)
-      fail(`${about} has ${end - start} bytes, its shape [${shape.slice(0, 8)}] needs ${byteLength}`)
-    if (dataStart + end > file.size) fail(`${about} ends at byte ${dataStart + end}, the file has ${file.size}`)
-    entries.set(name, { type: dtype as string, shape, byteLength, file, offset: dataStart + start })
-  }
-
-  let reached = dataStart
-  for (const [name, { offset, byteLength }] of [...entries].sort(([, a], [, b]) => a.offset - b.offset)) {
-    if (byteLength === 0) continue
-    if (offset !== reached) fail(`${quote(name)} ${offset < reached ? 'overlaps another tensor' : 'follows a gap'}`)
-    reached = offset + byteLength
-  }
-  if (reached !== file.size) fail(`${file.size - reached} bytes at its end belong to no tensor`)
-  return { entries, metadata }
-}
-
-function parseHeader(bytes: Uint8Array, fail: (what: string) => never): Record<string, unknown> {
-  // Before JSON.parse, which keeps the last of two equal names and builds any nesting.
-  const keys = countKeys(bytes)
-  if (keys === undefined) fail('its header is nested too deeply')
-  let header: unknown
-  try {
-    header = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
-  } catch {
-    fail('its header is not JSON')
-  }
-  if (!isObject(header)) return fail('its header is not a JSON object')
-  if (Object.keys(header).length !== keys) fail('two tensors have the same name')
-  return header
-}
-
-/** The number of names in the outermost object; undefined where anything is nested more than three deep. */
-function countKeys(json: Uint8Array): number | undefined {
-  let depth = 0
-  let keys = 0
-  let inString = false
-  for (let i = 0; i < json.length; i++) {
-    const byte = json[i]
-    if (inString) {
-      if (byte === 0x5c) i++
-      else if (byte === 0x22) inString = false
-    } else if (byte === 0x22) inString = true
-    else if (byte === 0x7b || byte === 0x5b) {
-      if (++depth > 3) return undefined
-    } else if (byte === 0x7d || byte === 0x5d) depth--
-    else if (byte === 0x3a && depth === 1) keys++
-  }
-  return keys
-}
-
-const isObject = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)
-
-const isCounts = (value: unknown): value is number[] =>
-  Array.isArray(value) && value.every((count) => Number.isSafeInteger(count) && count >= 0)
 
 /** @throws Error where the file is not a JSON object, or too long to be a configuration. */
 export function readJsonObject(path: string): Record<string, unknown> {

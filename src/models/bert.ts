@@ -156,7 +156,9 @@ export function bertEmbeddings(bert: Scope, inputs: TextEncoderInputs, c: BertCo
   const scope = bert.at('embeddings')
   const table = (name: string, rows: number) =>
     scope.at(name).param('weight', [rows, c.dModel], normal(c.initializerRange))
-  const words = embedTokens(() => wordTable(bert, c), inputs, c.padTokenId === 'none' ? undefined : c.padTokenId)
+  const { inputIds, inputsEmbeds } = inputs
+  const paddingId = c.padTokenId === 'none' ? undefined : c.padTokenId
+  const words = embedTokens(() => wordTable(bert, c), { inputIds, inputsEmbeds }, paddingId)
   const segments = table('token_type_embeddings', c.nTokenTypes)
   const positions = table('position_embeddings', c.maxPositions)
   const { tokenTypeIds, positionIds } = inputs

@@ -16,13 +16,19 @@
  * | h, W_e, W_p (GPT-1) | `x`, `wte.weight`, `wpe.weight`        |
  */
 
-import { type AttentionOptions, attention } from '../nn/attention.ts'
 import { type ConfigOf, config, flag, ownSetting, positive, rate, size, text } from '../nn/config.ts'
+import { type GptContext, type GptSettings, gptAttention, gptMlp } from '../nn/gpt.ts'
 import { normal } from '../nn/initializers.ts'
-import { layerNorm, linear } from '../nn/layers.ts'
-import { type CausalInputs, CausalNetwork, type CausalOptions, causalOutputs, embedTokens } from '../nn/model.ts'
+import { layerNorm } from '../nn/layers.ts'
+import {
+  type CausalInputs,
+  type CausalOptions,
+  causalOutputs,
+  embedTokens,
+  SegmentedCausalNetwork,
+} from '../nn/model.ts'
 import type { Scope } from '../nn/scope.ts'
-import { activation, arange, embedding, type Tensor } from '../tensor/index.ts'
+import { arange, embedding, type Tensor } from '../tensor/index.ts'
 
 /** What is left out is as in the released small model. */
 export const GPT2Config = config('GPT-2', ['GPT2LMHeadModel'], {
@@ -54,42 +60,21 @@ export const GPT2_SIZES = {
   xl: { nLayers: 48, dModel: 1600, nHeads: 25 },
 } as const
 
-/** What every layer is told beside its input. */
-export type GPT2Context = Pick<AttentionOptions, 'attentionMask' | 'cache' | 'scale'>
-
-/** y = xW + b, with W as [in, out]. */
-function project(scope: Scope, x: Tensor, outFeatures: number, c: GPT2Config): Tensor {
-  return linear(scope, x, outFeatures, { inFirst: true, bias: c.bias, init: normal(c.initializerRange) })
-}
-
-/** Into the residual stream: of two such projections a block, weights start smaller by √(2 nLayers) (§2.3). */
-function projectBack(scope: Scope, x: Tensor, c: GPT2Config): Tensor {
-  const y = project(scope, x, c.dModel, { ...c, initializerRange: c.initializerRange / Math.sqrt(2 * c.nLayers) })
-  return scope.dropout(y, c.residualDropout)
-}
-
-/** Attention to oneself and what came before. */
-export function gpt2Attention(scope: Scope, x: Tensor, c: GPT2Config, context: GPT2Context): Tensor {
-  const [query, key, value] = project(scope.at('c_attn'), x, 3 * c.dModel, c).split(3)
-  const dropout = { scope, rate: c.attentionDropout }
-  const attended = attention(query, key, value, { nHeads: c.nHeads, causal: true, dropout, ...context })
-  return projectBack(scope.at('c_proj'), attended, c)
-}
-
-/** Wider, activated, and back. */
-export function gpt2Mlp(scope: Scope, x: Tensor, c: GPT2Config): Tensor {
-  const hidden = activation(c.activation)(project(scope.at('c_fc'), x, c.dInner, c))
-  return projectBack(scope.at('c_proj'), hidden, c)
-}
+/** Weights that write into the residual stream start smaller by √(2 nLayers): a block has two such projections (§2.3). */
+const settingsOf = (c: GPT2Config): GptSettings => ({
+  ...c,
+  residualInitializerRange: c.initializerRange / Math.sqrt(2 * c.nLayers),
+})
 
 /** x + attention(LN(x)), then x + MLP(LN(x)) (§2.3). */
-export function gpt2Block(scope: Scope, x: Tensor, c: GPT2Config, context: GPT2Context): Tensor {
+export function gpt2Block(scope: Scope, x: Tensor, c: GPT2Config, context: GptContext): Tensor {
+  const settings = settingsOf(c)
   const norm = (name: string, x: Tensor) => layerNorm(scope.at(name), x, c.layerNormEpsilon, c)
-  x = x.add(gpt2Attention(scope.at('attn'), norm('ln_1', x), c, context))
-  return x.add(gpt2Mlp(scope.at('mlp'), norm('ln_2', x), c))
+  x = x.add(gptAttention(scope.at('attn'), norm('ln_1', x), settings, context))
+  return x.add(gptMlp(scope.at('mlp'), norm('ln_2', x), settings))
 }
 
-export class GPT2 extends CausalNetwork<GPT2Config> {
+export class GPT2 extends SegmentedCausalNetwork<GPT2Config> {
   static readonly table = GPT2Config
   static override readonly baseModelPrefix = 'transformer.'
 

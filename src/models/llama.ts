@@ -18,13 +18,21 @@
  */
 
 import { type AttentionOptions, attention } from '../nn/attention.ts'
-import { type ConfigOf, config, flag, positive, size, text } from '../nn/config.ts'
+import { type ConfigOf, config, flag, positive, rate, size, text } from '../nn/config.ts'
+import { gatedMlp } from '../nn/gated.ts'
 import { normal } from '../nn/initializers.ts'
 import { linear, rmsNorm } from '../nn/layers.ts'
-import { type CausalInputs, CausalNetwork, type CausalOptions, causalOutputs, embedTokens } from '../nn/model.ts'
+import {
+  type CausalInputs,
+  CausalNetwork,
+  type CausalOptions,
+  type CausalOutputs,
+  causalOutputs,
+  embedTokens,
+} from '../nn/model.ts'
 import { ropeFields, ropeTables } from '../nn/rope-config.ts'
 import type { Scope } from '../nn/scope.ts'
-import { activation, type Tensor } from '../tensor/index.ts'
+import type { Tensor } from '../tensor/index.ts'
 
 /** What is left out is as in the paper's 7B. */
 export const LlamaConfig = config('LLaMA', ['LlamaForCausalLM'], {
@@ -42,6 +50,7 @@ export const LlamaConfig = config('LLaMA', ['LlamaForCausalLM'], {
   tieWordEmbeddings: ['tie_word_embeddings', flag, false],
   attentionBias: ['attention_bias', flag, false],
   mlpBias: ['mlp_bias', flag, false],
+  attentionDropout: ['attention_dropout', rate, 0],
   initializerRange: ['initializer_range', positive, 0.02],
 })
 export type LlamaConfig = ConfigOf<typeof LlamaConfig>
@@ -55,57 +64,99 @@ export const LLAMA_SIZES = {
 } as const
 
 /** What every layer is told beside its input. */
-export type LlamaContext = Pick<AttentionOptions, 'attentionMask' | 'positionIds' | 'cache' | 'rotary'>
+export type LlamaContext = Pick<
+  AttentionOptions,
+  'attentionMask' | 'positionIds' | 'cache' | 'rotary' | 'window' | 'scale'
+>
 
 /** Hidden features of SwiGLU: 2/3 of 4d, rounded up to a multiple of 256 (§2.2). */
 export const swigluWidth = (dModel: number): number => 256 * Math.ceil(Math.floor((8 * dModel) / 3) / 256)
 
 /** SwiGLU: W₂(silu(W₁x) ⊙ W₃x) (§2.2). */
 export function swiGlu(scope: Scope, x: Tensor, c: LlamaConfig): Tensor {
-  const options = { bias: c.mlpBias, init: normal(c.initializerRange) }
-  const gate = activation(c.activation)(linear(scope.at('gate_proj'), x, c.dInner, options))
-  const up = linear(scope.at('up_proj'), x, c.dInner, options)
-  return linear(scope.at('down_proj'), gate.mul(up), c.dModel, options)
+  return gatedMlp(scope, x, { ...c, bias: c.mlpBias, init: normal(c.initializerRange) })
 }
 
-/** Attention to oneself and what came before, over queries and keys that turn with their positions (§2.2). */
-export function llamaAttention(scope: Scope, x: Tensor, c: LlamaConfig, context: LlamaContext): Tensor {
+/** Queries, keys and values of every head. */
+export function llamaProjections(scope: Scope, x: Tensor, c: LlamaConfig): [Tensor, Tensor, Tensor] {
   const options = { bias: c.attentionBias, init: normal(c.initializerRange) }
   const query = linear(scope.at('q_proj'), x, c.nHeads * c.headDim, options)
   const key = linear(scope.at('k_proj'), x, c.nKvHeads * c.headDim, options)
   const value = linear(scope.at('v_proj'), x, c.nKvHeads * c.headDim, options)
-  const attended = attention(query, key, value, { nHeads: c.nHeads, nKvHeads: c.nKvHeads, causal: true, ...context })
-  return linear(scope.at('o_proj'), attended, c.dModel, options)
+  return [query, key, value]
 }
 
+/** Attention over queries and keys that turn with their positions (§2.2), and the way back into the stream. */
+export function llamaAttend(
+  scope: Scope,
+  [query, key, value]: readonly [Tensor, Tensor, Tensor],
+  c: LlamaConfig,
+  context: LlamaContext,
+): Tensor {
+  const { nHeads, nKvHeads } = c
+  const dropout = { scope, rate: c.attentionDropout }
+  const attended = attention(query, key, value, {
+    nHeads,
+    nKvHeads,
+    causal: true,
+    zeroBlind: true,
+    dropout,
+    ...context,
+  })
+  return linear(scope.at('o_proj'), attended, c.dModel, { bias: c.attentionBias, init: normal(c.initializerRange) })
+}
+
+/** Attention to oneself and what came before. */
+export const llamaAttention = (scope: Scope, x: Tensor, c: LlamaConfig, context: LlamaContext): Tensor =>
+  llamaAttend(scope, llamaProjections(scope, x, c), c, context)
+
 /** x + attention(norm(x)), then x + SwiGLU(norm(x)). */
-export function llamaBlock(scope: Scope, x: Tensor, c: LlamaConfig, context: LlamaContext): Tensor {
+export function llamaBlock<C extends LlamaConfig>(
+  scope: Scope,
+  x: Tensor,
+  c: C,
+  context: LlamaContext,
+  attention: (scope: Scope, x: Tensor, c: C, context: LlamaContext) => Tensor = llamaAttention,
+): Tensor {
   const norm = (name: string, x: Tensor) => rmsNorm(scope.at(name), x, c.rmsNormEpsilon)
-  x = x.add(llamaAttention(scope.at('self_attn'), norm('input_layernorm', x), c, context))
+  x = x.add(attention(scope.at('self_attn'), norm('input_layernorm', x), c, context))
   return x.add(swiGlu(scope.at('mlp'), norm('post_attention_layernorm', x), c))
+}
+
+/**
+ * From tokens to logits.
+ *
+ * @param block - layer i, of the stream of x
+ * @returns logits [batch, seq, vocabSize]
+ */
+export function llamaDecoder(
+  scope: Scope,
+  c: LlamaConfig,
+  inputs: CausalInputs,
+  options: CausalOptions,
+  block: (scope: Scope, x: Tensor, context: LlamaContext, i: number) => Tensor,
+): CausalOutputs {
+  const { attentionMask, positionIds } = inputs
+  const { cache } = options
+  const model = scope.at('model')
+  const table = (part: Scope) => part.param('weight', [c.vocabSize, c.dModel], normal(c.initializerRange))
+  const context = { attentionMask, positionIds, cache, rotary: ropeTables(c, { ...inputs, cache }) }
+
+  let x = embedTokens(() => table(model.at('embed_tokens')), inputs)
+  for (let i = 0; i < c.nLayers; i++) x = block(model.at('layers', i), x, context, i)
+  x = rmsNorm(model.at('norm'), x, c.rmsNormEpsilon)
+  const head = table(c.tieWordEmbeddings ? model.at('embed_tokens') : scope.at('lm_head'))
+  return causalOutputs(x, head, inputs, options)
 }
 
 export class Llama extends CausalNetwork<LlamaConfig> {
   static readonly table = LlamaConfig
   static override readonly baseModelPrefix = 'model.'
 
-  /** @returns logits [batch, seq, vocabSize] */
   forward(scope: Scope, inputs: CausalInputs, options: CausalOptions = {}) {
     const { config: c } = this
-    const { attentionMask, positionIds } = inputs
-    const model = scope.at('model')
-    const table = (part: Scope) => part.param('weight', [c.vocabSize, c.dModel], normal(c.initializerRange))
-    const context = {
-      attentionMask,
-      positionIds,
-      cache: options.cache,
-      rotary: ropeTables(c, { ...inputs, cache: options.cache }),
-    }
-
-    let x = embedTokens(() => table(model.at('embed_tokens')), inputs)
-    for (let i = 0; i < c.nLayers; i++) x = scope.block(llamaBlock, model.at('layers', i), x, c, context)
-    x = rmsNorm(model.at('norm'), x, c.rmsNormEpsilon)
-    const head = table(c.tieWordEmbeddings ? model.at('embed_tokens') : scope.at('lm_head'))
-    return causalOutputs(x, head, inputs, options)
+    return llamaDecoder(scope, c, inputs, options, (part, x, context) =>
+      scope.block(llamaBlock<LlamaConfig>, part, x, c, context),
+    )
   }
 }

@@ -38,6 +38,8 @@ export const textLike = (pattern: RegExp, must: string): Type<string> => z.strin
 export const oneOf = <const T extends string>(...words: readonly T[]): Type<T> => z.enum(words)
 /** At least one value. */
 export const listOf = <T>(type: Type<T>): Type<readonly T[]> => z.array(type).min(1)
+/** Two values, one after the other. */
+export const pair = <A, B>(a: Type<A>, b: Type<B>): Type<readonly [A, B]> => z.tuple([a, b])
 /** A setting that may be missing. */
 export const maybe = <T>(type: Type<T>): Type<T | undefined> => type.optional()
 /** Of one type or another. */
@@ -98,6 +100,13 @@ export interface ConfigTable<C> {
   read(json: Json, stored?: ReadonlySet<string>): C
   /** The config.json of these settings. */
   write(c: C): Record<string, unknown>
+  /** The table of a model that came after this one: the same settings but for those given. Checks are its own. */
+  extend<D extends object>(
+    name: string,
+    architectures: readonly string[],
+    fields: { readonly [K in keyof D]: Field<D[K], C & D> },
+    options?: ConfigOptions<NoInfer<C & D>>,
+  ): ConfigTable<C & D>
 }
 
 /** The type of a table's settings. */
@@ -133,6 +142,26 @@ export const ownSetting = <T>(name: string, type: Type<T>, initial: NoInfer<T>):
   default: initial,
   read: (json) => readField(json, name, type),
   write: (value) => (value === initial ? {} : { [name]: value }),
+})
+
+/** What the model always does, whatever a file says: a choice of an earlier model that this one no longer has. */
+export const always = <T>(value: T): FieldCodec<T, object> => ({
+  default: value,
+  read: () => value,
+  write: () => ({}),
+})
+
+/** A setting whose null does not mean left out: it then follows from others. */
+export const orFrom = <T, C>(
+  name: string,
+  type: Type<T>,
+  initial: NoInfer<T>,
+  whenNull: (c: C) => NoInfer<T>,
+): FieldCodec<T, C> => ({
+  type,
+  default: initial,
+  read: (json, c) => (json[name] === null ? whenNull(c) : readField(json, name, type)),
+  write: (value) => ({ [name]: value }),
 })
 
 /** A setting whose null does not mean left out, but `word`: `"attention_head_dim": null`. */
@@ -248,6 +277,15 @@ function table<C extends object>(
   return {
     name,
     architectures,
+    extend: <D extends object>(
+      laterName: string,
+      laterArchitectures: readonly string[],
+      changed: { readonly [K in keyof D]: Field<D[K], C & D> },
+      options: ConfigOptions<NoInfer<C & D>> = {},
+    ) => {
+      const all = { ...fields, ...changed } as { readonly [K in keyof (C & D)]: Field<(C & D)[K], C & D> }
+      return config<C & D>(laterName, laterArchitectures, all, options)
+    },
     complete: (partial = {}) => {
       try {
         const ourName = (key: string) => key

@@ -1,12 +1,19 @@
 import {
+  addDims,
   arange,
+  attention as attend,
+  broadcastTo,
   cachedAttention,
+  concat,
   type Dim,
   dimTensor,
   expandDims,
+  full,
+  indicator,
   input,
   pad,
   rotary as rotate,
+  scalar,
   symbol,
   type Tensor,
 } from '../tensor/index.ts'
@@ -16,6 +23,9 @@ import { type AttentionOptions, attention, mergeHeads, splitHeads } from './atte
 const HEAD_STEP = 8
 /** The fused kernel turns queries and keys itself where heads come in steps of this. */
 const ROTARY_STEP = 16
+
+/** Added to the score of a key that is not seen. */
+const MASKED = -1e9
 
 const paddedHeadDim = (headDim: number): number => Math.ceil(headDim / HEAD_STEP) * HEAD_STEP
 
@@ -129,6 +139,105 @@ export class PrefixCache implements KvCache {
       rotary: undefined,
       cache: undefined,
       causal: !this.bidirectional,
+    })
+  }
+}
+
+/** Keys and values of one layer that no token made: each [batch, length, nKvHeads * headDim], keys as attention reads them. */
+export interface LearnedLayer {
+  readonly key: Tensor
+  readonly value: Tensor
+}
+
+/**
+ * A whole text behind keys and values that are learned (prefix tuning: Li and Liang, 2021, arXiv 2101.00190): the first
+ * token stands at the position after them. Gradients go to what is learned.
+ */
+export class LearnedCache implements KvCache {
+  readonly totalLength: Tensor
+  readonly positionIds: Tensor
+  readonly capacity?: number
+  /** bool [seq, length + seq]: a row for each query. */
+  private readonly seen: (window: number) => Tensor
+  private layer = 0
+
+  constructor(
+    private readonly layers: readonly LearnedLayer[],
+    private readonly of: { batch: Dim; seq: Dim; length: number },
+  ) {
+    const { batch, seq, length } = of
+    const total = addDims(seq, length)
+    this.totalLength = dimTensor(total).reshape([1])
+    this.capacity = typeof total === 'number' ? total : undefined
+    const places = arange(seq).add(length)
+    this.positionIds = broadcastTo(expandDims(places, 0), [batch, seq])
+    this.seen = (window) => {
+      const [rows, columns] = [expandDims(places, 1), expandDims(arange(total), 0)]
+      const past = columns.lessOrEqual(rows)
+      return window === 0 ? past : past.and(columns.greater(rows.sub(window)))
+    }
+  }
+
+  attend(query: Tensor, key: Tensor, value: Tensor, options: CachedOptions): Tensor {
+    const { nHeads, nKvHeads, window = 0, attentionMask, bias } = options
+    const { batch, seq, length } = this.of
+    const learned = this.layers[this.layer++]
+    const behind = (own: Tensor, first: Tensor | undefined): Tensor => (first ? concat([first, own], 1) : own)
+    const visible = indicator(this.seen(window)).reshape([1, 1, seq, addDims(seq, length)])
+    const mask = scalar(1).sub(visible).mul(MASKED)
+    return attention(
+      turned(query, nHeads, this.positionIds, options),
+      behind(turned(key, nKvHeads, this.positionIds, options), learned?.key),
+      behind(value, learned?.value),
+      {
+        ...options,
+        rotary: undefined,
+        cache: undefined,
+        causal: false,
+        window: 0,
+        attentionMask:
+          attentionMask && length > 0
+            ? concat([full([batch, length], 1, attentionMask.dtype), attentionMask], 1)
+            : attentionMask,
+        bias: bias ? bias.add(mask) : mask,
+      },
+    )
+  }
+}
+
+/**
+ * A whole text with nothing before it, of which each layer's attention is kept, to be looked at: the same model, asked
+ * for other outputs.
+ *
+ * ```ts
+ * const traced = trace((scope, { inputIds }) => {
+ *   const watched = new AttentionMaps(inputIds.shape[1])
+ *   const { logits } = model.forward(scope, { inputIds }, { cache: watched })
+ *   return { logits, ...watched.outputs }
+ * }, { inputIds: int32(1, 'seq') })
+ * ```
+ */
+export class AttentionMaps implements KvCache {
+  /** Of each layer: [1, nHeads, seq, seq], each row what a position takes of itself and of those before. */
+  readonly layers: Tensor[] = []
+  readonly totalLength: Tensor
+  readonly positionIds: Tensor
+
+  constructor(seq: Dim) {
+    this.totalLength = dimTensor(seq).reshape([1])
+    this.positionIds = expandDims(arange(seq), 0)
+  }
+
+  /** `attention.0`, `attention.1`, … */
+  get outputs(): Record<string, Tensor> {
+    return Object.fromEntries(this.layers.map((map, layer) => [`attention.${layer}`, map]))
+  }
+
+  attend(query: Tensor, key: Tensor, value: Tensor, options: CachedOptions): Tensor {
+    const { cache: _, dropout: __, ...rest } = options
+    return attend(query, key, value, { ...rest, causal: true, positionIds: this.positionIds }, (probabilities) => {
+      this.layers.push(probabilities)
+      return probabilities
     })
   }
 }

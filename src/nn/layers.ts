@@ -60,6 +60,23 @@ export const layerNorm = (scope: Scope, x: Tensor, epsilon = 1e-5, { bias = true
     epsilon,
   )
 
-/** Root-mean-square normalisation with a learned scale. */
-export const rmsNorm = (scope: Scope, x: Tensor, epsilon = 1e-6): Tensor =>
-  normalizeRms(x, scope.param('weight', [features(x)], ones), epsilon)
+/**
+ * Root-mean-square normalisation with a learned scale.
+ *
+ * @param options.aroundOne - the scale is 1 + `weight`, which starts at 0
+ */
+export function rmsNorm(scope: Scope, x: Tensor, epsilon = 1e-6, { aroundOne = false } = {}): Tensor {
+  const weight = scope.param('weight', [features(x)], aroundOne ? zeros : ones)
+  return normalizeRms(x, aroundOne ? weight.add(1) : weight, epsilon)
+}
+
+/**
+ * The same for every head by itself, over one scale for all heads (Henry et al., 2020, arXiv 2010.04245).
+ *
+ * @param x - [batch, seq, nHeads * headDim]
+ */
+export function rmsNormHeads(scope: Scope, x: Tensor, nHeads: number, epsilon = 1e-6, options = {}): Tensor {
+  const [batch, seq] = x.shape
+  const heads = x.reshape([batch, seq, nHeads, features(x) / nHeads])
+  return rmsNorm(scope, heads, epsilon, options).reshape(x.shape)
+}

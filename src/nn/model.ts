@@ -97,6 +97,8 @@ export type CausalInputs = {
   readonly attentionMask?: Tensor
   /** int32 [batch, seq]; counted from 0, or on from what is cached, where left out. */
   readonly positionIds?: Tensor
+  /** int32 [batch, seq]: tokens whose embeddings are added, in models that mark segments so. */
+  readonly tokenTypeIds?: Tensor
   /** int32 [batch, seq]: the input ids again, −100 where they do not count. Token t is predicted from those before it. */
   readonly labels?: Tensor
   /** int32 [batch, seq]: in place of `labels`, the token that follows at each position, −100 where it does not count. */
@@ -127,6 +129,15 @@ export interface CausalLm extends Model {
   forward(scope: Scope, inputs: CausalInputs, options?: CausalOptions): CausalOutputs
 }
 
+const causalInputs = (dModel: number) => ({
+  inputIds: { ...int32('batch', 'seq'), unless: 'inputsEmbeds' },
+  inputsEmbeds: optional(float32('batch', 'seq', dModel)),
+  attentionMask: optional(int32('batch', 'seq')),
+  positionIds: optional(int32('batch', 'seq')),
+  labels: optional(int32('batch', 'seq')),
+  shiftLabels: optional(int32('batch', 'seq')),
+})
+
 /** A decoder that continues text, as its paper's file writes it. */
 export abstract class CausalNetwork<C extends { vocabSize: number; maxPositions: number; dModel: number }>
   extends Network<C>
@@ -134,14 +145,7 @@ export abstract class CausalNetwork<C extends { vocabSize: number; maxPositions:
 {
   readonly kind = 'causal'
 
-  readonly inputs = {
-    inputIds: { ...int32('batch', 'seq'), unless: 'inputsEmbeds' },
-    inputsEmbeds: optional(float32('batch', 'seq', this.config.dModel)),
-    attentionMask: optional(int32('batch', 'seq')),
-    positionIds: optional(int32('batch', 'seq')),
-    labels: optional(int32('batch', 'seq')),
-    shiftLabels: optional(int32('batch', 'seq')),
-  }
+  readonly inputs: InputSpecs = causalInputs(this.config.dModel)
 
   get vocabSize(): number {
     return this.config.vocabSize
@@ -154,6 +158,13 @@ export abstract class CausalNetwork<C extends { vocabSize: number; maxPositions:
   abstract override forward(scope: Scope, inputs: CausalInputs, options?: CausalOptions): CausalOutputs
 }
 
+/** A causal model whose checkpoints mark segments by tokens of the vocabulary: the GPTs. */
+export abstract class SegmentedCausalNetwork<
+  C extends { vocabSize: number; maxPositions: number; dModel: number },
+> extends CausalNetwork<C> {
+  override readonly inputs = { ...causalInputs(this.config.dModel), tokenTypeIds: optional(int32('batch', 'seq')) }
+}
+
 /**
  * The rows of a table for the tokens, or the embeddings that were given in their place.
  *
@@ -163,14 +174,18 @@ export abstract class CausalNetwork<C extends { vocabSize: number; maxPositions:
  */
 export function embedTokens(
   table: () => Tensor,
-  { inputIds, inputsEmbeds }: Pick<CausalInputs, 'inputIds' | 'inputsEmbeds'>,
+  { inputIds, inputsEmbeds, tokenTypeIds }: Pick<CausalInputs, 'inputIds' | 'inputsEmbeds' | 'tokenTypeIds'>,
   paddingId?: number,
 ): Tensor {
-  if (inputsEmbeds) return inputsEmbeds
-  if (!inputIds) throw new Error('a language model needs inputIds, or inputsEmbeds in their place')
-  const rows = embedding(table(), inputIds)
+  if (!inputIds && !inputsEmbeds) throw new Error('a language model needs inputIds, or inputsEmbeds in their place')
+  const tokens = inputsEmbeds ?? tokenRows(table(), inputIds as Tensor, paddingId)
+  return tokenTypeIds ? tokens.add(embedding(table(), tokenTypeIds)) : tokens
+}
+
+function tokenRows(table: Tensor, ids: Tensor, paddingId?: number): Tensor {
+  const rows = embedding(table, ids)
   if (paddingId === undefined) return rows
-  const isToken = expandDims(indicator(inputIds.equal(paddingId).not()), 2)
+  const isToken = expandDims(indicator(ids.equal(paddingId).not()), 2)
   return customGradient(rows, [rows], (dy) => [dy.mul(isToken)])
 }
 
@@ -179,14 +194,17 @@ export function embedTokens(
  *
  * @param lastHiddenState - [batch, seq, dModel]
  * @param head - [vocabSize, dModel]
+ * @param options.bias - [vocabSize]; none in most models
+ * @param options.finish - what becomes of the logits: a soft cap
  */
 export function causalOutputs(
   lastHiddenState: Tensor,
   head: Tensor,
   { labels, shiftLabels }: Pick<CausalInputs, 'labels' | 'shiftLabels'>,
   { logitsAt }: CausalOptions,
+  { bias, finish = (logits) => logits }: { bias?: Tensor; finish?: (logits: Tensor) => Tensor } = {},
 ): CausalOutputs {
-  const logits = linear(logitsAt ? takeRows(lastHiddenState, logitsAt) : lastHiddenState, head)
+  const logits = finish(linear(logitsAt ? takeRows(lastHiddenState, logitsAt) : lastHiddenState, head, bias))
   const following = shiftLabels ?? (labels && nextTokens(labels))
   return { logits, lastHiddenState, loss: following && crossEntropy(logits, following) }
 }

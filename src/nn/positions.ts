@@ -28,6 +28,8 @@ export type RopeScaling =
       readonly betaFast: number
       readonly betaSlow: number
       readonly attentionFactor?: number
+      /** Whether the range of pairs between the two betas is rounded to whole ones. Default true. */
+      readonly truncate?: boolean
     }
 
 /** The turn per position of every feature pair, in radians. */
@@ -47,11 +49,12 @@ export function rotaryFrequencies({ rotaryDim, theta, scaling }: RotaryConfig): 
       })
     }
     case 'yarn': {
-      const { factor, originalMaxPositions, betaFast, betaSlow } = scaling
+      const { factor, originalMaxPositions, betaFast, betaSlow, truncate = true } = scaling
       const pairOfTurns = (turns: number) =>
         (rotaryDim * Math.log(originalMaxPositions / (turns * 2 * Math.PI))) / (2 * Math.log(theta))
-      const low = Math.max(Math.floor(pairOfTurns(betaFast)), 0)
-      const high = Math.min(Math.ceil(pairOfTurns(betaSlow)), rotaryDim - 1)
+      const [first, last] = [pairOfTurns(betaFast), pairOfTurns(betaSlow)]
+      const low = Math.max(truncate ? Math.floor(first) : first, 0)
+      const high = Math.min(truncate ? Math.ceil(last) : last, rotaryDim - 1)
       const width = high === low ? 0.001 : high - low
       return base.map((frequency, i) => {
         const interpolated = Math.min(Math.max((i - low) / width, 0), 1)
@@ -65,7 +68,7 @@ export function rotaryFrequencies({ rotaryDim, theta, scaling }: RotaryConfig): 
 
 /** YaRN also sharpens attention (Peng et al., 2023, arXiv 2309.00071, §3.4) by scaling both tables. */
 const tableScale = (scaling?: RopeScaling): number =>
-  scaling?.type === 'yarn' ? (scaling.attentionFactor ?? 0.1 * Math.log(scaling.factor) + 1) : 1
+  scaling?.type === 'yarn' ? (scaling.attentionFactor ?? 0.1 * Math.log(Math.max(scaling.factor, 1)) + 1) : 1
 
 /** Cosines and sines by position, each [rows, rotaryDim / 2]. Numbers are worked out when a graph is compiled. */
 export function rotaryTables(config: RotaryConfig): { cos: Tensor; sin: Tensor } {

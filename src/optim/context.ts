@@ -11,6 +11,7 @@ import { METRICS, Metrics } from './metrics.ts'
 import { savedWeights, saveModel } from './model-folder.ts'
 import type {
   CommonSettings,
+  Figure,
   Json,
   ModelProduct,
   Recipe,
@@ -21,7 +22,7 @@ import type {
   StepsOptions,
   TrainLoopOptions,
 } from './recipe.ts'
-import { RESULT, type RunResult } from './result.ts'
+import { FIGURE, RESULT, type RunResult } from './result.ts'
 import type { RunOptions, RunReport } from './run.ts'
 import { type LoopPoint, newestSnapshot, readSnapshot, setDamagedAside } from './snapshot.ts'
 import { type StepResult, Trainer, type TrainerOptions } from './trainer.ts'
@@ -205,6 +206,12 @@ export class RunContext implements RecipeContext {
     this.report({ activity })
   }
 
+  readonly figure = (figure: Figure): void => {
+    const { result } = this.options
+    const others = result.figures?.filter(({ title }) => title !== figure.title) ?? []
+    result.figures = [...others, FIGURE.parse(figure)]
+  }
+
   readonly claim = (measured: Scalars, holds: boolean): void => {
     Object.assign(this.options.result, { measured, holds })
   }
@@ -240,7 +247,7 @@ export class RunContext implements RecipeContext {
     const date = new Date().toISOString().slice(0, 10)
     Object.assign(result, place, { seconds, date }, news)
     await writeWhole(join(out, RESULT), toJson(result))
-    await writeWhole(join(out, CURVE), runCurve(this.metrics.read(), recipe.curve))
+    await writeWhole(join(out, CURVE), runCurve(this.metrics.read(), recipe.curve, result.figures))
   }
 
   /** Whether there is anything that a failure has to be written beside. */

@@ -1,4 +1,6 @@
-/** A run's metrics.jsonl as a picture. */
+import type { Figure } from './recipe.ts'
+
+/** A run's metrics.jsonl, and what came out of it, as a picture. */
 
 type Line = Readonly<Record<string, unknown>> & { readonly step: number }
 type Point = readonly [step: number, value: number]
@@ -15,6 +17,11 @@ const [WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM] = [720, 360, 56, 16, 32, 28]
 /** Steps that the running mean looks back over, roughly. */
 const SMOOTHING = 20
 const TICKS = 5
+/** Where the names of a figure's lines begin. */
+const LEGEND = 500
+
+/** Of a figure's lines, one after the other: told apart in grey, too. */
+const DASHES = ['none', '6 3', '2 3', '9 3 2 3', '1 2', '12 4']
 
 /** Nothing behind it, so that it stands on a light page and on a dark one. */
 const STYLE = [
@@ -23,25 +30,36 @@ const STYLE = [
   '@media(prefers-color-scheme:dark){text{fill:#bbb}.grid{stroke:#3a3f46}.between{stroke:#9fcde6}.dot{fill:#9fcde6}}',
 ].join('')
 
+/** Only where there are figures: c0 and so on are their lines. */
+const FIGURE_STYLE = [
+  '.f{fill:none;stroke-width:1.5;stroke:currentColor}.p{fill:currentColor}',
+  '.c0{color:#175e7a}.c1{color:#b3541e}.c2{color:#5b7f2b}.c3{color:#7a3e8e}.c4{color:#8a6d00}.c5{color:#666}',
+  '@media(prefers-color-scheme:dark){.c0{color:#9fcde6}.c1{color:#f0a47a}.c2{color:#b5d98a}.c3{color:#d3a6e3}',
+  '.c4{color:#e5cf73}.c5{color:#bbb}}',
+].join('')
+
 /** What evaluations call the loss on held-out data: it is drawn over the loss of training. */
 const HELD_OUT = 'valLoss'
 
 /**
- * The curves of a run as SVG, a panel each: of every stage the loss, what the recipe asks for beside it, and the scores
- * of evaluations.
+ * The curves of a run as SVG, a panel each: what came out of it, then of every stage the loss, what the recipe asks for
+ * beside it, and the scores of evaluations.
  *
  * @param metrics - the text of metrics.jsonl
  * @param shown - names of what is drawn beside the loss
  */
-export function runCurve(metrics: string, shown: readonly string[] = []): string {
-  const panels = panelsOf(parse(metrics), ['loss', ...shown])
+export function runCurve(metrics: string, shown: readonly string[] = [], figures: readonly Figure[] = []): string {
+  const panels = [
+    ...figures.map((figure) => ({ title: escapedText(figure.title), drawn: drawFigure(figure) })),
+    ...panelsOf(parse(metrics), ['loss', ...shown]).map((panel) => ({ title: panel.title, drawn: draw(panel) })),
+  ]
   const height = HEIGHT * Math.max(panels.length, 1)
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" font-family="sans-serif" font-size="12">`,
     `<title>Curves of a run: ${panels.map(({ title }) => title).join('; ') || 'nothing to draw yet'}</title>`,
-    `<style>${STYLE}</style>`,
+    `<style>${STYLE}${figures.length > 0 ? FIGURE_STYLE : ''}</style>`,
     ...(panels.length === 0 ? [`<text x="${LEFT}" y="${TOP}">nothing to draw yet</text>`] : []),
-    ...panels.flatMap((panel, i) => [`<g transform="translate(0 ${i * HEIGHT})">`, ...draw(panel), '</g>']),
+    ...panels.flatMap(({ drawn }, i) => [`<g transform="translate(0 ${i * HEIGHT})">`, ...drawn, '</g>']),
     '</svg>\n',
   ].join('\n')
 }
@@ -73,7 +91,7 @@ function panelsOf(lines: readonly Line[], shown: readonly string[]): Panel[] {
     const evaluations = own.filter((line) => !('loss' in line) && !shown.some((name) => name in line))
     const scores = new Set(evaluations.flatMap((line) => Object.keys(line)))
     for (const name of ['stage', 'step', HELD_OUT]) scores.delete(name)
-    const title = (text: string) => escaped(stage === '' ? text : `${stage}: ${text}`)
+    const title = (text: string) => escapedText(stage === '' ? text : `${stage}: ${text}`)
     const drawn = shown.map((name) => {
       const dots = name === 'loss' ? pointsOf(HELD_OUT, evaluations) : []
       const legend = dots.length > 0 ? `${name}: training (line), held out (dots)` : name
@@ -85,7 +103,7 @@ function panelsOf(lines: readonly Line[], shown: readonly string[]): Panel[] {
 }
 
 /** As text of an element. */
-function escaped(text: string): string {
+export function escapedText(text: string): string {
   return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;')
 }
 
@@ -106,18 +124,10 @@ function thinned(points: readonly Point[]): Point[] {
 function draw({ title, line, dots }: Panel): string[] {
   const all = [...line, ...dots]
   const lastStep = all.reduce((last, [step]) => Math.max(last, step), 1)
-  const ticks = ticksOver(all.map(([, value]) => value))
-  const [low, high] = [ticks[0], ticks[ticks.length - 1]]
-  const x = (step: number) => (LEFT + ((WIDTH - LEFT - RIGHT) * step) / lastStep).toFixed(1)
-  const y = (value: number) => (TOP + ((HEIGHT - TOP - BOTTOM) * (high - value)) / (high - low)).toFixed(1)
   const columns = [...new Set(Array.from({ length: TICKS }, (_, i) => Math.round((lastStep * i) / (TICKS - 1))))]
-  const points = (of: readonly Point[]) => of.map(([step, value]) => `${x(step)},${y(value)}`).join(' ')
+  const { grid, x, y, points } = axes(columns, ticksOver(all.map(([, value]) => value)))
   return [
-    ...ticks.map(
-      (v) =>
-        `<path d="M${LEFT} ${y(v)}H${WIDTH - RIGHT}" class="grid"/><text x="${LEFT - 8}" y="${y(v)}" dy="4" text-anchor="end">${v}</text>`,
-    ),
-    ...columns.map((v) => `<text x="${x(v)}" y="${HEIGHT - 8}" text-anchor="middle">${v}</text>`),
+    ...grid,
     ...(line.length > 0
       ? [`<polyline class="line" points="${points(line)}"/>`]
       : [`<polyline class="between" points="${points(dots)}"/>`]),
@@ -129,8 +139,66 @@ function draw({ title, line, dots }: Panel): string[] {
   ]
 }
 
+/** Lines over one axis, with their names. */
+function drawFigure({ title, x: axis, logX = false, lines }: Figure): string[] {
+  const place = (value: number): number => (logX ? Math.log10(value) : value)
+  const named = Object.entries(lines).map(([name, points]) => ({
+    name: escapedText(name),
+    points: points.map(([x, y]): Point => [place(x), y]),
+  }))
+  const all = named.flatMap(({ points }) => points)
+  const [columns, rows] = [0, 1].map((i) => ticksOver(all.map((point) => point[i])))
+  // What is no whole power of ten is no round number.
+  const marks = columns.filter((power) => !logX || Number.isInteger(power))
+  const nameOf = (mark: number): string => (logX ? `1e${mark}` : `${mark}`)
+  const { grid, x, y, points: pointsOf } = axes(columns, rows, { marks, nameOf })
+  return [
+    ...grid,
+    ...named.flatMap(({ name, points }, i) => {
+      const style = i % DASHES.length
+      const stroke = `class="f" stroke-dasharray="${DASHES[style]}"`
+      const legend = TOP + 16 + 16 * i
+      return [
+        `<g class="c${style}"><polyline ${stroke} points="${pointsOf(points)}"/>`,
+        ...points.map(
+          ([at, value]) =>
+            `<circle cx="${x(at)}" cy="${y(value)}" r="3" class="p"><title>${name}: ${Number(value.toPrecision(4))}</title></circle>`,
+        ),
+        `<path ${stroke} d="M${LEGEND} ${legend - 4}h28"/><text x="${LEGEND + 34}" y="${legend}">${name}</text></g>`,
+      ]
+    }),
+    `<text x="${LEFT}" y="${TOP - 12}">${escapedText(title)}</text>`,
+    `<text x="${WIDTH - RIGHT}" y="${HEIGHT - BOTTOM - 6}" text-anchor="end">${escapedText(axis)}</text>`,
+  ]
+}
+
+/**
+ * Where values lie in a panel, and the lines and numbers at its sides.
+ *
+ * @param columns - ascending: the axis from its first to its last
+ */
+function axes(
+  columns: readonly number[],
+  rows: readonly number[],
+  { marks = columns, nameOf = (mark: number): string => `${mark}` } = {},
+) {
+  const [left, right] = [columns[0], columns[columns.length - 1]]
+  const [low, high] = [rows[0], rows[rows.length - 1]]
+  const x = (value: number) => (LEFT + ((WIDTH - LEFT - RIGHT) * (value - left)) / (right - left)).toFixed(1)
+  const y = (value: number) => (TOP + ((HEIGHT - TOP - BOTTOM) * (high - value)) / (high - low)).toFixed(1)
+  const grid = [
+    ...rows.map(
+      (v) =>
+        `<path d="M${LEFT} ${y(v)}H${WIDTH - RIGHT}" class="grid"/><text x="${LEFT - 8}" y="${y(v)}" dy="4" text-anchor="end">${v}</text>`,
+    ),
+    ...marks.map((v) => `<text x="${x(v)}" y="${HEIGHT - 8}" text-anchor="middle">${nameOf(v)}</text>`),
+  ]
+  const points = (of: readonly Point[]) => of.map(([at, value]) => `${x(at)},${y(value)}`).join(' ')
+  return { grid, x, y, points }
+}
+
 /** Round numbers that enclose all values, at least two: steps of 1, 2 or 5 times a power of ten. */
-function ticksOver(values: readonly number[]): number[] {
+export function ticksOver(values: readonly number[]): number[] {
   const low = values.reduce((least, value) => Math.min(least, value), Number.POSITIVE_INFINITY)
   const high = values.reduce((most, value) => Math.max(most, value), Number.NEGATIVE_INFINITY)
   // A flat curve lies in the middle of a room of its own size.

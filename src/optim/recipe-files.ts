@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
-import { basename, resolve } from 'node:path'
+import { basename, extname, resolve } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import type { Recipe } from './recipe.ts'
 
@@ -17,32 +17,68 @@ export interface RecipeFile {
   readonly recipe: Recipe
 }
 
+/** A recipe that cannot be loaded. */
+export interface BrokenRecipe {
+  readonly name: string
+  /** `recipes/gpt2/mine.ts cannot be loaded: …` */
+  readonly error: string
+}
+
 interface Place {
   readonly name: string
   readonly experiment: string
   readonly url: URL
 }
 
-async function places(): Promise<Place[]> {
-  const papers = (await readdir(FOLDER, { withFileTypes: true }))
+async function places(folder = FOLDER): Promise<Place[]> {
+  const papers = (await readdir(folder, { withFileTypes: true }))
     .filter((entry) => entry.isDirectory())
     .map(({ name }) => name)
     .sort()
   const found = await Promise.all(
     papers.map(async (paper) => {
-      const files = (await readdir(new URL(`${paper}/`, FOLDER))).filter((file) => FILE.test(file)).sort()
+      const files = (await readdir(new URL(`${paper}/`, folder))).filter((file) => FILE.test(file)).sort()
       return files.map((file) => {
         const experiment = file.replace(FILE, '$1')
-        return { name: `${paper}/${experiment}`, experiment, url: new URL(`${paper}/${file}`, FOLDER) }
+        return { name: `${paper}/${experiment}`, experiment, url: new URL(`${paper}/${file}`, folder) }
       })
     }),
   )
   return found.flat()
 }
 
-/** Every recipe of this package, paper by paper. */
+/**
+ * Every recipe of this package, paper by paper, and those that are broken: one of them does not keep the others from
+ * being shown.
+ *
+ * @param folder - with a slash at its end
+ */
+export async function readRecipes(folder = FOLDER): Promise<{ recipes: RecipeFile[]; broken: BrokenRecipe[] }> {
+  const read = await Promise.all(
+    (await places(folder)).map((place) =>
+      open(place).catch(
+        (error: Error): BrokenRecipe => ({
+          name: place.name,
+          error: error.message.replace(fileURLToPath(place.url), `recipes/${place.name}${extname(place.url.pathname)}`),
+        }),
+      ),
+    ),
+  )
+  return {
+    recipes: read.filter((file) => 'recipe' in file),
+    broken: read.filter((file) => 'error' in file),
+  }
+}
+
+/**
+ * Every recipe of this package, paper by paper.
+ *
+ * @throws Error where one of them cannot be loaded
+ */
 export async function allRecipes(): Promise<RecipeFile[]> {
-  return Promise.all((await places()).map(open))
+  const { recipes, broken } = await readRecipes()
+  if (broken.length > 0) throw new Error(broken[0].error)
+  return recipes
 }
 
 /**
@@ -68,7 +104,7 @@ export async function findRecipe(name: string): Promise<RecipeFile> {
 
 async function open({ url, ...place }: Place): Promise<RecipeFile> {
   const { default: recipe } = (await import(url.href).catch((error: Error) => {
-    throw new Error(`the recipe ${fileURLToPath(url)} cannot be loaded: ${error.message}`, { cause: error })
+    throw new Error(`${fileURLToPath(url)} cannot be loaded: ${error.message}`, { cause: error })
   })) as { default?: Recipe }
   if (!recipe?.run || !recipe.paper) {
     throw new Error(`${fileURLToPath(url)} has no recipe as its default export: export default recipe({ … })`)

@@ -78,8 +78,21 @@ export interface RecipeContext<Settings extends CommonSettings = CommonSettings>
   picture(name: string, pictures: TensorData, options?: { columns?: number }): Promise<void>
   /** Writes a model folder: the run's, or the stage's. */
   save(product: ModelProduct): Promise<void>
+  /** What came out, as lines over one axis: kept in result.json, and drawn above the curves. One of a title. */
+  figure(figure: Figure): void
   /** What came out, and whether it is what the recipe claims. */
   claim(measured: Scalars, holds: boolean): void
+}
+
+/** Lines over one axis. */
+export interface Figure {
+  readonly title: string
+  /** What the axis counts: `demonstrations`. */
+  readonly x: string
+  /** The axis by powers of ten. Default false. */
+  readonly logX?: boolean
+  /** By name, points from the left to the right. */
+  readonly lines: Readonly<Record<string, readonly (readonly [x: number, y: number])[]>>
 }
 
 /** What a finished stage left behind. */

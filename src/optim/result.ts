@@ -11,6 +11,13 @@ import type { CommonSettings } from './recipe.ts'
 const NUMBERS = z.record(z.string(), z.number().nullable())
 const SETTINGS = z.record(z.string(), z.union([z.string(), z.number(), z.boolean()]))
 
+export const FIGURE = z.object({
+  title: z.string(),
+  x: z.string(),
+  logX: z.boolean().optional(),
+  lines: z.record(z.string(), z.array(z.tuple([z.number(), z.number()]))),
+})
+
 const RESULT_SCHEMA = z.object({
   recipe: z.string(),
   paper: z.string(),
@@ -19,6 +26,7 @@ const RESULT_SCHEMA = z.object({
   /** Whether what came out is what was claimed; missing until the recipe says so. */
   holds: z.boolean().optional(),
   measured: NUMBERS.optional(),
+  figures: z.array(FIGURE).optional(),
   /** How far it is, while it goes. */
   stage: z.string().optional(),
   step: z.number(),

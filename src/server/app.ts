@@ -20,6 +20,8 @@ import { runRoutes } from './runs-api.ts'
 import { type ModelDesk, ServedModels } from './served-models.ts'
 import { staticFiles } from './static.ts'
 import type { ConversationStore } from './store.ts'
+import { tabModelRoutes } from './tab-models-api.ts'
+import { tokenRoutes } from './tokens-api.ts'
 
 const defaultMaxBodyBytes = 1024 * 1024
 
@@ -102,10 +104,13 @@ export function createApp(options: AppOptions): Hono<AppEnv> {
     app.use(api, (context, next) => sizes[context.req.path === '/api/files' ? 'file' : 'body'](context, next))
   }
 
+  const { runsDir = 'runs' } = options
   app.route('/v1', openaiRoutes({ models, logger, shutdown, limits }))
   app.route('/api', conversationRoutes({ models, store, logger, shutdown }))
   app.route('/api', paperRoutes())
-  app.route('/api', runRoutes(options.runsDir ?? 'runs'))
+  app.route('/api', runRoutes(runsDir))
+  app.route('/api', tabModelRoutes(runsDir))
+  app.route('/api', tokenRoutes(models))
   const noRoute: MiddlewareHandler = (context) => {
     throw new RequestError(404, `There is no route ${context.req.method} ${context.req.path}.`, { code: 'unknown_url' })
   }

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Hono } from 'hono'
-import { allRecipes } from '../optim/recipe-files.ts'
+import { type BrokenRecipe, type RecipeFile, readRecipes } from '../optim/recipe-files.ts'
 import { checkLines, type Experiment, type PaperStatus, readPapers } from '../paper-status.ts'
 import { RequestError } from './errors.ts'
 import { packageRoot } from './package.ts'
@@ -10,14 +10,30 @@ import type { PaperChecks, PaperDetail, PaperExperiment, PaperList, PaperSource,
 
 const SOURCE = /\.(ts|js)$/
 
-/** The index of papers, as `jackdaw papers` shows it: of the repository, or of the installed package. */
-export function paperRoutes(root = packageRoot): Hono {
-  const read = async () => readPapers(root, await allRecipes())
+interface PaperRoutesOptions {
+  /** Of the repository, or of the installed package. */
+  root?: string
+  recipes?: () => Promise<{ recipes: readonly RecipeFile[]; broken: readonly BrokenRecipe[] }>
+}
+
+/** The index of papers, as `jackdaw papers` shows it. */
+export function paperRoutes({ root = packageRoot, recipes = readRecipes }: PaperRoutesOptions = {}): Hono {
+  // A program's recipes are loaded once, as its code is; files are read anew where they were written since.
+  let loading: ReturnType<typeof recipes> | undefined
+  const load = () => {
+    loading ??= recipes()
+    return loading
+  }
+  const read = async () => {
+    const { recipes, broken } = await load()
+    return readPapers(root, recipes, broken)
+  }
   const app = new Hono()
 
   app.get('/papers', async (context) => {
-    const papers = await read()
-    return context.json({ papers: papers.map(summary) } satisfies PaperList)
+    const papers = (await read()).map(summary)
+    const faults = (await load()).broken.map(({ error }) => error)
+    return context.json({ papers, faults } satisfies PaperList)
   })
 
   app.get('/papers/:slug', async (context) => {

@@ -26,6 +26,9 @@ export type { RunResult } from '../optim/result.ts'
  * | DELETE /api/messages/:id/feedback         |                        | 204 |
  * | GET    /api/papers                        |                        | PaperList |
  * | GET    /api/papers/:slug                  |                        | PaperDetail |
+ * | GET    /api/tab-models                    |                        | TabModelList |
+ * | GET    /api/tab-models/:place/:name/:file |                        | a file of a model |
+ * | POST   /api/tokens                        | Tokenize               | TokenList |
  * | GET    /api/runs                          |                        | RunList |
  * | GET    /api/runs/:run                     |                        | RunDetail |
  * | GET    /api/runs/:run/metrics?cursor      | MetricsQuery           | MetricsPage |
@@ -334,6 +337,8 @@ export interface PaperSummary {
 
 export interface PaperList {
   readonly papers: readonly PaperSummary[]
+  /** A sentence for each file that could not be read. */
+  readonly faults: readonly string[]
 }
 
 export interface PaperSource {
@@ -364,6 +369,35 @@ export interface PaperDetail extends PaperSummary {
   readonly checkLines: Readonly<Partial<Record<keyof PaperChecks, readonly string[]>>>
   readonly sources: readonly PaperSource[]
   readonly experiments: readonly PaperExperiment[]
+}
+
+/** A model that is small enough to run in a page. */
+export interface TabModel {
+  /** Shipped with the package, or left by a run. */
+  readonly place: 'shipped' | 'run'
+  /** Of its folder. */
+  readonly name: string
+  /** As its config.json names it: `LlamaForCausalLM`. */
+  readonly architecture: string
+  /** Of its weights. */
+  readonly bytes: number
+  readonly hasTokenizer: boolean
+}
+
+export interface TabModelList {
+  readonly models: readonly TabModel[]
+}
+
+export const tokenize = z.strictObject({
+  /** A served model's id. */
+  model: plainText(200),
+  text: plainText(10_000),
+})
+export type Tokenize = z.infer<typeof tokenize>
+
+export interface TokenList {
+  /** A token's text may be a part of a character, and shows it as U+FFFD. */
+  readonly tokens: readonly { readonly id: number; readonly text: string }[]
 }
 
 export interface RunSummary {

@@ -75,6 +75,8 @@ describe('wordTokenizerJson', () => {
 
   it('refuses a word that is there twice, and special tokens that are not', () => {
     expect(() => wordTokenizerJson(['a', 'b', 'a'], special)).toThrow("'a' is there twice")
+    expect(() => wordTokenizerJson(['a', 'b c'], special)).toThrow("'b c' is no word")
+    expect(() => wordTokenizerJson([''], special)).toThrow("'' is no word")
     expect(() => wordTokenizerJson(['a'], { ...special, end: '<eos>' })).toThrow(
       "'<eos>' is none of the special tokens",
     )

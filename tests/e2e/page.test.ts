@@ -1,11 +1,7 @@
-import { execFile } from 'node:child_process'
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { promisify } from 'node:util'
-import axe from 'axe-core'
-import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core'
+import type { Browser, BrowserContextOptions, Locator, Page } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import type { AnswerEvent, ChatMessage, GenerationRequest } from '../../src/generate/types.ts'
 import { encodePng } from '../../src/image/png.ts'
@@ -14,10 +10,7 @@ import { PAGE_SAMPLING } from '../../src/server/page-sampling.ts'
 import { ConversationStore } from '../../src/server/store.ts'
 import type { Status } from '../../src/server/wire.ts'
 import { pause, ScriptedModel } from './scripted-model.ts'
-
-const executablePath = '/usr/bin/chromium'
-const lacksChromium = !existsSync(executablePath)
-if (lacksChromium) console.warn(`skipped: the page in a browser needs ${executablePath}`)
+import { audit, builtPage, lacksChromium, launchChromium } from './site.ts'
 
 const hostile = [
   '<script>window.stolen = 1</script>',
@@ -110,16 +103,6 @@ function script(prompt: string, nth: number): string | Error {
   return `Answer ${nth + 1} to “${prompt}”.`
 }
 
-/** Nothing that axe-core finds. */
-async function audit(page: Page, what: string): Promise<void> {
-  await page.evaluate(axe.source)
-  const { violations } = await page.evaluate(() =>
-    (globalThis as unknown as { axe: typeof axe }).axe.run({ resultTypes: ['violations'] }),
-  )
-  const found = violations.map(({ id, impact, nodes }) => ({ what, id, impact, nodes: nodes.map(({ html }) => html) }))
-  expect(found).toEqual([])
-}
-
 describe.skipIf(lacksChromium)('the page in Chromium', { timeout: 60_000 }, () => {
   const folder = mkdtempSync(join(tmpdir(), 'jackdaw-page-'))
   const chat = new ScriptedModel('scripted-chat', true, script)
@@ -133,22 +116,10 @@ describe.skipIf(lacksChromium)('the page in Chromium', { timeout: 60_000 }, () =
   let browser: Browser
 
   beforeAll(async () => {
-    const staticDir = join(folder, 'web')
-    const root = fileURLToPath(new URL('../..', import.meta.url))
     const logger = { debug() {}, error() {} }
-    const [launched] = await Promise.all([
-      chromium.launch({
-        executablePath,
-        args: ['--no-sandbox', '--disable-quic', '--disable-background-networking'],
-      }),
-      // As `npm run build` does it: this process' NODE_ENV=test would give a development build.
-      promisify(execFile)(process.execPath, ['node_modules/vite/bin/vite.js', 'build', 'web', '--outDir', staticDir], {
-        cwd: root,
-        env: { ...process.env, NODE_ENV: 'production' },
-      }),
-    ])
-    browser = launched
     const store = ConversationStore.open({ dataDir: join(folder, 'data') })
+    const [launched, staticDir] = await Promise.all([launchChromium(), builtPage(), store])
+    browser = launched
     server = await listen({
       models: [chat, base, forgetful, instructed, short, painter],
       store,
@@ -157,7 +128,6 @@ describe.skipIf(lacksChromium)('the page in Chromium', { timeout: 60_000 }, () =
       port: 0,
       staticDir,
     })
-    await store
   })
 
   afterAll(async () => {
@@ -780,6 +750,11 @@ describe.skipIf(lacksChromium)('the page in Chromium', { timeout: 60_000 }, () =
     })
     await page.getByText('jackdaw serve --model').waitFor()
     await page.getByRole('heading', { name: 'Begin a text' }).waitFor()
+    // Enlarged to twice its size, the window of a small laptop: the heading is not under what lies below it.
+    await page.setViewportSize({ width: 640, height: 450 })
+    const top = async (part: Locator) => (await part.boundingBox())?.y ?? 0
+    const notice = await top(page.getByText('was only pre-trained'))
+    expect(notice).toBeLessThan(await top(page.locator('.composer-column')))
   })
 
   it('fits a phone: the list is a drawer, nothing runs off the side, targets are 44 pixels', async () => {

@@ -1,22 +1,17 @@
-import { execFile } from 'node:child_process'
-import { appendFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { appendFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { promisify } from 'node:util'
-import axe from 'axe-core'
-import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Browser, BrowserContext, BrowserContextOptions, Page } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import type { GenerationRequest } from '../../src/generate/types.ts'
 import { encodePng } from '../../src/image/png.ts'
 import { listen, type RunningServer } from '../../src/server/listen.ts'
 import { ConversationStore } from '../../src/server/store.ts'
 import type { Message } from '../../src/server/wire.ts'
 import { noStore } from '../server/support.ts'
 import { ScriptedModel } from './scripted-model.ts'
-
-const executablePath = '/usr/bin/chromium'
-const lacksChromium = !existsSync(executablePath)
-if (lacksChromium) console.warn(`skipped: the pages in a browser need ${executablePath}`)
+import { audit, builtPage, lacksChromium, launchChromium } from './site.ts'
 
 const result = (more: object) => ({
   recipe: 'gpt2/nanogpt-shakespeare-cpu',
@@ -36,8 +31,20 @@ const result = (more: object) => ({
 const line = (step: number) =>
   `${JSON.stringify({ step, loss: 8 / Math.sqrt(step), gradNorm: 1, learningRate: 0.001, tokensPerSecond: 2000 })}\n`
 
+const desktop = { viewport: { width: 1280, height: 800 }, reducedMotion: 'reduce' } as const
+
 /** Long enough for a busy machine. */
 const soon = { timeout: 15_000 }
+
+/** Writes at a reader's pace. */
+class SlowModel extends ScriptedModel {
+  override async *generate(request: GenerationRequest) {
+    for await (const event of super.generate(request)) {
+      await delay(15)
+      yield event
+    }
+  }
+}
 
 describe.skipIf(lacksChromium)('the shell and its pages in Chromium', { timeout: 60_000 }, () => {
   const folder = mkdtempSync(join(tmpdir(), 'jackdaw-shell-'))
@@ -45,6 +52,8 @@ describe.skipIf(lacksChromium)('the shell and its pages in Chromium', { timeout:
   const faults: string[] = []
   let server: RunningServer
   let browser: Browser
+  let context: BrowserContext
+  let staticDir: string
 
   beforeAll(async () => {
     mkdirSync(join(run, 'samples'), { recursive: true })
@@ -56,24 +65,17 @@ describe.skipIf(lacksChromium)('the shell and its pages in Chromium', { timeout:
     const picture = encodePng({ width: 4, height: 4, channels: 1, data: new Uint8Array(16).fill(128) })
     writeFileSync(join(run, 'samples', 'drawn-00000100.png'), picture)
 
-    const staticDir = join(folder, 'web')
-    const root = fileURLToPath(new URL('../..', import.meta.url))
-    const [launched] = await Promise.all([
-      chromium.launch({
-        executablePath,
-        args: ['--no-sandbox', '--disable-quic', '--disable-background-networking'],
-      }),
-      promisify(execFile)(process.execPath, ['node_modules/vite/bin/vite.js', 'build', 'web', '--outDir', staticDir], {
-        cwd: root,
-        env: { ...process.env, NODE_ENV: 'production' },
-      }),
-    ])
-    browser = launched
     const store = ConversationStore.open({ dataDir: join(folder, 'data') })
+    const [launched, built] = await Promise.all([launchChromium(), builtPage(), store])
+    browser = launched
+    staticDir = built
+    // One for all tests: what one has loaded, the next has.
+    context = await browser.newContext(desktop)
     server = await listen({
       models: [
         new ScriptedModel('scripted-chat', true, (prompt) => `Of ${prompt}.`),
         new ScriptedModel('scripted-base', false, () => ' two'),
+        new SlowModel('scripted-slow', true, () => `${'word '.repeat(80)}end.`),
       ],
       store,
       logger: { debug() {}, error() {} },
@@ -82,7 +84,6 @@ describe.skipIf(lacksChromium)('the shell and its pages in Chromium', { timeout:
       staticDir,
       runsDir: join(folder, 'runs'),
     })
-    await store
   })
 
   afterAll(async () => {
@@ -92,17 +93,16 @@ describe.skipIf(lacksChromium)('the shell and its pages in Chromium', { timeout:
   })
 
   afterEach(async () => {
-    for (const context of browser.contexts()) await context.close()
+    for (const page of context.pages()) {
+      await page.evaluate(() => localStorage.clear())
+      await page.close()
+    }
+    for (const other of browser.contexts()) if (other !== context) await other.close()
     expect(faults.splice(0)).toEqual([])
   })
 
-  async function open(path: string, options: BrowserContextOptions = {}): Promise<Page> {
-    const context = await browser.newContext({
-      viewport: { width: 1280, height: 800 },
-      reducedMotion: 'reduce',
-      ...options,
-    })
-    const page = await context.newPage()
+  async function open(path: string, options?: BrowserContextOptions): Promise<Page> {
+    const page = await (options ? await browser.newContext({ ...desktop, ...options }) : context).newPage()
     page.setDefaultTimeout(15_000)
     page.on('pageerror', (error) => faults.push(`${error}`))
     page.on('console', (message) => {
@@ -123,6 +123,8 @@ describe.skipIf(lacksChromium)('the shell and its pages in Chromium', { timeout:
 
   it('goes from page to page and back, comes back to the conversation that was open, and loads each page alone', async () => {
     const page = await open('/')
+    // Threads of what runs in the tab share memory.
+    expect(await page.evaluate(() => crossOriginIsolated)).toBe(true)
     await page.getByRole('textbox', { name: 'Ask anything' }).fill('towers')
     await page.keyboard.press('Enter')
     await page.getByRole('main').getByText('Of towers.').waitFor()
@@ -211,9 +213,10 @@ describe.skipIf(lacksChromium)('the shell and its pages in Chromium', { timeout:
     expect(page.url()).toContain('q=unsupervised')
     await page.reload()
     await expect.poll(() => rows.count(), soon).toBe(1)
+    await page.getByRole('main').focus()
+    await page.keyboard.press('Control+Shift+F')
+    expect(await page.evaluate(() => document.activeElement?.getAttribute('aria-label'))).toBe('Find a paper')
     expect(await rows.getByRole('list', { name: 'Checks' }).textContent()).toMatch(/^same: .*learns: .*usable: /)
-    await page.keyboard.press('Control+k')
-    await page.keyboard.press('Escape')
     await page.getByRole('link', { name: 'GPT-2' }).click()
     await title(page, 'GPT-2')
     await page.getByText('layer normalisation moves to the input').waitFor()
@@ -307,6 +310,41 @@ describe.skipIf(lacksChromium)('the shell and its pages in Chromium', { timeout:
     expect(Math.max(0, ...tasks)).toBeLessThan(1000)
   })
 
+  it('draws nothing of the list while an answer comes: a long one costs what an empty one does', async () => {
+    const listed = (count: number) =>
+      Array.from({ length: count }, (_, i) => ({
+        id: `00000000-0000-4000-9000-${`${i}`.padStart(12, '0')}`,
+        title: `A conversation about ${i}`,
+        createdAt: '2026-01-01T00:00:00.000Z',
+        updatedAt: '2026-01-01T00:00:00.000Z',
+        snippet: null,
+      }))
+    /** Milliseconds of script while an answer of 80 words comes in. */
+    const scriptMs = async (count: number) => {
+      const page = await open('/models')
+      await page.route(/\/api\/conversations\?/, (route) =>
+        route.fulfill({ json: { conversations: listed(count), nextCursor: null } }),
+      )
+      await page.reload()
+      await page.getByRole('button', { name: 'Begin a chat with scripted-slow' }).click()
+      await expect.poll(() => page.locator('.conversation').count(), soon).toBe(count)
+      const devtools = await page.context().newCDPSession(page)
+      await devtools.send('Performance.enable')
+      const scripted = async () =>
+        (await devtools.send('Performance.getMetrics')).metrics.find(({ name }) => name === 'ScriptDuration')?.value ??
+        0
+      await page.getByRole('textbox', { name: 'Ask anything' }).fill('Go on')
+      await page.keyboard.press('Enter')
+      await page.getByRole('main').getByText('word word').waitFor()
+      const before = await scripted()
+      await page.getByRole('main').getByText('end.').waitFor()
+      return 1000 * ((await scripted()) - before)
+    }
+    const [empty, long] = [await scriptMs(0), await scriptMs(600)]
+    // Drawn with every word, six hundred entries take seconds.
+    expect(long).toBeLessThan(2 * empty + 150)
+  })
+
   it('asks for the key of a server that has one, on every page', async () => {
     const keyed = await listen({
       models: [new ScriptedModel('scripted-chat', true, () => 'So.')],
@@ -315,7 +353,7 @@ describe.skipIf(lacksChromium)('the shell and its pages in Chromium', { timeout:
       host: '127.0.0.1',
       port: 0,
       apiKey: 'secret',
-      staticDir: join(folder, 'web'),
+      staticDir,
       runsDir: join(folder, 'runs'),
     })
     try {
@@ -339,40 +377,32 @@ describe.skipIf(lacksChromium)('the shell and its pages in Chromium', { timeout:
     expect(await page.getByRole('combobox', { name: 'Model' }).inputValue()).toBe('scripted-base')
   })
 
-  it('gives the page shared memory, which models that run in the tab need', async () => {
-    const page = await open('/')
-    expect(await page.evaluate(() => crossOriginIsolated)).toBe(true)
-  })
-
   it.each([
     ['light', { width: 1280, height: 800 }],
     ['dark', { width: 390, height: 844 }],
   ] as const)('has nothing that axe-core finds, and runs off no side (%s)', async (colorScheme, viewport) => {
     const isMobile = viewport.width < 500
     const page = await open('/papers', { colorScheme, viewport, isMobile, hasTouch: isMobile })
-    const audit = async (what: string) => {
-      await page.evaluate(axe.source)
-      const { violations } = await page.evaluate(() =>
-        (globalThis as unknown as { axe: typeof axe }).axe.run({ resultTypes: ['violations'] }),
-      )
-      const found = violations.map(({ id, nodes }) => ({ what, id, nodes: nodes.map(({ html }) => html) }))
-      expect(found).toEqual([])
-      expect(await page.evaluate(() => document.documentElement.scrollWidth - innerWidth), what).toBe(0)
-    }
-    for (const [path, there] of [
-      ['/papers', 'GPT-2'],
-      ['/papers/ppo', 'The equations and the code'],
-      ['/lab', 'lr-0.1'],
-      ['/lab/lr-0.1', 'Samples'],
-      ['/models', 'scripted-base'],
-      ['/arena', 'Two models'],
-    ]) {
-      if (new URL(page.url()).pathname !== path) await page.goto(server.url + path)
+    const look = async (path: string, there: string) => {
       await page.getByRole('main').getByText(there).first().waitFor()
-      await audit(path)
+      expect(new URL(page.url()).pathname).toBe(path)
+      await audit(page, path)
+      expect(await page.evaluate(() => document.documentElement.scrollWidth - innerWidth), path).toBe(0)
     }
+    const link = (name: string) => page.getByRole('main').getByRole('link', { name, exact: true })
+    await look('/papers', 'GPT-2')
+    await link('PPO').click()
+    await look('/papers/ppo', 'The equations and the code')
+    await rail(page, 'Lab').click()
+    await look('/lab', 'lr-0.1')
+    await link('lr-0.1').click()
+    await look('/lab/lr-0.1', 'Samples')
+    await rail(page, 'Models').click()
+    await look('/models', 'scripted-base')
     await page.keyboard.press('Control+k')
     await page.getByRole('dialog').getByRole('option').first().waitFor()
-    await audit('palette')
+    await audit(page, 'palette')
+    await page.goto(`${server.url}/arena`)
+    await look('/arena', 'Two models')
   })
 })

@@ -6,12 +6,14 @@ import { pino } from 'pino'
 import { samplerFromConfig } from '../../src/generate/samplers.ts'
 import type { Checkpoint } from '../../src/hub/checkpoint.ts'
 import { openPipeline } from '../../src/hub/diffusers.ts'
+import { ggufFromConfig } from '../../src/hub/gguf/config.ts'
 import { type GgufValue, openGguf } from '../../src/hub/gguf/file.ts'
-import { ggufFromConfig, openGgufAsHuggingFace } from '../../src/hub/gguf/names.ts'
+import { openGgufAsHuggingFace } from '../../src/hub/gguf/names.ts'
 import { quantize, WRITABLE_TYPES } from '../../src/hub/gguf/quantize.ts'
 import { writeGguf } from '../../src/hub/gguf/write.ts'
 import { openCheckpoint } from '../../src/hub/open.ts'
 import { openIndex, openSafetensors } from '../../src/hub/safetensors.ts'
+import { imageKind } from '../../src/image/kind.ts'
 import { loadModel } from '../../src/load/load.ts'
 import { exportOnnx, openOnnx } from '../../src/load/onnx-file.ts'
 import { modelFromConfig } from '../../src/load/registry.ts'
@@ -25,6 +27,7 @@ import { sizeOf } from '../../src/tensor/data.ts'
 import { tokenizerFromGguf } from '../../src/text/gguf-tokenizer.ts'
 import { tokenizerFromGpt2 } from '../../src/text/load.ts'
 import { type Tokenizer, tokenizerFromJson } from '../../src/text/tokenizer.ts'
+import { samples as pictures } from '../image/samples.ts'
 import { MockModel } from '../server/mock-model.ts'
 import { noStore } from '../server/support.ts'
 import { type Dice, mutateBytes, mutateJson } from './mutate.ts'
@@ -470,6 +473,17 @@ export async function openReaders(deadlineMs = 1000): Promise<Reader[]> {
         } catch (error) {
           if (!(error instanceof RequestError)) throw error
           mustBeSentence(error)
+        }
+      },
+    },
+    {
+      name: 'picture',
+      run: (dice) => {
+        const originals = Object.values(pictures)
+        const kind = imageKind(mutateBytes(dice, dice.oneOf(originals), dice.oneOf(originals)))
+        // No more than sizes that the header's fields can hold.
+        if (kind && !(kind.width > 0 && kind.height > 0 && kind.width < 2 ** 32 && kind.height < 2 ** 32)) {
+          throw new TypeError(`a picture of ${kind.width} by ${kind.height}`)
         }
       },
     },

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { type BeamStep, searchBeams } from '../../src/generate/beam.ts'
+import { type BeamStep, type Candidate, searchBeams } from '../../src/generate/beam.ts'
 
 /** Tokens: 0 ends a sequence, the others are letters. */
 const END = 0
@@ -53,6 +53,22 @@ describe('beam search', () => {
     const { asked } = await search(GARDEN_PATH, { nBeams: 2, maxNewTokens: 5 })
     expect(asked[0]).toEqual(['a', 'b'])
     for (const texts of asked) expect(new Set(texts).size).toBe(texts.length)
+  })
+
+  it('tells every step, from which all texts that were followed can be drawn', async () => {
+    const steps: string[][] = []
+    let before = ['']
+    await search(GARDEN_PATH, {
+      nBeams: 2,
+      maxNewTokens: 5,
+      onStep: (going, ended) => {
+        const textOf = ({ from, id }: Candidate) => before[from] + LETTERS[id]
+        steps.push([...going, ...ended].map(textOf))
+        before = going.map(textOf)
+      },
+    })
+    expect(steps[0]).toEqual(['a', 'b'])
+    expect(steps[1]).toContain('b.')
   })
 
   it('prefers long texts with a high length penalty, short ones with a low one', async () => {

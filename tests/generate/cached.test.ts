@@ -6,12 +6,15 @@ import { CachedDecoder, writerOf } from '../../src/generate/decoder.ts'
 import { openCheckpoint } from '../../src/hub/open.ts'
 import { loadModel } from '../../src/load/load.ts'
 import { forward } from '../../src/load/run.ts'
+import { Gemma3 } from '../../src/models/gemma3.ts'
 import { Llama } from '../../src/models/llama.ts'
-import { Scope } from '../../src/nn/scope.ts'
+import { Mistral } from '../../src/models/mistral.ts'
+import { Qwen3 } from '../../src/models/qwen3.ts'
 import '../../src/runtime/node.ts'
-import { input, sizeOf, type TensorData } from '../../src/tensor/index.ts'
+import type { TensorData } from '../../src/tensor/index.ts'
 import { PARITY_TOLERANCE } from '../parity/parity.ts'
 import { fractions } from '../tensor/check.ts'
+import { drawnWeights, fullLogits as wholeLogits } from './tiny.ts'
 
 const fixture = (name: string): string => fileURLToPath(new URL(`../parity/${name}`, import.meta.url))
 
@@ -55,11 +58,22 @@ function expectClose(actual: Float32Array, expected: Float32Array): void {
 }
 
 const MODELS = [
+  'gpt1',
   'gpt2',
   'gpt2-scaled-by-layer',
+  'gpt-neo',
+  'gpt-neo-untied',
+  'codegen',
+  'codegen-tied',
   'llama',
   'llama-biases-wide-heads',
   'llama-rope-yarn',
+  'mistral',
+  'mistral-wide-heads',
+  'qwen2-windows',
+  'qwen3-windows',
+  'gemma3',
+  'gemma3-pattern',
   't5',
   't5-few-buckets',
 ]
@@ -134,35 +148,31 @@ describe.each(MODELS)('%s', (name) => {
   })
 })
 
-it('a prompt of hundreds of tokens leaves the cache, and the logits, as its tokens do one by one', async () => {
-  const model = new Llama({
-    vocabSize: 50,
-    maxPositions: 512,
-    dModel: 32,
-    nLayers: 2,
-    nHeads: 4,
-    nKvHeads: 2,
-    dInner: 64,
-  })
-  const scope = Scope.root()
-  model.forward(scope, { inputIds: input('inputIds', [1, 1], 'int32') })
-  const draw = fractions(11)
-  const weights = new Map(
-    [...scope.parameters.values()].map(({ name, shape }) => {
-      const data = Float32Array.from({ length: sizeOf(shape) }, () => draw() - 0.5)
-      return [name, { dtype: 'float32' as const, shape, data }]
-    }),
-  )
-  const decoder = await CachedDecoder.create(model, weights, { slots: 2, capacity: 300 })
-  const ids = Array.from({ length: 270 }, () => Math.floor(draw() * 50))
-  const expected: Float32Array[] = []
-  for (const [i, id] of ids.entries()) expected.push((await decoder.decode([id], [i])).slice())
-  for (const length of [128, 129, 256, 270]) {
-    expectClose(await decoder.prefill(1, ids.slice(0, length), 0), expected[length - 1])
-  }
-  expectClose(await decoder.prefill(1, ids.slice(5), 5), expected[269])
-  decoder.release()
-})
+const long = { vocabSize: 50, maxPositions: 512, dModel: 32, nLayers: 2, nHeads: 4, nKvHeads: 2, dInner: 64 }
+
+it.each([
+  new Llama(long),
+  new Mistral({ ...long, slidingWindow: 130 }),
+  new Qwen3({ ...long, headDim: 16, useSlidingWindow: true, slidingWindow: 1, maxWindowLayers: 1 }),
+  new Gemma3({ ...long, nLayers: 3, headDim: 16, slidingWindow: 7, windowPattern: 2 }),
+])(
+  'a prompt of hundreds of tokens leaves the cache, and the logits, as its tokens do one by one: %#',
+  async (model) => {
+    const draw = fractions(12)
+    const weights = drawnWeights(model)
+    const decoder = await CachedDecoder.create(model, weights, { slots: 2, capacity: 300 })
+    const ids = Array.from({ length: 270 }, () => Math.floor(draw() * 50))
+    const expected: Float32Array[] = []
+    for (const [i, id] of ids.entries()) expected.push((await decoder.decode([id], [i])).slice())
+    for (const length of [128, 129, 256, 270]) {
+      expectClose(await decoder.prefill(1, ids.slice(0, length), 0), expected[length - 1])
+    }
+    expectClose(await decoder.prefill(1, ids.slice(5), 5), expected[269])
+    const whole = await wholeLogits(model, weights, ids)
+    for (const i of [0, 6, 7, 131, 269]) expectClose(expected[i], whole[i])
+    decoder.release()
+  },
+)
 
 it.each(['llama', 't5'])('lets go of weights that its sessions have copied: %s', async (name) => {
   setFlagsFromString('--expose-gc')

@@ -6,6 +6,7 @@ import { Engine } from '../../src/generate/engine.ts'
 import type { EngineEvent, EngineRequest } from '../../src/generate/sequence.ts'
 import { loadModel } from '../../src/load/load.ts'
 import { type Quantization, quantizers } from '../../src/load/quantize.ts'
+import { Gemma3 } from '../../src/models/gemma3.ts'
 import { GPT2 } from '../../src/models/gpt2.ts'
 import { Llama } from '../../src/models/llama.ts'
 import { int32, trace } from '../../src/nn/trace.ts'
@@ -54,6 +55,8 @@ const MODELS: [string, () => Loaded | Promise<Loaded>][] = [
     [`LLaMA in ${type ?? 'fp32'}`, () => drawn(llama(), type)],
     [`GPT-2 in ${type ?? 'fp32'}`, () => drawn(new GPT2(sizes), type)],
   ]),
+  ['Gemma 3 in q4', () => drawn(new Gemma3({ ...sizes, nKvHeads: 2, headDim: 32, slidingWindow: 6 }), 'q4')],
+  ['the fixture qwen3-windows', () => fixture('qwen3-windows')],
   ['the fixture llama', () => fixture('llama')],
   ['the fixture gpt2', () => fixture('gpt2')],
 ]

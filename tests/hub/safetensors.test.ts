@@ -14,6 +14,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { openCheckpoint } from '../../src/hub/open.ts'
 import { openSafetensors, readTensor, readTensors } from '../../src/hub/safetensors.ts'
+import { weightsFromSafetensors } from '../../src/hub/safetensors-format.ts'
 import { writeSafetensors, writeSafetensorsFolder } from '../../src/hub/safetensors-write.ts'
 import { type DType, sizeOf, type TensorData, tensorData } from '../../src/tensor/data.ts'
 import { lacksShared, sharedPath } from '../shared.ts'
@@ -48,6 +49,29 @@ const tensors = fc
   })
 
 describe('safetensors', () => {
+  it('are read from memory as from disk, and refused alike', () => {
+    const halves = handmade(
+      {
+        a: { dtype: 'F16', shape: [2], data_offsets: [0, 4] },
+        b: { dtype: 'F32', shape: [1, 1], data_offsets: [4, 8] },
+      },
+      Uint8Array.from([0, 0x3c, 0, 0xc0, 0, 0, 0x80, 0x3f]),
+    )
+    const bytes = readFileSync(halves)
+    const weights = weightsFromSafetensors(bytes)
+    const checkpoint = openSafetensors(halves)
+    expect([...weights.keys()]).toEqual(checkpoint.names())
+    for (const [name, { shape, data }] of weights) {
+      expect(shape).toEqual(checkpoint.info(name).shape)
+      expect(data).toEqual(checkpoint.read(name))
+    }
+    checkpoint.close()
+    expect(weights.get('a')?.data).toEqual(Float32Array.of(1, -2))
+    expect(() => weightsFromSafetensors(bytes.subarray(0, -1), 'weights')).toThrow(
+      'weights: not a valid safetensors file',
+    )
+  })
+
   it('reads back exactly what was written, whatever the types, shapes and names', async () => {
     const name = fc.string({ unit: 'grapheme', minLength: 1 }).filter((text) => text !== '__metadata__')
     await fc.assert(

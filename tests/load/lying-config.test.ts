@@ -15,7 +15,21 @@ const folder = mkdtempSync(join(tmpdir(), 'jackdaw-lying-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
 /** One of every architecture. */
-const MODELS = ['llama', 'llama-rope-yarn', 'gpt2', 't5-gated', 'resnet-paper', 'unet-no-middle']
+const MODELS = [
+  'llama',
+  'llama-rope-yarn',
+  'mistral',
+  'qwen2-windows',
+  'qwen3',
+  'gemma3-pattern',
+  'gpt1',
+  'gpt2',
+  'gpt-neo',
+  'codegen',
+  't5-gated',
+  'resnet-paper',
+  'unet-no-middle',
+]
 const LIES = [1e9, 2 ** 31, 2 ** 53, 1e300, -1, 0]
 
 type Json = Record<string, unknown>

@@ -43,17 +43,26 @@ async function answer(
   return results
 }
 
-for (const name of ['gpt2', 'gpt2-scaled-by-layer', 'llama', 'llama-multi-query-tied']) {
+for (const name of [
+  'gpt1',
+  'gpt2',
+  'gpt2-scaled-by-layer',
+  'gpt-neo',
+  'codegen',
+  'llama',
+  'llama-multi-query-tied',
+  'qwen3-windows',
+  'gemma3',
+]) {
   describe(`a causal model, ${name},`, () => {
     it('answers to embeddings as to the tokens that they stand for', async () => {
       const checkpoint = openCheckpoint(fileURLToPath(new URL(`../parity/${name}`, import.meta.url)))
-      const table = ['transformer.wte.weight', 'model.embed_tokens.weight'].find((key) =>
-        checkpoint.names().includes(key),
-      )
+      const table = checkpoint.names().find((key) => /\.(wte|tokens_embed|embed_tokens)\.weight$/.test(key))
       const { shape } = checkpoint.info(table as string)
       const rows = checkpoint.read(table as string)
       const dModel = shape[1]
-      const data = IDS.flatMap((id) => [...rows.subarray(id * dModel, (id + 1) * dModel)])
+      const factor = name === 'gemma3' ? Math.fround(Math.sqrt(dModel)) : 1
+      const data = IDS.flatMap((id) => [...rows.subarray(id * dModel, (id + 1) * dModel)].map((x) => factor * x))
       const inputsEmbeds = tensorData('float32', [BATCH, SEQ, dModel], data)
       expect((await answer(name, { inputsEmbeds })).logits.data).toEqual((await answer(name, { inputIds })).logits.data)
       checkpoint.close()
@@ -77,7 +86,7 @@ for (const name of ['gpt2', 'gpt2-scaled-by-layer', 'llama', 'llama-multi-query-
 }
 
 describe('gradients', () => {
-  for (const name of ['gpt2', 'llama', 't5', 't5-gated']) {
+  for (const name of ['gpt1', 'gpt2', 'gpt-neo', 'codegen', 'llama', 'gemma3', 't5', 't5-gated']) {
     it(`of ${name} are the same where training computes its layers again`, async () => {
       const { model, weightsOf } = open(name)
       const inputs = { inputIds: int32(BATCH, SEQ), labels: int32(BATCH, SEQ) }

@@ -132,6 +132,41 @@ describe('attention', () => {
     },
   )
 
+  it('answers 0 where a query sees nothing but padding, if that is asked for, and no gradient comes back', async () => {
+    const inputs = {
+      q: uniform([2, 5, 4], 1),
+      k: uniform([2, 5, 2], 2),
+      v: uniform([2, 5, 2], 3),
+      towards: uniform([2, 5, 4], 4),
+      mask: t.tensorData('int32', [2, 5], [0, 0, 1, 1, 1, 1, 1, 0, 0, 1]),
+    }
+    const leaves = Object.entries(inputs).map(([name, { shape, dtype }]) => t.input(name, shape, dtype))
+    const [q, k, v, towards, attentionMask] = leaves
+    const y = attention(q, k, v, { nHeads: 2, nKvHeads: 1, causal: true, window: 2, attentionMask, zeroBlind: true })
+    const [dq, dv] = t.grad(y.mul(towards).sum(), [q, v])
+    const run = await compileGraph({ inputs: leaves, outputs: { y, dq, dv } })
+    const results = await run.run(inputs)
+    const rows = ({ data }: t.TensorData) =>
+      Array.from({ length: 10 }, (_, i) => data.slice(i * 4, (i + 1) * 4).some((x) => x !== 0))
+    const sees = [false, false, true, true, true, true, true, true, false, true]
+    expect(rows(results.y)).toEqual(sees)
+    // One key has all of the probability, whatever the query is.
+    const chooses = [false, false, false, true, true, false, true, false, false, false]
+    expect(rows(results.dq)).toEqual(chooses)
+    const padding = [0, 1, 7, 8].map((i) => Array.from(results.dv.data.slice(i * 2, (i + 1) * 2), Number))
+    expect(padding).toEqual([0, 1, 7, 8].map(() => [0, 0]))
+  })
+
+  it('has no gradient at all for a query that sees one key', async () => {
+    const inputs = { q: uniform([3, 5, 6], 1), k: uniform([3, 5, 6], 2), v: uniform([3, 5, 6], 3) }
+    const leaves = Object.entries(inputs).map(([name, { shape }]) => t.input(name, shape))
+    const [q, k, v] = leaves
+    const [dq, dk] = t.grad(attention(q, k, v, { nHeads: 2, causal: true, window: 1 }).mul(v).sum(), [q, k])
+    const run = await compileGraph({ inputs: leaves, outputs: { dq, dk } })
+    const results = await run.run(inputs)
+    for (const { data } of [results.dq, results.dk]) expect(data.every((x) => Number(x) === 0)).toBe(true)
+  })
+
   it('scales by 1 / √headDim and refuses widths that are no heads', () => {
     const [q, k] = [t.input('q', [1, 2, 6]), t.input('k', [1, 2, 4])]
     expect(() => attention(q, k, k, { nHeads: 4 })).toThrow(/^attention: 4 heads over 4 key-value heads need query/)

@@ -70,3 +70,41 @@ it('has no background, and ink for light pages and for dark ones', () => {
   expect(svg).not.toMatch(/<rect|#fff/)
   expect(svg).toContain('@media(prefers-color-scheme:dark)')
 })
+
+it('draws what came out above the curves, over an axis of its own, by powers of ten where that is asked for', () => {
+  const metrics = text([{ step: 1, loss: 2 }])
+  const lines = {
+    right: [
+      [0, 1],
+      [5, 0.25],
+    ],
+    'a < b': [
+      [0, 1],
+      [5, 2],
+    ],
+  } as const
+  const svg = runCurve(metrics, [], [{ title: 'error & K', x: 'K', lines }])
+  expect(svg).toContain('<title>Curves of a run: error &amp; K; loss</title>')
+  expect(svg).toContain('a &lt; b')
+  const drawn = [...svg.matchAll(/<polyline class="f"[^>]* points="([^"]+)"/g)].map(([, points]) =>
+    points.split(' ').map((point) => point.split(',').map(Number)),
+  )
+  expect(drawn).toHaveLength(2)
+  const [[first, falling], [, rising]] = drawn
+  expect(falling[0]).toBeGreaterThan(first[0])
+  expect(falling[1]).toBeGreaterThan(first[1])
+  expect(rising[1]).toBeLessThan(first[1])
+
+  const flops = {
+    title: 'scores',
+    x: 'FLOPs',
+    logX: true,
+    lines: { exact: [10, 100, 1000].map((x) => [x, x] as const) },
+  }
+  const logarithmic = runCurve(metrics, [], [flops])
+  const [, points] = /<polyline class="f"[^>]* points="([^"]+)"/.exec(logarithmic) ?? []
+  const [a, b, c] = points.split(' ').map((point) => Number(point.split(',')[0]))
+  expect(b - a).toBeCloseTo(c - b, 0)
+  expect(logarithmic).toContain('>1e2<')
+  expect(logarithmic).not.toMatch(/NaN|Infinity|undefined/)
+})

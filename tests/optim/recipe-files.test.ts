@@ -1,11 +1,12 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { afterAll, describe, expect, it } from 'vitest'
 import '../../src/runtime/node.ts'
 import { load } from '../../src/generate/text.ts'
 import { applySettings } from '../../src/optim/recipe.ts'
-import { allRecipes, findRecipe } from '../../src/optim/recipe-files.ts'
+import { allRecipes, findRecipe, readRecipes } from '../../src/optim/recipe-files.ts'
 import { readResult } from '../../src/optim/result.ts'
 import { runRecipe } from '../../src/optim/run.ts'
 
@@ -31,7 +32,21 @@ describe('recipes on disk', () => {
     await expect(findRecipe('tests/optim/tiny.ts')).rejects.toThrow('has no recipe as its default export')
     const broken = join(folder, 'broken.ts')
     writeFileSync(broken, "throw new Error('not today')\n")
-    await expect(findRecipe(broken)).rejects.toThrow(`the recipe ${broken} cannot be loaded: not today`)
+    await expect(findRecipe(broken)).rejects.toThrow(`${broken} cannot be loaded: not today`)
+  })
+
+  it('are shown but for one that is broken, which is named', async () => {
+    const shelf = join(folder, 'shelf')
+    mkdirSync(join(shelf, 'gpt2'), { recursive: true })
+    writeFileSync(join(shelf, 'gpt2', 'good.ts'), "export default { paper: 'gpt2', run() {} }\n")
+    writeFileSync(join(shelf, 'gpt2', 'bad.ts'), "throw new Error('not today')\n")
+    writeFileSync(join(shelf, 'gpt2', 'none.ts'), 'export const recipe = 1\n')
+    const { recipes, broken } = await readRecipes(pathToFileURL(`${shelf}/`))
+    expect(recipes.map(({ name }) => name)).toEqual(['gpt2/good'])
+    expect(broken.map(({ error }) => error)).toEqual([
+      'recipes/gpt2/bad.ts cannot be loaded: not today',
+      'recipes/gpt2/none.ts has no recipe as its default export: export default recipe({ … })',
+    ])
   })
 
   it('know what every recipe knows, and say what they claim', async () => {

@@ -24,10 +24,10 @@ VOCAB = 47
 torch.set_num_threads(1)
 
 
-def causal(model_class, config, **options):
+def causal(model_class, config, padding='right', **options):
     return model_class, config(
         vocab_size=VOCAB, bos_token_id=0, eos_token_id=0, pad_token_id=0, **options
-    ), dict(length=24)
+    ), dict(length=24, padding=padding)
 
 
 def gpt2(**options):
@@ -43,6 +43,60 @@ def llama(**options):
         transformers.LlamaConfig,
         **{**size, 'max_position_embeddings': 64, 'num_key_value_heads': 2, **options},
     )
+
+
+def like_llama(model_class, config, **options):
+    size = dict(
+        hidden_size=16, intermediate_size=20, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+        max_position_embeddings=64,
+    )
+    return causal(model_class, config, **{**size, **options})
+
+
+def mistral(**options):
+    return like_llama(transformers.MistralForCausalLM, transformers.MistralConfig, **options)
+
+
+def qwen2(**options):
+    return like_llama(transformers.Qwen2ForCausalLM, transformers.Qwen2Config, **options)
+
+
+def qwen3(**options):
+    return like_llama(transformers.Qwen3ForCausalLM, transformers.Qwen3Config, **options)
+
+
+def gemma3(**options):
+    return like_llama(transformers.Gemma3ForCausalLM, transformers.Gemma3TextConfig, **options)
+
+
+def layers(kinds):
+    return [dict(s='sliding_attention', f='full_attention')[kind] for kind in kinds]
+
+
+def gpt1(**options):
+    off = dict(resid_pdrop=0, embd_pdrop=0, attn_pdrop=0)
+    size = dict(n_positions=40, n_embd=12, n_layer=2, n_head=2)
+    return causal(transformers.OpenAIGPTLMHeadModel, transformers.OpenAIGPTConfig, **{**off, **size, **options})
+
+
+def gpt_neo(layers, **options):
+    size = dict(max_position_embeddings=40, hidden_size=12, num_heads=2, num_layers=len(layers))
+    return causal(
+        transformers.GPTNeoForCausalLM, transformers.GPTNeoConfig,
+        **{**size, 'attention_types': [[layers, 1]], **options},
+    )
+
+
+def codegen(**options):
+    off = dict(resid_pdrop=0, embd_pdrop=0, attn_pdrop=0)
+    size = dict(n_positions=40, n_ctx=40, n_embd=24, n_layer=2, n_head=4, rotary_dim=4)
+    return causal(transformers.CodeGenForCausalLM, transformers.CodeGenConfig, **{**off, **size, **options})
+
+
+# Padding before the text, positions from elsewhere, and segments: a token of the vocabulary marks each.
+def with_segments(case, length=23):
+    model_class, config, shape = case
+    return model_class, config, {**shape, 'length': length, 'padding': 'left', 'segments': True}
 
 
 def t5(length=24, batch=2, decoder_inputs=False, **options):
@@ -104,6 +158,7 @@ CASES = {
     'llama-biases-wide-heads': lambda: llama(
         num_key_value_heads=4, head_dim=10, attention_bias=True, mlp_bias=True, rms_norm_eps=1e-3
     ),
+    'llama-left-padding': lambda: llama(padding='left', num_hidden_layers=1),
     'llama-rope-linear': lambda: llama(rope_parameters=rope('linear', factor=3.0)),
     'llama-rope-llama3': lambda: llama(
         num_attention_heads=2, num_key_value_heads=1, head_dim=16,
@@ -115,6 +170,52 @@ CASES = {
         num_attention_heads=2, num_key_value_heads=1, head_dim=16,
         rope_parameters=rope('yarn', 200.0, factor=4.0, original_max_position_embeddings=16)
     ),
+    # Windows that the padding fills.
+    'mistral': lambda: mistral(head_dim=6, sliding_window=3, padding='left', rope_parameters=rope('default', 500.0)),
+    'mistral-wide-heads': lambda: mistral(
+        head_dim=16, num_key_value_heads=1, sliding_window=5, rms_norm_eps=1e-3, tie_word_embeddings=True
+    ),
+    'mistral-no-window': lambda: mistral(head_dim=4, num_key_value_heads=4, sliding_window=None),
+    'qwen2': lambda: qwen2(num_key_value_heads=1, tie_word_embeddings=True, padding='left'),
+    'qwen2-windows': lambda: qwen2(
+        num_hidden_layers=3, use_sliding_window=True, sliding_window=4, max_window_layers=1, hidden_act='gelu',
+        rope_parameters=rope(
+            'yarn', 200.0, factor=4.0, original_max_position_embeddings=16, truncate=False, mscale=0.7, mscale_all_dim=1.2
+        ),
+    ),
+    'qwen3': lambda: qwen3(head_dim=10, tie_word_embeddings=True),
+    'qwen3-windows': lambda: qwen3(
+        num_hidden_layers=3, head_dim=6, num_attention_heads=3, num_key_value_heads=3, attention_bias=True,
+        use_sliding_window=True, sliding_window=3, layer_types=layers('sfs'), rms_norm_eps=1e-3, padding='left',
+    ),
+    'gemma3': lambda: gemma3(
+        num_hidden_layers=3, head_dim=6, sliding_window=4, layer_types=layers('sfs'), query_pre_attn_scalar=9,
+        padding='left',
+    ),
+    'gemma3-pattern': lambda: gemma3(
+        num_hidden_layers=7, head_dim=16, num_attention_heads=2, num_key_value_heads=1, sliding_window=5,
+        query_pre_attn_scalar=24, attention_bias=True, final_logit_softcapping=3.0, tie_word_embeddings=False,
+        hidden_activation='silu',
+        rope_parameters=dict(
+            full_attention=rope('linear', 1000.0, factor=8.0), sliding_attention=rope('default', 100.0)
+        ),
+    ),
+    'gpt1': lambda: gpt1(),
+    'gpt1-relu-untied': lambda: gpt1(n_embd=15, n_head=3, n_layer=1, afn='relu', tie_word_embeddings=False),
+    'gpt1-segments': lambda: with_segments(gpt1(afn='swish', n_head=1, layer_norm_epsilon=1e-3)),
+    'gpt-neo': lambda: gpt_neo(['global', 'local'], window_size=3),
+    'gpt-neo-untied': lambda: gpt_neo(
+        ['local', 'local', 'global'], window_size=7, hidden_size=15, num_heads=3, intermediate_size=20,
+        activation_function='relu', tie_word_embeddings=False,
+    ),
+    'gpt-neo-segments': lambda: with_segments(gpt_neo(
+        ['local'], window_size=2, hidden_size=16, num_heads=1, activation_function='gelu', layer_norm_epsilon=1e-3,
+    )),
+    'codegen': lambda: codegen(),
+    'codegen-tied': lambda: codegen(
+        n_layer=1, n_embd=48, n_head=8, rotary_dim=6, n_inner=20, tie_word_embeddings=True, activation_function='relu',
+    ),
+    'codegen-segments': lambda: with_segments(codegen(n_layer=1, n_head=12, rotary_dim=2, layer_norm_epsilon=1e-3)),
     't5': lambda: t5(num_decoder_layers=1),
     't5-few-buckets': lambda: t5(
         length=40, decoder_inputs=True, num_layers=1, num_decoder_layers=2, relative_attention_num_buckets=11,
@@ -156,16 +257,21 @@ def randomise(model, generator):
             buffer.copy_(0.5 * torch.randn(buffer.shape, generator=generator))
 
 
-def draw_inputs(model, generator, length, batch=2, decoder_inputs=False):
+def draw_inputs(model, generator, length, batch=2, decoder_inputs=False, padding='right', segments=False):
     input_ids = torch.randint(3, VOCAB, (batch, length), generator=generator)
     mask = torch.ones_like(input_ids)
     mask[0, -5:] = 0
+    if padding == 'left':
+        mask = mask.flip(1)
     if model.config.is_encoder_decoder:
         labels = torch.randint(3, VOCAB, (batch, length - 3), generator=generator)
         labels[-1, -4:] = -100
     else:
         labels = input_ids.masked_fill(mask == 0, -100)
     inputs = dict(input_ids=input_ids, attention_mask=mask, labels=labels)
+    if segments:
+        inputs.update(token_type_ids=torch.randint(3, VOCAB, (batch, length), generator=generator))
+        inputs.update(position_ids=torch.arange(length).flip(0).expand(batch, -1))
     if decoder_inputs:
         seen = torch.ones_like(labels)
         seen[0, -6:] = 0

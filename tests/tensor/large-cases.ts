@@ -995,6 +995,7 @@ export const WITHOUT_ROW: Readonly<Record<string, readonly string[]>> = {
     'tensorData',
   ],
   'are other rows by name': ['ACTIVATIONS', 'activation'],
+  'two products with a number': ['hideKeys', 'hidePadding'],
   'multiplies by a leaf that the host fills': ['RandomStreams', 'dropout'],
   'divides one scalar by another: see squaredError': ['meanOf'],
 }

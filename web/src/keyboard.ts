@@ -6,6 +6,7 @@ export interface Shortcuts {
   palette: () => void
   newChat: () => void
   settings: () => void
+  search: () => void
   help: () => void
   stop: () => void
 }
@@ -18,6 +19,7 @@ export function shortcutOf(event: KeyboardEvent): keyof Shortcuts | null {
   const command = isApple ? event.metaKey : event.ctrlKey
   const key = event.key.toLowerCase()
   if (command && event.shiftKey && key === 'o') return 'newChat'
+  if (command && event.shiftKey && key === 'f') return 'search'
   if (command && !event.shiftKey && key === 'k') return 'palette'
   if (command && !event.shiftKey && key === ',') return 'settings'
   if (command && key === '/') return 'help'

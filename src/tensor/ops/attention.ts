@@ -3,11 +3,14 @@ import { MICROSOFT } from '../emitter.ts'
 import { apply, applyMany, type Op, scalar, type Tensor } from '../graph.ts'
 import { softmax } from './activation.ts'
 import { customGradient } from './custom.ts'
-import { indicator, neg } from './elementwise.ts'
+import { indicator, minimum, neg } from './elementwise.ts'
 import { matmul } from './matmul.ts'
 import { arange, broadcastTo, cast, concat, expandDims, sumTo } from './shape.ts'
 
 /** Attention: the whole of it for training, and its fused parts: rotary positions, attention over a key-value cache. */
+
+/** With fewer keys than these, gradients are computed the exact way. */
+const SHORT = 64
 
 /** Added to the scores of keys that must not be seen: enough to vanish in a softmax, and still finite. */
 const MASKED = -1e9
@@ -32,6 +35,11 @@ export interface AttentionOptions {
   readonly window?: number
   /** [batch, keys], 1 where a key is a token and 0 where it is padding. */
   readonly attentionMask?: Tensor
+  /**
+   * A query that sees no key, because all that its place lets it see is padding, answers 0. Otherwise it answers a mean
+   * of values, whose logits nobody wants, and which costs nothing. Default false.
+   */
+  readonly zeroBlind?: boolean
   /** Added to the scores, broadcast to [batch, nHeads, queries, keys]. */
   readonly bias?: Tensor
   readonly rotary?: Rotary
@@ -79,23 +87,32 @@ export function attention(
     const bias = scoreBias(block, options)
     return softmax(bias ? unstack(scores).add(bias) : unstack(scores))
   }
+  const seeing = (block: Block, x: Tensor): Tensor => {
+    const sees = options.zeroBlind ? seesAny(block, options) : undefined
+    return sees ? x.mul(sees) : x
+  }
   if (drop) {
-    const probs = drop(probabilities({ start: 0, end: queries, seen: keys }))
-    return mergeHeads(unstack(matmul(stack(probs), v)))
+    const whole = { start: 0, end: queries, seen: keys }
+    return mergeHeads(seeing(whole, unstack(matmul(stack(drop(probabilities(whole))), v))))
   }
 
   const parts = causalBlocks(queries, keys, options).map((block) => {
     const probs = stack(probabilities(block))
-    return { block, probs, output: unstack(matmul(probs, keysOf(v, block))) }
+    return { block, probs, output: seeing(block, unstack(matmul(probs, keysOf(v, block)))) }
   })
+  // Row sums of dP ∘ P equal those of dO ∘ O, which are headDim / keys times as much work, but for rounding: where a query
+  // sees one key only, nothing is to be left of the difference. So short sequences take the exact ones.
+  const isShort = typeof keys === 'number' && keys < SHORT
   const output = joinPositions(parts.map((part) => part.output))
   const attended = customGradient(output, bias ? [q, k, v, bias] : [q, k, v], (dOutput) => {
     const gradients = parts.map(({ block, probs, output }) => {
-      const dRows = queriesOf(dOutput, block)
-      // Row sums of dP ∘ P equal those of dO ∘ O, which are headDim / keys times as much work.
-      const rowSums = stack(dRows.mul(output).sum({ axis: -1, keepDims: true }))
+      const dRows = seeing(block, queriesOf(dOutput, block))
       const dO = stack(dRows)
-      const dScores = probs.mul(matmul(dO, keysOf(v, block), { transposeB: true }).sub(rowSums))
+      const dProbs = matmul(dO, keysOf(v, block), { transposeB: true })
+      const rowSums = isShort
+        ? dProbs.mul(probs).sum({ axis: -1, keepDims: true })
+        : stack(dRows.mul(output).sum({ axis: -1, keepDims: true }))
+      const dScores = probs.mul(dProbs.sub(rowSums))
       return {
         dScores,
         dq: unstack(matmul(dScores, keysOf(k, block), { alpha: scale })),
@@ -193,17 +210,27 @@ function scoreBias(
     if (!sameDim(end, seen)) {
       throw new RangeError(`attention: causal attention needs as many queries as keys, got ${end} and ${seen}`)
     }
-    parts.push(hidden(indicator(causalMask(end, window).slice({ axis: 0, start }))))
+    parts.push(hideKeys(causalMask(end, window).slice({ axis: 0, start })))
   }
-  if (attentionMask) {
-    const mask = attentionMask.slice({ axis: 1, start: 0, end: seen }).cast('float32')
-    parts.push(hidden(expandDims(expandDims(mask, 1), 1)))
-  }
+  if (attentionMask) parts.push(hidePadding(attentionMask.slice({ axis: 1, start: 0, end: seen })))
   if (bias) parts.push(bias)
   return parts.length === 0 ? undefined : parts.reduce((a, b) => a.add(b))
 }
 
-const hidden = (visible: Tensor): Tensor => scalar(1).sub(visible).mul(MASKED)
+/** 1 for queries that see a key, 0 for those that see none: [batch, 1, queries, 1]. Undefined where all see one. */
+function seesAny({ start, end, seen }: Block, { causal, window, attentionMask }: AttentionOptions): Tensor | undefined {
+  if (!attentionMask || !causal) return undefined
+  const tokens = attentionMask.slice({ axis: 1, start: 0, end: seen }).cast('float32')
+  const visible = indicator(causalMask(end, window).slice({ axis: 0, start }))
+  const counts = matmul(tokens, visible, { transposeB: true }) // [batch, queries]
+  return expandDims(expandDims(minimum(counts, 1), 1), 3)
+}
+
+/** What hides keys when it is added to their scores: 0 where `visible` is 1 or true, and enough to vanish where not. */
+export const hideKeys = (visible: Tensor): Tensor => scalar(1).sub(cast(visible, 'float32')).mul(MASKED)
+
+/** The same of a mask of padding, for every head and query: [batch, keys] → [batch, 1, 1, keys]. */
+export const hidePadding = (attentionMask: Tensor): Tensor => expandDims(expandDims(hideKeys(attentionMask), 1), 1)
 
 /** 0, 1, …, seq − 1 for every sequence: int32 [batch, seq]. */
 export const defaultPositionIds = (batch: Dim, seq: Dim): Tensor =>

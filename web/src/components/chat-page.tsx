@@ -72,11 +72,19 @@ export function ChatPage({ conversationId, settings, field }: ChatPageProps) {
     }
   }
 
+  const chatModel = now.state === 'ready' ? now.models.find(({ canChat }) => canChat) : undefined
+  const notice =
+    model && continues ? (
+      <BaseNotice model={model} chatModel={chatModel} />
+    ) : model?.singleTurn ? (
+      <SingleTurnNotice model={model} />
+    ) : null
+  const isEmpty = conversationId === null || thread?.messages.length === 0
   return (
     <>
-      {conversationId === null || (thread && thread.messages.length === 0) ? (
+      {isEmpty ? (
         <div className="thread welcome-scroll">
-          <Welcome model={model} onExample={(text) => void submit({ content: text })} />
+          <Welcome model={model} notice={notice} onExample={(text) => void submit({ content: text })} />
         </div>
       ) : thread ? (
         <ThreadView
@@ -100,13 +108,7 @@ export function ChatPage({ conversationId, settings, field }: ChatPageProps) {
         {failed && conversationId === null && (
           <Failure message={failed.message} onRetry={() => void submit(failed.said)} />
         )}
-        {model && continues && (
-          <BaseNotice
-            model={model}
-            chatModel={now.state === 'ready' ? now.models.find(({ canChat }) => canChat) : undefined}
-          />
-        )}
-        {model?.singleTurn && <SingleTurnNotice model={model} />}
+        {!isEmpty && notice}
         <Composer
           field={field}
           text={drafts[key] ?? ''}

@@ -8,6 +8,7 @@ const shortcuts: readonly (readonly [string, readonly string[]])[] = [
   ['New line', ['Shift', 'Enter']],
   ['Stop the answer', ['Esc']],
   ['Find anything', [command, 'K']],
+  ['Search conversations, papers or runs', [command, 'Shift', 'F']],
   ['New chat', [command, 'Shift', 'O']],
   ['Settings', [command, ',']],
   ['This help', [command, '/']],

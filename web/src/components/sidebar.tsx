@@ -1,12 +1,12 @@
-import { type RefObject, useEffect, useState } from 'react'
+import { useEffect, useState } from 'react'
 import { conversationPage, loadConversations } from '../conversations.ts'
 import { useValue } from '../observable.ts'
 import { ConversationList } from './conversation-list.tsx'
 import { Icon } from './icon.tsx'
 import { Link } from './link.tsx'
+import { SearchField } from './search-field.tsx'
 
 interface SidebarProps {
-  searchField: RefObject<HTMLInputElement | null>
   onNewChat: () => void
   /** A conversation was chosen: a drawer closes then. */
   onChosen: () => void
@@ -14,7 +14,7 @@ interface SidebarProps {
 
 const typingPauseMs = 150
 
-export function Sidebar({ searchField, onNewChat, onChosen }: SidebarProps) {
+export function Sidebar({ onNewChat, onChosen }: SidebarProps) {
   const page = useValue(conversationPage)
   const [search, setSearch] = useState(page.search)
 
@@ -38,25 +38,7 @@ export function Sidebar({ searchField, onNewChat, onChosen }: SidebarProps) {
           <Icon name="plus" />
           New chat
         </Link>
-        <search className="search">
-          <Icon name="search" />
-          <input
-            ref={searchField}
-            className="input"
-            type="search"
-            aria-label="Search conversations"
-            placeholder="Search"
-            value={search}
-            maxLength={200}
-            onChange={(event) => setSearch(event.target.value)}
-            onKeyDown={(event) => {
-              if (event.key !== 'Escape') return
-              event.preventDefault()
-              if (search) setSearch('')
-              else event.currentTarget.blur()
-            }}
-          />
-        </search>
+        <SearchField label="Search conversations" placeholder="Search" value={search} onChange={setSearch} />
       </div>
       <nav className="conversations" aria-label="Conversations">
         <ConversationList page={page} onChosen={onChosen} />

@@ -1,8 +1,11 @@
+import type { ReactNode } from 'react'
 import type { Model } from '../served.ts'
 import { Mark } from './mark.tsx'
 
 interface WelcomeProps {
   model: Model | undefined
+  /** What must be known of the model. */
+  notice: ReactNode
   onExample: (text: string) => void
 }
 
@@ -21,13 +24,14 @@ const starts = [
 ]
 
 /** The empty page: examples to begin with, fitting what the model can do. */
-export function Welcome({ model, onExample }: WelcomeProps) {
+export function Welcome({ model, notice, onExample }: WelcomeProps) {
   const continues = model?.canChat === false
   return (
     <section className="welcome" aria-labelledby="welcome-title">
       <Mark className="welcome-mark" />
       <h1 id="welcome-title">{continues ? 'Begin a text' : 'What would you like to know?'}</h1>
       {model && <p className="welcome-model">{model.description}</p>}
+      {notice}
       {model && (
         <ul className="examples" aria-label={continues ? 'Starts to try' : 'Questions to try'}>
           {(continues ? starts : questions).map((example) => (

@@ -4,12 +4,17 @@ import { Observable } from '../observable.ts'
 export interface PageCommands {
   newChat?: () => void
   settings?: () => void
+  /** Shows what the search field stands in, where it is hidden. */
+  search?: () => void
   stop?: () => void
   /** Null while there is nothing to download. */
   download?: (() => void) | null
 }
 
 export const pageCommands = new Observable<PageCommands>({})
+
+/** The field that finds among what the page lists. */
+export const searchField = new Observable<HTMLInputElement | null>(null)
 
 /** `drawer` and `settings` are the chat's. */
 export type Overlay = 'palette' | 'help' | 'drawer' | 'settings'

@@ -1,6 +1,7 @@
 import { QueryClientProvider } from '@tanstack/react-query'
 import { Outlet } from '@tanstack/react-router'
 import { type ComponentType, lazy, Suspense, useEffect } from 'react'
+import { flushSync } from 'react-dom'
 import { AnnouncerView } from '../components/announcer-view.tsx'
 import { ShortcutHelp } from '../components/shortcut-help.tsx'
 import { ToastView } from '../components/toast-view.tsx'
@@ -11,7 +12,7 @@ import { queries } from '../queries.ts'
 import { navigate } from '../router.ts'
 import { loadServed, served } from '../served.ts'
 import { showToast } from '../toast.ts'
-import { closeOverlay, overlay, pageCommands } from './commands.ts'
+import { closeOverlay, overlay, pageCommands, searchField } from './commands.ts'
 import { Rail } from './rail.tsx'
 
 const loadPalette = () => import('./palette.tsx')
@@ -46,6 +47,10 @@ export function Shell() {
       else navigate('/')
     },
     settings: () => pageCommands.value.settings?.(),
+    search: () => {
+      flushSync(() => pageCommands.value.search?.())
+      searchField.value?.focus()
+    },
     stop: () => pageCommands.value.stop?.(),
   })
 

@@ -50,7 +50,6 @@ export function Chat() {
   const conversationId = useConversationId()
   const narrow = useMedia('(max-width: 48rem)')
   const panel = useValue(overlay)
-  const searchField = useRef<HTMLInputElement>(null)
   const composerField = useRef<HTMLTextAreaElement>(null)
 
   const conversation = useSelected(threads, (all) => conversationOf(conversationId, all))
@@ -100,6 +99,9 @@ export function Chat() {
       settings: () => {
         overlay.value = 'settings'
       },
+      search: () => {
+        if (narrow) overlay.value = 'drawer'
+      },
       stop: () => conversationId !== null && stop(conversationId),
       download: downloadThis,
     }
@@ -112,7 +114,7 @@ export function Chat() {
     [],
   )
 
-  const sidebar = <Sidebar searchField={searchField} onNewChat={newChat} onChosen={closeOverlay} />
+  const sidebar = <Sidebar onNewChat={newChat} onChosen={closeOverlay} />
   return (
     <div className={narrow ? 'chat chat-narrow' : 'chat'}>
       <button type="button" className="skip-link" onClick={() => composerField.current?.focus()}>

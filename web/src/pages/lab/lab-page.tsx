@@ -1,9 +1,9 @@
 import { useQuery } from '@tanstack/react-query'
 import { getRouteApi, Link } from '@tanstack/react-router'
-import { Search } from 'lucide-react'
 import type { RunSummary } from '../../../../src/server/wire.ts'
 import { listRuns } from '../../client.ts'
 import { CopyButton } from '../../components/copy-button.tsx'
+import { SearchField } from '../../components/search-field.tsx'
 import { PageFrame } from '../../shell/page-frame.tsx'
 import { matching } from '../../shell/palette-search.ts'
 import { QueryState } from '../../shell/query-state.tsx'
@@ -45,18 +45,12 @@ export function LabPage() {
             )}
             {(runs.length >= many || q !== '') && (
               <div className="filters">
-                <search className="search">
-                  <Search className="icon" aria-hidden="true" />
-                  <input
-                    className="input"
-                    type="search"
-                    aria-label="Find a run"
-                    placeholder="Name, recipe, paper"
-                    value={q}
-                    maxLength={200}
-                    onChange={(event) => void change({ search: { q: event.target.value || undefined }, replace: true })}
-                  />
-                </search>
+                <SearchField
+                  label="Find a run"
+                  placeholder="Name, recipe, paper"
+                  value={q}
+                  onChange={(words) => void change({ search: { q: words || undefined }, replace: true })}
+                />
               </div>
             )}
             <ul className="cards">

@@ -2,9 +2,9 @@ import { Toggle } from '@base-ui/react/toggle'
 import { ToggleGroup } from '@base-ui/react/toggle-group'
 import { useQuery } from '@tanstack/react-query'
 import { getRouteApi, Link } from '@tanstack/react-router'
-import { Search } from 'lucide-react'
 import type { PaperSummary } from '../../../../src/server/wire.ts'
 import { listPapers } from '../../client.ts'
+import { SearchField } from '../../components/search-field.tsx'
 import { paperStates } from '../../search-params.ts'
 import { PageFrame } from '../../shell/page-frame.tsx'
 import { matching } from '../../shell/palette-search.ts'
@@ -23,7 +23,7 @@ export function PapersPage() {
   return (
     <PageFrame title="Papers">
       <QueryState query={papers}>
-        {({ papers }) => {
+        {({ papers, faults }) => {
           const shown = found(papers, q).filter((paper) => state === undefined || paper.state === state)
           const count = (one: PaperSummary['state']) => papers.filter((paper) => paper.state === one).length
           return (
@@ -33,21 +33,20 @@ export function PapersPage() {
                 are <em>the same</em> as a reference’s, it <em>learns</em> what it should when trained here, and it is{' '}
                 <em>usable</em> in a few lines.
               </p>
+              {faults.length > 0 && (
+                <div className="notice" role="status">
+                  {faults.map((fault) => (
+                    <p key={fault}>{fault}</p>
+                  ))}
+                </div>
+              )}
               <div className="filters">
-                <search className="search">
-                  <Search className="icon" aria-hidden="true" />
-                  <input
-                    className="input"
-                    type="search"
-                    aria-label="Find a paper"
-                    placeholder="Name, title, author, year"
-                    value={q}
-                    maxLength={200}
-                    onChange={(event) =>
-                      void change({ search: { q: event.target.value || undefined, state }, replace: true })
-                    }
-                  />
-                </search>
+                <SearchField
+                  label="Find a paper"
+                  placeholder="Name, title, author, year"
+                  value={q}
+                  onChange={(words) => void change({ search: { q: words || undefined, state }, replace: true })}
+                />
                 <ToggleGroup
                   className="toggles"
                   aria-label="How far they are"

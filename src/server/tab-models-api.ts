@@ -1,0 +1,82 @@
+import { constants } from 'node:fs'
+import { lstat, open, readdir, readFile, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { Hono } from 'hono'
+import { RequestError } from './errors.ts'
+import { packageRoot } from './package.ts'
+import type { TabModel, TabModelList } from './wire.ts'
+
+/** Larger ones are not sent to a page: they are served. */
+const MOST_WEIGHT_BYTES = 64 * 1024 * 1024
+const WEIGHTS = 'model.safetensors'
+/** What a page needs of a model. */
+const FILES = ['config.json', WEIGHTS, 'tokenizer.json', 'tokenizer_config.json'] as const
+
+interface Place {
+  readonly place: TabModel['place']
+  readonly folder: string
+}
+
+/**
+ * Models that are small enough to run in a page: those that are shipped, and those that runs have left.
+ *
+ * No path is made of what a client says: a model is one of those that the folders list, a file one of four, and links
+ * are none.
+ */
+export function tabModelRoutes(runsDir: string, weightsDir = join(packageRoot, 'weights')): Hono {
+  const places: Place[] = [
+    { place: 'shipped', folder: weightsDir },
+    { place: 'run', folder: runsDir },
+  ]
+  const app = new Hono()
+
+  app.get('/tab-models', async (context) => {
+    const models = (await Promise.all(places.map(modelsIn))).flat()
+    return context.json({ models } satisfies TabModelList)
+  })
+
+  app.get('/tab-models/:place/:name/:file', async (context) => {
+    const { place, name, file } = context.req.param()
+    const at = places.find((other) => other.place === place)
+    const model = at && (await modelsIn(at)).find((other) => other.name === name)
+    const known = FILES.find((other) => other === file)
+    const bytes = at && model && known && (await readRegular(join(at.folder, model.name, known)))
+    if (!bytes) throw new RequestError(404, 'There is no such file of a model.', { code: 'not_found' })
+    const type = file.endsWith('.json') ? 'application/json' : 'application/octet-stream'
+    return context.body(new Uint8Array(bytes), 200, { 'content-type': type, 'cache-control': 'no-cache' })
+  })
+
+  return app
+}
+
+async function modelsIn({ place, folder }: Place): Promise<TabModel[]> {
+  const entries = await readdir(folder, { withFileTypes: true }).catch(() => [])
+  const names = entries.filter((entry) => entry.isDirectory()).map(({ name }) => name)
+  const models = await Promise.all(names.sort().map((name) => modelIn(join(folder, name), { place, name })))
+  return models.filter((model) => model !== undefined)
+}
+
+/** Undefined where the folder has no whole model, or too large a one. */
+async function modelIn(folder: string, named: Pick<TabModel, 'place' | 'name'>): Promise<TabModel | undefined> {
+  try {
+    const { size: bytes } = await stat(join(folder, WEIGHTS))
+    if (bytes > MOST_WEIGHT_BYTES) return undefined
+    const config = JSON.parse(await readFile(join(folder, 'config.json'), 'utf8')) as { architectures?: unknown }
+    const [architecture] = [config.architectures].flat()
+    if (typeof architecture !== 'string') return undefined
+    const tokenizer = await lstat(join(folder, 'tokenizer.json')).catch(() => undefined)
+    return { ...named, architecture, bytes, hasTokenizer: tokenizer?.isFile() ?? false }
+  } catch {
+    return undefined
+  }
+}
+
+async function readRegular(path: string): Promise<Buffer | undefined> {
+  const file = await open(path, constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0)).catch(() => undefined)
+  try {
+    const found = await file?.stat()
+    return found?.isFile() && found.size <= MOST_WEIGHT_BYTES ? await file?.readFile() : undefined
+  } finally {
+    await file?.close()
+  }
+}
