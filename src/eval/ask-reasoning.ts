@@ -6,6 +6,7 @@ import type { LanguageModel, WorkOptions } from '../prompt/language-model.ts'
 import { zeroShotAnswer, zeroShotPrompt, zeroShotReason } from '../prompt/zero-shot-cot.ts'
 import type { DataFile } from './data-file.ts'
 import { type Question, type ReasoningTask, rightChoice } from './reasoning.ts'
+import { randomBaseline } from './scaling.ts'
 import { type AskSettings, mean, type Opening, type OpenTask, type Sample, share, type Task } from './task.ts'
 
 const DEFAULT_SEED = 1337
@@ -215,8 +216,9 @@ function byZeroShotChains(task: ReasoningTask, questions: readonly Question[], s
   }
 }
 
-const common = (task: ReasoningTask, { length }: readonly Question[], numFewshot: number, settings: AskSettings) => ({
-  ...{ size: length, numFewshot },
+const common = (task: ReasoningTask, questions: readonly Question[], numFewshot: number, settings: AskSettings) => ({
+  ...{ size: questions.length, numFewshot },
+  chance: randomBaseline(questions.map(({ choices }) => choices?.length ?? Number.POSITIVE_INFINITY)) || undefined,
   config: { ...settings, prompt: settings.prompt ?? 'direct', answer: task.answer, source: task.source },
 })
 

@@ -89,8 +89,8 @@ describe('results', () => {
     const table = resultsTable(await evaluated(adder(), { limit: 6 }))
     expect(table).toBe(
       [
-        'task        n  shot  filter  metric          value  ± stderr  95 %',
-        '──────────  ─  ────  ──────  ─────────────  ──────  ────────  ────────────────',
+        'task        n  shot  filter  metric          value  ± stderr  95 %              chance',
+        '──────────  ─  ────  ──────  ─────────────  ──────  ────────  ────────────────  ──────',
         'multiarith  6     0  none    exact_match ↑  0.6667    0.2108  0.3000 to 0.9032\n',
       ].join('\n'),
     )
@@ -221,6 +221,8 @@ describe('questions are asked', () => {
     const direct = await evaluate(model, [run('strategyqa', text)], { unconditional: true })
     expect(direct.results.strategyqa).toMatchObject({ 'acc,none': 1, 'acc_norm,none': 1, 'acc_per_token,none': 1 })
     expect(direct.results.strategyqa).toHaveProperty('acc_mutual_info,none')
+    expect(direct.chance).toEqual({ strategyqa: 0.5 })
+    expect(resultsTable(direct)).toMatch(/acc ↑ +1\.0000.* 0\.5000\n/)
     expect(model.asked[0]).toEqual({ context: 'Q: Is it 1?\nA:', continuation: ' Yes' })
     const generated = await evaluate(model, [run('strategyqa', text)], { prompt: 'generate' })
     expect(generated.results.strategyqa['exact_match,none']).toBe(0.5)
