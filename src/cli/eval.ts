@@ -148,7 +148,7 @@ async function evaluateTasks(reference: string, wanted: readonly string[], flags
   const loaded = await withDownloadBar((onProgress) =>
     loadModel(reference, { quantize: flags.quantize, mapped: true, onProgress }),
   )
-  const model = await TextModel.create(reference, loaded, flags).finally(loaded.releaseFiles)
+  const model = TextModel.create(reference, loaded, flags)
   const bar = progressBar('{task} {bar} {value}/{total} | {eta_formatted} left')
   const { prompt, numFewshot, samples, temperature, seed, unconditional, maxNewTokens, stop, numBeams, seq } = flags
   const { limit, out } = flags
@@ -168,6 +168,7 @@ async function evaluateTasks(reference: string, wanted: readonly string[], flags
   } finally {
     bar.stop()
     model.release()
+    loaded.releaseFiles()
   }
 }
 
