@@ -236,3 +236,50 @@ export const PAPERS: readonly Paper[] = [
   },
   { number: 39, slug: 'controlnet', name: 'ControlNet, InstructPix2Pix', files: ['models/controlnet.ts'] },
 ]
+
+/**
+ * Beside the list, a file each: what people run today on the blocks of these papers. Their numbers go on behind it; they
+ * have no recipe of their own.
+ */
+export const BESIDE: readonly Paper[] = [
+  {
+    number: 40,
+    slug: 'mistral',
+    name: 'Mistral',
+    files: ['models/mistral.ts'],
+    usable: {
+      what: 'all that LLaMA does, from folders and GGUF; windows hold over the cache',
+      by: [PARITY, 'tests/generate/cached.test.ts', 'tests/hub/gguf/models.test.ts'],
+    },
+  },
+  {
+    number: 41,
+    slug: 'qwen2',
+    name: 'Qwen2',
+    files: ['models/qwen2.ts'],
+    usable: {
+      what: 'all that LLaMA does, from folders and GGUF',
+      by: [PARITY, 'tests/generate/cached.test.ts', 'tests/hub/gguf/models.test.ts'],
+    },
+  },
+  {
+    number: 42,
+    slug: 'qwen3',
+    name: 'Qwen3',
+    files: ['models/qwen3.ts'],
+    usable: {
+      what: 'all that LLaMA does, from folders and GGUF',
+      by: [PARITY, 'tests/generate/cached.test.ts', 'tests/hub/gguf/models.test.ts'],
+    },
+  },
+  {
+    number: 43,
+    slug: 'gemma3',
+    name: 'Gemma 3',
+    files: ['models/gemma3.ts'],
+    usable: {
+      what: 'all that LLaMA does with text, from folders and GGUF, in 4 bits and deterministically too',
+      by: [PARITY, 'tests/generate/deterministic.test.ts', 'tests/hub/gguf/models.test.ts'],
+    },
+  },
+]

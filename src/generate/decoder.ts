@@ -219,8 +219,8 @@ export class CachedDecoder {
         ? new PrefixPrograms(model, weights, dModel, { on: provider, prepack: false })
         : undefined
     const cacheSlots = new CacheSlots(layers, slots, capacity)
-    const rules = isCausal ? {} : model
     const { vocabSize } = model
+    const rules = isCausal ? {} : model
     return new CachedDecoder(
       program,
       cacheSlots,
