@@ -60,6 +60,7 @@ const demos: Readonly<Record<string, readonly Demo[]>> = {
   glm: [blanks],
   t5: [blanks, beams, tokens],
   palm: [nextToken],
+  prompting: [blanks, fewShot],
   codex: [tokens],
 }
 
