@@ -212,7 +212,9 @@ export function checkLines({ state, same, learns, usable, lacking }: PaperStatus
   if (state === 'planned') return {}
   const { fixtures, tests, holds } = same
   const compared = [
-    ...(fixtures.length > 0 ? [`${fixtures.length} ${fixtures.length === 1 ? 'fixture' : 'fixtures'} (${fixtures.join(', ')}) within 1e-4`] : []),
+    ...(fixtures.length > 0
+      ? [`${fixtures.length} ${fixtures.length === 1 ? 'fixture' : 'fixtures'} (${fixtures.join(', ')}) within 1e-4`]
+      : []),
     ...tests,
   ]
   const held = compared.length > 0 ? compared.join('; ') : HELD

@@ -93,6 +93,11 @@ export class StepRandom {
     return draw % n
   }
 
+  /** A standard normal number (Box and Muller, 1958). */
+  normal(): number {
+    return Math.sqrt(-2 * Math.log(1 - this.uniform())) * Math.cos(2 * Math.PI * this.uniform())
+  }
+
   /** A uniform permutation of 0 … n − 1 (Fisher–Yates). */
   permutation(n: number): Uint32Array {
     const order = Uint32Array.from({ length: n }, (_, i) => i)

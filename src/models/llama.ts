@@ -19,6 +19,7 @@
 
 import { type AttentionOptions, attention } from '../nn/attention.ts'
 import { type ConfigOf, config, flag, positive, rate, size, text } from '../nn/config.ts'
+import { gatedMlp } from '../nn/gated.ts'
 import { normal } from '../nn/initializers.ts'
 import { linear, rmsNorm } from '../nn/layers.ts'
 import {
@@ -31,7 +32,7 @@ import {
 } from '../nn/model.ts'
 import { ropeFields, ropeTables } from '../nn/rope-config.ts'
 import type { Scope } from '../nn/scope.ts'
-import { activation, type Tensor } from '../tensor/index.ts'
+import type { Tensor } from '../tensor/index.ts'
 
 /** What is left out is as in the paper's 7B. */
 export const LlamaConfig = config('LLaMA', ['LlamaForCausalLM'], {
@@ -73,10 +74,7 @@ export const swigluWidth = (dModel: number): number => 256 * Math.ceil(Math.floo
 
 /** SwiGLU: W₂(silu(W₁x) ⊙ W₃x) (§2.2). */
 export function swiGlu(scope: Scope, x: Tensor, c: LlamaConfig): Tensor {
-  const options = { bias: c.mlpBias, init: normal(c.initializerRange) }
-  const gate = activation(c.activation)(linear(scope.at('gate_proj'), x, c.dInner, options))
-  const up = linear(scope.at('up_proj'), x, c.dInner, options)
-  return linear(scope.at('down_proj'), gate.mul(up), c.dModel, options)
+  return gatedMlp(scope, x, { ...c, bias: c.mlpBias, init: normal(c.initializerRange) })
 }
 
 /** Queries, keys and values of every head. */

@@ -39,6 +39,10 @@ export const kaimingFanOut: Initializer = (values, shape, random) => {
   normal(Math.sqrt(2 / fanOut))(values, shape, random)
 }
 
+/** N(0, 1 / fanIn), for weights [out, in]. */
+export const fanInNormal: Initializer = (values, shape, random) =>
+  normal(1 / Math.sqrt(shape[1]))(values, shape, random)
+
 /** U(−1/√fanIn, 1/√fanIn): what PyTorch gives linear layers and convolutions, [out, in, ...]. */
 export const fanInUniform: Initializer = (values, shape, random) => {
   const fanIn = shape.slice(1).reduce((a, b) => a * b, 1)

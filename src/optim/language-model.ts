@@ -25,14 +25,15 @@ export const languageModelInputs = (batch: number, seq: number): Record<'inputId
  * For `trainLoop`'s `evaluate`: the loss over a whole held-out split, every token once.
  *
  * @param split - of the shape that its batches have
+ * @param name - which of the objective's answers, where what is trained has more to it. Default `loss`
  */
 export const heldOutLoss =
-  (split: SequentialWindows) =>
+  (split: SequentialWindows, name = 'loss') =>
   async (trainer: Trainer): Promise<{ valLoss: number }> => {
     const { batch, seq } = split.shape
     const evaluator = await trainer.evaluator(languageModelInputs(batch, seq))
     try {
-      return { valLoss: (await evaluator.mean(feeds(split, [batch, seq]))).loss }
+      return { valLoss: (await evaluator.mean(feeds(split, [batch, seq])))[name] }
     } finally {
       evaluator.release()
     }

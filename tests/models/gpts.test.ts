@@ -49,10 +49,10 @@ describe.each(MODELS)('%s', (_, model) => {
     const shiftLabels = Int32Array.from(inputIds, (_, i) => (i % 8 === 7 ? -100 : inputIds[i + 1]))
     const first = await trainer.train([{ inputIds, shiftLabels }])
     let last = first
-    for (let i = 0; i < 150; i++) last = await trainer.train([{ inputIds, shiftLabels }])
+    for (let i = 0; i < 120; i++) last = await trainer.train([{ inputIds, shiftLabels }])
     trainer.release()
     expect(first.loss).toBeGreaterThan(1.5)
-    expect(last.loss).toBeLessThan(0.05)
+    expect(last.loss).toBeLessThan(0.15)
   })
 })
 
