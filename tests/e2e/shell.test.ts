@@ -4,11 +4,13 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Browser, BrowserContext, BrowserContextOptions, Page } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { wordTokenizerJson } from '../../src/data/word-tokenizer.ts'
 import { loadServedModel } from '../../src/generate/served.ts'
 import type { GenerationRequest } from '../../src/generate/types.ts'
 import { encodePng } from '../../src/image/png.ts'
 import { Bert } from '../../src/models/bert.ts'
-import { traceModel } from '../../src/nn/model.ts'
+import { Mqan } from '../../src/models/mqan.ts'
+import { type Model, traceModel } from '../../src/nn/model.ts'
 import { saveModel } from '../../src/optim/model-folder.ts'
 import { listen, type RunningServer } from '../../src/server/listen.ts'
 import { ConversationStore } from '../../src/server/store.ts'
@@ -53,14 +55,28 @@ function tinyBert() {
     ...{ vocabSize: tokenizerFromJson(tokenizer).vocabSize, maxPositions: 64, head: 'masked-lm' },
     ...{ dModel: 8, nLayers: 1, nHeads: 1 },
   })
+  return { model, weights: drawn(model), files: { 'tokenizer.json': JSON.stringify(tokenizer) } }
+}
+
+function tinyMqan() {
+  const specialTokens = ['<pad>', '</s>', '<unk>']
+  const words = 'has who the ? red white blue coins keys stones'.split(' ')
+  const tokenizer = wordTokenizerJson(words, { specialTokens, unknown: '<unk>' })
+  const model = new Mqan({
+    ...{ vocabSize: specialTokens.length + words.length, extraWords: 10, maxAnswer: 4, padTokenId: 0 },
+    ...{ dModel: 8, dInner: 8, nHeads: 2, nLayers: 1, unknownTokenId: 2, endTokenIds: [1] },
+  })
+  return { model, weights: drawn(model), files: { 'tokenizer.json': JSON.stringify(tokenizer) } }
+}
+
+function drawn(model: Model): Map<string, TensorData> {
   const draw = fractions(5)
-  const weights = new Map(
+  return new Map(
     [...traceModel(model).parameters.values()].map(({ name, shape }): [string, TensorData] => {
       const data = Float32Array.from({ length: sizeOf(shape) }, () => draw() - 0.5)
       return [name, { dtype: 'float32', shape, data }]
     }),
   )
-  return { model, weights, files: { 'tokenizer.json': JSON.stringify(tokenizer) } }
 }
 
 /** Writes at a reader's pace. */
@@ -93,6 +109,7 @@ describe.skipIf(lacksChromium)('the shell and its pages in Chromium', { timeout:
     writeFileSync(join(run, 'samples', 'drawn-00000100.png'), picture)
 
     await saveModel(join(folder, 'runs', 'masked'), tinyBert())
+    await saveModel(join(folder, 'runs', 'facts', 'stages', 'joint'), tinyMqan())
     const store = ConversationStore.open({ dataDir: join(folder, 'data') })
     const [launched, built] = await Promise.all([launchChromium(), builtPage(), store])
     browser = launched
@@ -496,6 +513,14 @@ describe.skipIf(lacksChromium)('the shell and its pages in Chromium', { timeout:
       await page.getByRole('textbox', { name: /^Text, with ___/ }).fill('the ___')
       await expect.poll(() => bert.getByRole('table').count(), soon).toBe(1)
       await page.getByRole('region', { name: 'T5' }).getByText('No small T5 is here yet.').waitFor()
+
+      await page.goto(`${server.url}/papers/decanlp`)
+      const answer = page.getByRole('list', { name: 'Answer' }).getByRole('button')
+      await answer.last().click()
+      await page.getByText(/out of the vocabulary, .* copied from the context/).waitFor()
+      const pointed = page.getByRole('list', { name: 'Context, pointed at' }).getByRole('listitem')
+      expect(await pointed.count()).toBe(15)
+      expect(await pointed.last().textContent()).toMatch(/^keys[\d.]+ %$/)
     })
 
     it('keeps a demo that fails to itself', async () => {
