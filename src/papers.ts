@@ -113,7 +113,16 @@ export const PAPERS: readonly Paper[] = [
     },
   },
   { number: 14, slug: 'kosmos1', name: 'Kosmos-1', files: ['models/kosmos1.ts'] },
-  { number: 15, slug: 'glm', name: 'GLM', files: ['models/glm.ts'] },
+  {
+    number: 15,
+    slug: 'glm',
+    name: 'GLM',
+    files: ['models/glm.ts', 'data/blanks.ts', 'generate/fill-blanks.ts'],
+    usable: {
+      what: 'generate fills [MASK], [sMASK] and [gMASK], several in a text, greedily, by beams or drawn; served',
+      by: ['tests/generate/blanks.test.ts'],
+    },
+  },
   {
     number: 16,
     slug: 'bert',
@@ -179,7 +188,16 @@ export const PAPERS: readonly Paper[] = [
   { number: 24, slug: 'palm', name: 'PaLM', files: ['models/palm.ts'] },
   { number: 25, slug: 'palm-e', name: 'PaLM-E', files: ['models/palm-e.ts'] },
   { number: 26, slug: 'visual-chatgpt', name: 'Visual ChatGPT', files: ['agent/visual-chat.ts'] },
-  { number: 27, slug: 'decanlp', name: 'decaNLP (MQAN)', files: ['models/mqan.ts'] },
+  {
+    number: 27,
+    slug: 'decanlp',
+    name: 'decaNLP (MQAN)',
+    files: ['models/mqan.ts'],
+    usable: {
+      what: 'trained, saved and loaded; answers to many questions at a time, each word with its pointers and switches',
+      by: ['tests/generate/question-answerer.test.ts', 'tests/models/mqan.test.ts'],
+    },
+  },
   {
     number: 28,
     slug: 'resnet',
@@ -217,4 +235,51 @@ export const PAPERS: readonly Paper[] = [
     files: ['train/image-feedback.ts'],
   },
   { number: 39, slug: 'controlnet', name: 'ControlNet, InstructPix2Pix', files: ['models/controlnet.ts'] },
+]
+
+/**
+ * Beside the list, a file each: what people run today on the blocks of these papers. Their numbers go on behind it; they
+ * have no recipe of their own.
+ */
+export const BESIDE: readonly Paper[] = [
+  {
+    number: 40,
+    slug: 'mistral',
+    name: 'Mistral',
+    files: ['models/mistral.ts'],
+    usable: {
+      what: 'all that LLaMA does, from folders and GGUF; windows hold over the cache',
+      by: [PARITY, 'tests/generate/cached.test.ts', 'tests/hub/gguf/models.test.ts'],
+    },
+  },
+  {
+    number: 41,
+    slug: 'qwen2',
+    name: 'Qwen2',
+    files: ['models/qwen2.ts'],
+    usable: {
+      what: 'all that LLaMA does, from folders and GGUF',
+      by: [PARITY, 'tests/generate/cached.test.ts', 'tests/hub/gguf/models.test.ts'],
+    },
+  },
+  {
+    number: 42,
+    slug: 'qwen3',
+    name: 'Qwen3',
+    files: ['models/qwen3.ts'],
+    usable: {
+      what: 'all that LLaMA does, from folders and GGUF',
+      by: [PARITY, 'tests/generate/cached.test.ts', 'tests/hub/gguf/models.test.ts'],
+    },
+  },
+  {
+    number: 43,
+    slug: 'gemma3',
+    name: 'Gemma 3',
+    files: ['models/gemma3.ts'],
+    usable: {
+      what: 'all that LLaMA does with text, from folders and GGUF, in 4 bits and deterministically too',
+      by: [PARITY, 'tests/generate/deterministic.test.ts', 'tests/hub/gguf/models.test.ts'],
+    },
+  },
 ]

@@ -40,6 +40,7 @@ Examples:
   jackdaw eval jackdaw-base --tasks perplexity --data book.txt
   jackdaw eval gguf:SmolLM2.gguf --tasks commonsenseqa,strategyqa --data sets/ --num-fewshot 5 --limit 200
   jackdaw eval gguf:SmolLM2.gguf --tasks arithmetic --data sets/ --prompt cot --samples 8 --out results/
+  jackdaw eval gguf:SmolLM2.gguf --tasks humaneval --data HumanEval.jsonl.gz --samples 10
   jackdaw eval my-t5/ --tasks generation --data pairs.jsonl --num-beams 4 --json`
 
 const list = (text: string, previous: string[] = []): string[] => [
@@ -64,8 +65,12 @@ export const evalCommand = (): Command =>
         .default('direct'),
     )
     .option('--num-fewshot <number>', 'demonstrations in each prompt (default: none; with cot, all)', integer(0))
-    .option('--samples <number>', 'chains of thought for each question, of which most decide', integer(1))
-    .option('--temperature <number>', 'of samples (default: 0.7)', number(0))
+    .option('--samples <number>', 'chains of thought for each question, of which most decide; programs', integer(1))
+    .option(
+      '--temperature <number>',
+      'of samples (default: 0.7; of programs 0.2, or 0.8 where there are ten)',
+      number(0),
+    )
     .option('--seed <number>', 'of demonstrations and samples', integer(0))
     .option('--unconditional', 'also compare choices by how much likelier the question makes them')
     .option('--max-new-tokens <number>', 'of an answer, or of its reasoning', integer(1))
