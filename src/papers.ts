@@ -37,6 +37,10 @@ export const PAPERS: readonly Paper[] = [
     slug: 'transformer',
     name: 'Transformer (Attention Is All You Need)',
     files: ['models/transformer.ts'],
+    usable: {
+      what: 'generate, forward and grad on Marian’s checkpoints; beams token for token, with either length penalty',
+      by: ['tests/models/transformer.test.ts', 'tests/generate/beam.test.ts', PARITY, FORWARD],
+    },
   },
   { number: 2, slug: 'gpt1', name: 'GPT-1', files: ['models/gpt1.ts'] },
   {
@@ -109,7 +113,16 @@ export const PAPERS: readonly Paper[] = [
     },
   },
   { number: 14, slug: 'kosmos1', name: 'Kosmos-1', files: ['models/kosmos1.ts'] },
-  { number: 15, slug: 'glm', name: 'GLM', files: ['models/glm.ts'] },
+  {
+    number: 15,
+    slug: 'glm',
+    name: 'GLM',
+    files: ['models/glm.ts', 'data/blanks.ts', 'generate/fill-blanks.ts'],
+    usable: {
+      what: 'generate fills [MASK], [sMASK] and [gMASK], several in a text, greedily, by beams or drawn; served',
+      by: ['tests/generate/blanks.test.ts'],
+    },
+  },
   {
     number: 16,
     slug: 'bert',
@@ -136,9 +149,22 @@ export const PAPERS: readonly Paper[] = [
     slug: 'prompting',
     name: 'Pre-train, prompt, predict',
     files: ['prompt/cloze.ts', 'prompt/verbalizer.ts', 'prompt/soft-prompt.ts'],
+    usable: {
+      what: 'cloze prompts for BERT, prefix prompts for models that write, verbalizers, ensembles; soft prompts as PEFT’s files',
+      by: ['tests/prompt/masked-model.test.ts', 'tests/prompt/verbalizer.test.ts', 'tests/prompt/soft-prompt.test.ts'],
+    },
   },
   { number: 20, slug: 'multimodal-cot', name: 'Multimodal chain-of-thought', files: ['models/multimodal-cot.ts'] },
-  { number: 21, slug: 'offsite-tuning', name: 'Offsite-tuning', files: ['train/offsite.ts'] },
+  {
+    number: 21,
+    slug: 'offsite-tuning',
+    name: 'Offsite-tuning',
+    files: ['train/offsite.ts'],
+    usable: {
+      what: 'an emulator of any causal model as a folder of its own, taught by the whole; adapters tuned elsewhere, checked and plugged in',
+      by: ['tests/train/offsite.test.ts'],
+    },
+  },
   {
     number: 22,
     slug: 'emergent-abilities',
@@ -162,7 +188,16 @@ export const PAPERS: readonly Paper[] = [
   { number: 24, slug: 'palm', name: 'PaLM', files: ['models/palm.ts'] },
   { number: 25, slug: 'palm-e', name: 'PaLM-E', files: ['models/palm-e.ts'] },
   { number: 26, slug: 'visual-chatgpt', name: 'Visual ChatGPT', files: ['agent/visual-chat.ts'] },
-  { number: 27, slug: 'decanlp', name: 'decaNLP (MQAN)', files: ['models/mqan.ts'] },
+  {
+    number: 27,
+    slug: 'decanlp',
+    name: 'decaNLP (MQAN)',
+    files: ['models/mqan.ts'],
+    usable: {
+      what: 'trained, saved and loaded; answers to many questions at a time, each word with its pointers and switches',
+      by: ['tests/generate/question-answerer.test.ts', 'tests/models/mqan.test.ts'],
+    },
+  },
   {
     number: 28,
     slug: 'resnet',

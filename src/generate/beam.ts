@@ -9,6 +9,11 @@ export interface BeamOptions {
   /** A finished sequence scores log P / length^penalty, the prompt not counted. Default 1. */
   lengthPenalty?: number
   /**
+   * What the penalty is a power of: the length, or as in the Transformer's paper (5 + length) / 6 (Wu et al., 2016, arXiv
+   * 1609.08144, eq. 14). Default `length`.
+   */
+  lengthNorm?: LengthNorm
+  /**
    * When to stop. `true`: as soon as nBeams sequences have finished. `false`: when the best unfinished one scores less
    * than the worst finished one even now. `never`: when it would at its best possible length. Default false.
    */
@@ -19,7 +24,13 @@ export interface BeamOptions {
   stopTokenIds?: readonly number[]
   /** Told of every step: how the sequences go on, and which end, best first. */
   onStep?: (going: readonly Candidate[], ended: readonly Candidate[]) => void
+  /** The last token of a sequence that reaches maxNewTokens, whatever the model says. */
+  forcedEndTokenId?: number
+  /** Tokens that no sequence has. */
+  barredTokenIds?: readonly number[]
 }
+
+export type LengthNorm = 'length' | 'gnmt'
 
 export interface Hypothesis {
   /** New tokens, the one that finished it included. */
@@ -52,18 +63,25 @@ export interface Candidate {
  */
 export async function searchBeams(first: Float32Array, step: BeamStep, options: BeamOptions): Promise<Hypothesis[]> {
   const { nBeams, lengthPenalty = 1, earlyStopping = false, maxNewTokens = 256, stopTokenIds = [] } = options
+  const { lengthNorm = 'length', forcedEndTokenId, barredTokenIds = [] } = options
   if (!Number.isInteger(nBeams) || nBeams < 1) throw new RangeError(`beam search needs 1 beam or more, got ${nBeams}`)
   const vocabSize = first.length
   const stops = new Set(stopTokenIds)
   // Every beam may want to finish in each of these ways, and nBeams must still be left to go on.
   const nCandidates = Math.max(2, 1 + stops.size) * nBeams
-  const penalized = (score: number, length: number): number => Math.fround(score / Math.fround(length ** lengthPenalty))
+  const barred = new Set(barredTokenIds)
+  const base = (length: number): number => (lengthNorm === 'gnmt' ? (5 + length) / 6 : length)
+  const penalized = (score: number, length: number): number =>
+    Math.fround(score / Math.fround(base(length) ** lengthPenalty))
 
   let beams: { ids: readonly number[]; score: number }[] = [{ ids: [], score: 0 }]
   let finished: Hypothesis[] = []
   let logits = first
   for (let length = 1; length <= maxNewTokens; length++) {
-    const candidates = bestContinuations(logits, vocabSize, beams, nCandidates)
+    const candidates =
+      length === maxNewTokens && forcedEndTokenId !== undefined
+        ? beams.map(({ score }, from): Candidate => ({ from, id: forcedEndTokenId, score }))
+        : bestContinuations(logits, vocabSize, beams, nCandidates, barred)
     const ends = ({ id }: Candidate): boolean => length === maxNewTokens || stops.has(id)
     // Those beyond the nBeams best are there only to go on.
     const ended = candidates.slice(0, nBeams).filter(ends)
@@ -95,13 +113,15 @@ function bestContinuations(
   vocabSize: number,
   beams: readonly { score: number }[],
   count: number,
+  barred: ReadonlySet<number>,
 ): Candidate[] {
   return beams
     .flatMap(({ score }, from) => {
       const row = logits.subarray(from * vocabSize, (from + 1) * vocabSize)
       const normalizer = logSumExp(row)
       const total = (id: number): number => Math.fround(Math.fround(row[id] - normalizer) + score)
-      return largestIds(row, count).map((id): Candidate => ({ from, id, score: total(id) }))
+      const best = largestIds(row, count + barred.size).filter((id) => !barred.has(id))
+      return best.slice(0, count).map((id): Candidate => ({ from, id, score: total(id) }))
     })
     .sort((a, b) => b.score - a.score)
     .slice(0, count)
@@ -134,6 +154,11 @@ export async function beamSearch(
   }
   // The last new token needs no place in the cache.
   const room = decoder.capacity - length + 1
-  const [best] = await searchBeams(logits, step, { ...options, maxNewTokens: Math.min(maxNewTokens, room) })
+  const { forcedEndTokenId, barredTokenIds } = decoder
+  const [best] = await searchBeams(logits, step, {
+    ...{ forcedEndTokenId, barredTokenIds },
+    ...options,
+    maxNewTokens: Math.min(maxNewTokens, room),
+  })
   return best?.ids ?? []
 }

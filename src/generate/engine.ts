@@ -55,7 +55,7 @@ export class Engine {
       throw new RangeError('only a prompt that is read token by token from its first on has probabilities')
     }
     signal?.throwIfAborted()
-    const sequence = new Sequence(request, ids)
+    const sequence = new Sequence(request, ids, this.decoder)
     this.waiting.push(sequence)
     void this.run()
     yield* sequence.read()
@@ -217,5 +217,7 @@ function sharedLength({ prompt, head, ids }: Slot, kept: number, { request, ids:
 const opensAlike = (a: Prompt, b: Prompt): boolean =>
   a.promptEmbeds === b.promptEmbeds &&
   a.initialCache === b.initialCache &&
+  a.blanks === b.blanks &&
   !a.bidirectional === !b.bidirectional &&
+  (!a.bidirectional || isSame(a.promptIds ?? [], b.promptIds ?? [])) &&
   isSame(a.sourceIds ?? [], b.sourceIds ?? [])

@@ -1,4 +1,4 @@
-import type { Prompt } from './decoder.ts'
+import type { CachedDecoder, Prompt } from './decoder.ts'
 import { applyPenalties, Draws, largestIds, logSumExp, sample, TokenCounts } from './sampling.ts'
 import { DEFAULT_MAX_NEW_TOKENS, type EndEvent, type IdEvent, type SamplingOptions } from './types.ts'
 
@@ -29,10 +29,14 @@ export class Sequence {
   private readonly draws: Draws
   private readonly stopIds: ReadonlySet<number>
 
-  /** @param ids - those of the prompt that go through the cache one after another */
+  /**
+   * @param ids - those of the prompt that go through the cache one after another
+   * @param rules - what the model says of every answer
+   */
   constructor(
     readonly request: EngineRequest,
     readonly ids: readonly number[],
+    private readonly rules: Pick<CachedDecoder, 'forcedEndTokenId' | 'barredTokenIds'>,
   ) {
     this.counts = new TokenCounts(request.promptIds ?? ids)
     this.draws = new Draws(request.seed ?? Math.floor(Math.random() * 2 ** 32))
@@ -85,13 +89,18 @@ export class Sequence {
     if (maxNewTokens <= 0) return this.end('length')
     applyPenalties(logits, this.request, this.counts)
     if (this.completionTokens < minNewTokens) for (const id of this.stopIds) logits[id] = Number.NEGATIVE_INFINITY
+    const { forcedEndTokenId: forced, barredTokenIds } = this.rules
+    for (const id of barredTokenIds) logits[id] = Number.NEGATIVE_INFINITY
+    const isLast = this.completionTokens + 1 >= maxNewTokens || !hasRoom
+    const isForced = isLast && forced !== undefined
+    if (isForced) logits.fill(Number.NEGATIVE_INFINITY)[forced] = 0
     const id = sample(logits, this.request, this.draws)
     if (this.completionTokens++ === 0) this.firstTokenAt = performance.now()
     this.newestId = id
     this.counts.add(id)
     this.events.push({ type: 'token', id, ...(topLogProbs === undefined ? {} : this.logProbs(logits, id)) })
-    if (this.stopIds.has(id) || stopWhen?.(id)) return this.end('stop')
-    return this.completionTokens >= maxNewTokens || !hasRoom ? this.end('length') : false
+    if (!isForced && (this.stopIds.has(id) || stopWhen?.(id))) return this.end('stop')
+    return isLast ? this.end('length') : false
   }
 
   private end(reason: 'stop' | 'length'): true {

@@ -17,6 +17,8 @@ export class SourceReader {
     private readonly program: Program<Record<string, Tensor>>,
     /** What the decoder's graph reads beside its tokens: sources side by side, and where they are text. */
     readonly inputs: InputSpecs,
+    /** Tokens of the longest source, where positions set a bound. */
+    private readonly maxPositions = Number.POSITIVE_INFINITY,
   ) {}
 
   static async create(
@@ -43,7 +45,7 @@ export class SourceReader {
       float32('sources', 'sourceSeq', shape[2] as number),
     ])
     const inputs = { ...Object.fromEntries(specs), sourceMask: float32('sources', 'sourceSeq') }
-    return new SourceReader(await compile(traced, weights, options), inputs)
+    return new SourceReader(await compile(traced, weights, options), inputs, model.maxPositions)
   }
 
   /** The leaves of `inputs` as a model's decoder takes them. */
@@ -69,6 +71,9 @@ export class SourceReader {
 
   private async run(ids: readonly number[], signal?: AbortSignal): Promise<Record<string, TensorData>> {
     if (ids.length === 0) throw new RangeError('the prompt has no tokens')
+    if (ids.length > this.maxPositions) {
+      throw new RangeError(`the prompt has ${ids.length} tokens; the model takes ${this.maxPositions}`)
+    }
     const inputIds: TensorData = { dtype: 'int32', shape: [1, ids.length], data: Int32Array.from(ids) }
     return this.program({ inputIds }, { signal })
   }

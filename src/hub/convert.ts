@@ -4,8 +4,10 @@ import { basename, extname, join, resolve } from 'node:path'
 import type { Checkpoint, TensorSource } from './checkpoint.ts'
 import { SIDE_FILE } from './download.ts'
 import { quote } from './file.ts'
+import { differenceOf, ggufName } from './gguf/architectures.ts'
+import { ggufFromConfig } from './gguf/config.ts'
 import { type GgufValue, openGguf } from './gguf/file.ts'
-import { ggufFromConfig, ggufName, openGgufAsHuggingFace, reorderRotaryRows, rotaryHeads } from './gguf/names.ts'
+import { openGgufAsHuggingFace, reorderRotaryRows } from './gguf/names.ts'
 import { quantize, type WritableType } from './gguf/quantize.ts'
 import { ggufType } from './gguf/quants.ts'
 import { type TokenizerFiles, tokenizerToGguf } from './gguf/tokenizer.ts'
@@ -33,7 +35,7 @@ type Format = 'gguf' | 'safetensors' | 'folder'
 
 /**
  * Converts by the names: `.gguf`, `.safetensors`, or a folder. Files keep their tensor names; between a GGUF file
- * and a folder the names, the order of rows, the configuration and the tokenizer are translated (LLaMA models).
+ * and a folder the names, the order of rows, the configuration and the tokenizer are translated.
  *
  * @param saveTokenizer - writes the tokenizer of a GGUF file's metadata into a folder
  * @param open - opens a source that is not GGUF
@@ -142,9 +144,13 @@ function* toGguf(
         odd++
       }
     } else ggufType(type)
-    const heads = rename(name) === name ? 0 : rotaryHeads(name, config)
+    const { heads, offset } = rename(name) === name ? { heads: 0, offset: 0 } : differenceOf(name, config)
     const bytes = () => {
       onTensor?.(name, i, names.length)
+      if (offset !== 0) {
+        const around = checkpoint.read(name).map((value) => value + offset)
+        return quantize(target as WritableType, around)
+      }
       if (target === type) {
         const raw = checkpoint.readRaw(name)
         return heads > 0 ? reorderRotaryRows(raw, shape[0], heads, 'gguf') : raw
@@ -174,7 +180,8 @@ function ggufOf(
   }
   const { config } = checkpoint
   if (!config) throw new Error(`${source}: has no config.json, without which no GGUF model can be made`)
-  const { metadata, ropeFactors } = ggufFromConfig(config)
+  const { architecture, metadata, ropeFactors, notes } = ggufFromConfig(config)
+  result.notes.push(...notes)
   metadata.set('general.name', { type: 'string', value: basename(resolve(source)) })
   if (options.quantize) metadata.set('general.file_type', fileType(options.quantize))
   try {
@@ -186,10 +193,13 @@ function ggufOf(
   }
   const rename = (name: string): string | undefined => {
     // Neither is a weight: a copy of the embedding, and a table that the positions give.
-    if (name === 'lm_head.weight' && config.tie_word_embeddings === true) return undefined
+    const isTied = config.tie_word_embeddings ?? architecture.tied
+    if (name === 'lm_head.weight' && isTied === true) return undefined
     if (name.endsWith('.rotary_emb.inv_freq')) return undefined
-    const renamed = ggufName(name)
-    if (!renamed) throw new Error(`${source}: ${quote(name)} is no tensor of a LLaMA model`)
+    const renamed = ggufName(name, architecture)
+    if (!renamed) {
+      throw new Error(`${source}: ${quote(name)} is no tensor of a model of architecture ${architecture.name}`)
+    }
     return renamed
   }
   // A tied head that the configuration does not speak of is what transformers takes as untied.

@@ -61,14 +61,16 @@ export async function loadModel(reference: string, options: LoadOptions = {}): P
   const { kind, path } = await resolveModelRef(reference, options)
   const checkpoint = openCheckpoint(path)
   try {
-    const { model, modelClass } = modelFromConfig(checkpoint.config, checkpoint.names())
+    const folder = kind === 'folder' ? path : undefined
+    const config = withGenerationConfig(checkpoint.config, folder)
+    const { model, modelClass } = modelFromConfig(config, checkpoint.names())
     const traced = traceModel(model, { onDeclare: finder(checkpoint, modelClass, options.missing) })
     const outputs = Object.values(traced.outputs).filter((tensor) => tensor !== undefined)
     const parameters = [...traced.parameters.values()]
     const blocks = options.quantize ? quantizers(options.quantize, { outputs, parameters }) : undefined
     const tokenizer = kind === 'gguf' ? tokenizerFromGguf(checkpoint.metadata) : await openTokenizer({ kind, path })
     const name = reference.startsWith('hf:') ? reference.slice(3) : basename(path, '.gguf')
-    const stopTokenIds = stopTokens(checkpoint, kind === 'folder' ? path : undefined, tokenizer)
+    const stopTokenIds = stopTokens(checkpoint, folder, tokenizer)
     const { weights, release: releaseFiles } =
       blocks || options.mapped
         ? mapWeights(parameters, checkpoint, modelClass, blocks)
@@ -77,6 +79,19 @@ export async function loadModel(reference: string, options: LoadOptions = {}): P
   } finally {
     checkpoint.close()
   }
+}
+
+/** What a model says of its answers: newer checkpoints have it in a file of its own. */
+const ANSWER_FIELDS = ['forced_eos_token_id', 'bad_words_ids', 'decoder_start_token_id']
+
+/** config.json, and of generation_config.json what belongs to the model and is not there. */
+function withGenerationConfig(config: Checkpoint['config'], folder: string | undefined): Checkpoint['config'] {
+  const file = folder && join(folder, 'generation_config.json')
+  if (!config || !file || !existsSync(file)) return config
+  const lacking = Object.entries(readJsonObject(file)).filter(
+    ([name]) => ANSWER_FIELDS.includes(name) && (config[name] ?? undefined) === undefined,
+  )
+  return { ...config, ...Object.fromEntries(lacking) }
 }
 
 /** Every token that any of the model's files calls the end of a text. */

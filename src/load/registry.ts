@@ -2,16 +2,19 @@ import { Bert } from '../models/bert.ts'
 import { CodeGen } from '../models/codegen.ts'
 import { UNet2D } from '../models/ddpm.ts'
 import { Gemma3 } from '../models/gemma3.ts'
+import { GLM } from '../models/glm.ts'
 import { GPT1 } from '../models/gpt1.ts'
 import { GPT2 } from '../models/gpt2.ts'
 import { GPT3 } from '../models/gpt3.ts'
 import { Llama } from '../models/llama.ts'
 import { Mistral } from '../models/mistral.ts'
+import { Mqan } from '../models/mqan.ts'
 import { Palm } from '../models/palm.ts'
 import { Qwen2 } from '../models/qwen2.ts'
 import { Qwen3 } from '../models/qwen3.ts'
 import { ResNet } from '../models/resnet.ts'
 import { T5 } from '../models/t5.ts'
+import { Transformer } from '../models/transformer.ts'
 import type { Model, ModelClass } from '../nn/model.ts'
 
 /** Every model class that a checkpoint's config.json may name. A new paper adds itself here. */
@@ -19,16 +22,19 @@ export const MODEL_CLASSES: readonly ModelClass[] = [
   Bert,
   CodeGen,
   Gemma3,
+  GLM,
   GPT1,
   GPT2,
   GPT3,
   Llama,
   Mistral,
+  Mqan,
+  Palm,
   Qwen2,
   Qwen3,
-  Palm,
   ResNet,
   T5,
+  Transformer,
   UNet2D,
 ]
 

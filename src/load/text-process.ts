@@ -173,7 +173,7 @@ export class TextProcess {
     const timer = setTimeout(() => child.kill('SIGKILL'), START_MS)
     try {
       const ended = once(child, 'exit').then(() => {
-        throw new Error('internal: the process for templates and tokenizers ended before it was ready')
+        throw new StoppedError('its templates and tokenizer did not start: this machine has too little memory or time')
       })
       await Promise.race([once(child, 'message'), ended])
       ended.catch(() => {})

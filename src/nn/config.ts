@@ -187,6 +187,14 @@ export const tokenIds = (name: string, initial: readonly number[]): FieldCodec<r
   write: (ids) => ({ [name]: ids.length === 1 ? ids[0] : ids }),
 })
 
+/** Tokens that the file has as texts of one token each: `bad_words_ids` of Marian. */
+export const singleTokens = (name: string): FieldCodec<readonly number[], object> => ({
+  type: z.array(tokenId),
+  default: [],
+  read: (json) => readField(json, name, z.array(z.tuple([tokenId])))?.flat(),
+  write: (ids) => (ids.length === 0 ? {} : { [name]: ids.map((id) => [id]) }),
+})
+
 /**
  * How many classes a classifier tells apart, 0 without one: the names of the classes in `id2label`, or `num_labels`.
  *

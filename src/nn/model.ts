@@ -28,7 +28,7 @@ import {
 /** What the parts above models may rely on: a model is a function of a scope and named tensors. */
 
 /** What a model is for, and so what may be asked of it. */
-export type ModelKind = 'causal' | 'encoder-decoder' | 'encoder' | 'vision' | 'diffusion'
+export type ModelKind = 'causal' | 'encoder-decoder' | 'encoder' | 'question-answering' | 'vision' | 'diffusion'
 
 export interface Model {
   readonly kind: ModelKind
@@ -126,6 +126,11 @@ export interface CausalLm extends Model {
   readonly vocabSize: number
   /** The longest sequence it can take. */
   readonly maxPositions: number
+  /**
+   * Whether it reads a text with blanks in both directions, and then writes what belongs into them: `positionIds` are
+   * then int32 [batch, 2, seq], where each token's blank stands in the text, and where in its blank it stands.
+   */
+  readonly fillsBlanks?: boolean
   forward(scope: Scope, inputs: CausalInputs, options?: CausalOptions): CausalOutputs
 }
 
@@ -301,6 +306,12 @@ export interface EncoderDecoderLm extends Model {
   readonly vocabSize: number
   /** What every answer starts from. */
   readonly decoderStartTokenId: number
+  /** Tokens of the longest source, and of the longest answer; left out where positions set no bound. */
+  readonly maxPositions?: number
+  /** Ends an answer that reaches its greatest length. */
+  readonly forcedEndTokenId?: number
+  /** Tokens that no answer has. */
+  readonly barredTokenIds?: readonly number[]
   forward(scope: Scope, inputs: EncoderDecoderInputs): EncoderDecoderOutputs
   /** @returns [batch, sourceSeq, dModel] */
   encode(scope: Scope, inputs: Pick<EncoderDecoderInputs, 'inputIds' | 'attentionMask'>): Tensor
@@ -330,6 +341,18 @@ export abstract class EncoderDecoderNetwork<C extends { vocabSize: number; decod
 
   get decoderStartTokenId(): number {
     return this.config.decoderStartTokenId
+  }
+
+  get maxPositions(): number | undefined {
+    return undefined
+  }
+
+  get forcedEndTokenId(): number | undefined {
+    return undefined
+  }
+
+  get barredTokenIds(): readonly number[] {
+    return []
   }
 
   abstract override forward(scope: Scope, inputs: EncoderDecoderInputs): EncoderDecoderOutputs

@@ -86,3 +86,24 @@ export function rotaryTables(config: RotaryConfig): { cos: Tensor; sin: Tensor }
     })
   return { cos: table(Math.cos), sin: table(Math.sin) }
 }
+
+/**
+ * sin(pos / 10000^(2i / d)) and cos of the same (Vaswani et al., 2017, arXiv 1706.03762, §3.5).
+ *
+ * @param interleaved - each sine beside its cosine, as in the paper; else all sines before all cosines
+ * @returns [rows, features]
+ */
+export const sinusoidTable = (rows: number, features: number, { interleaved }: { interleaved: boolean }): Tensor =>
+  deferredConstant([rows, features], () => {
+    const values = new Float32Array(rows * features)
+    const sines = Math.ceil(features / 2)
+    for (let position = 0, at = 0; position < rows; position++) {
+      for (let k = 0; k < features; k++) {
+        const isSine = interleaved ? k % 2 === 0 : k < sines
+        const i = interleaved ? Math.floor(k / 2) : isSine ? k : k - sines
+        const angle = position / 10000 ** ((2 * i) / features)
+        values[at++] = isSine ? Math.sin(angle) : Math.cos(angle)
+      }
+    }
+    return values
+  })

@@ -43,6 +43,13 @@ export interface ScopeOptions {
  */
 export type Replacement = (name: string, weight: Tensor, root: Scope) => Tensor | undefined
 
+/**
+ * Told of a block that was run: the name of its part, and what came out.
+ *
+ * @param name - `transformer.h.0`
+ */
+export type BlockSeen = (name: string, output: Tensor) => void
+
 /** What a scope was told about the part of the model that it stands for. */
 interface Part {
   /** What stands before every name. */
@@ -50,6 +57,7 @@ interface Part {
   /** The prefix at which the part was frozen. */
   readonly frozenAt?: string
   readonly replace?: (name: string, weight: Tensor) => Tensor
+  readonly seen?: BlockSeen
 }
 
 /**
@@ -104,6 +112,17 @@ export class Scope {
       return result
     }
     return this.with({ replace })
+  }
+
+  /** The part, with each of its blocks told as it is run: the states between the layers of a model. */
+  watching(seen: BlockSeen): Scope {
+    const { seen: before } = this.part
+    return this.with({
+      seen(name, output) {
+        before?.(name, output)
+        seen(name, output)
+      },
+    })
   }
 
   /** A tensor that training moves. */
@@ -181,7 +200,17 @@ export class Scope {
     x: Tensor,
     ...rest: Rest
   ): Tensor {
-    if (!this.options.recompute || !this.training) return block(part, x, ...rest)
+    const output = this.options.recompute && this.training ? this.again(block, part, x, rest) : block(part, x, ...rest)
+    this.part.seen?.(part.part.prefix.slice(0, -1), output)
+    return output
+  }
+
+  private again<Rest extends readonly unknown[]>(
+    block: (scope: Scope, x: Tensor, ...rest: Rest) => Tensor,
+    part: Scope,
+    x: Tensor,
+    rest: Rest,
+  ): Tensor {
     const { random } = this.options
     const start = random?.mark() ?? 0
     const again = (y: Tensor): Tensor => {

@@ -46,3 +46,9 @@ export const inverseSqrtSchedule =
   (peak: number, { warmupSteps }: { warmupSteps: number }): Schedule =>
   (step) =>
     peak * Math.min((step + 1) / warmupSteps, Math.sqrt(warmupSteps / (step + 1)))
+
+/** Equation 3 of that paper: d_model^−½ · min(step^−½, step · warmup^−1.5), times `factor`, which is 1 there. */
+export const transformerSchedule = (
+  dModel: number,
+  { warmupSteps = 4000, factor = 1 }: { warmupSteps?: number; factor?: number } = {},
+): Schedule => inverseSqrtSchedule(factor * (dModel * warmupSteps) ** -0.5, { warmupSteps })

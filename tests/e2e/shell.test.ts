@@ -4,11 +4,13 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Browser, BrowserContext, BrowserContextOptions, Page } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { loadServedModel } from '../../src/generate/served.ts'
 import type { GenerationRequest } from '../../src/generate/types.ts'
 import { encodePng } from '../../src/image/png.ts'
 import { listen, type RunningServer } from '../../src/server/listen.ts'
 import { ConversationStore } from '../../src/server/store.ts'
 import type { Message } from '../../src/server/wire.ts'
+import { percent } from '../../web/src/demos/parts/token-text.ts'
 import { noStore } from '../server/support.ts'
 import { ScriptedModel } from './scripted-model.ts'
 import { audit, builtPage, lacksChromium, launchChromium } from './site.ts'
@@ -377,6 +379,84 @@ describe.skipIf(lacksChromium)('the shell and its pages in Chromium', { timeout:
     expect(await page.getByRole('combobox', { name: 'Model' }).inputValue()).toBe('scripted-base')
   })
 
+  describe('what can be tried on a paper’s page', () => {
+    // One page for all of it: what runs models is loaded once.
+    it('gives the server’s probabilities in the tab, attention, beams, tokens, and answers after more examples', async () => {
+      const page = await open('/papers/llama')
+      const bars = page.getByRole('list', { name: /^What may come next/ }).getByRole('button')
+      await bars.first().waitFor()
+      const field = page.getByRole('textbox', { name: 'Text' })
+      const text = await field.inputValue()
+      const served = await loadServedModel('jackdaw-base')
+      const likeliest: string[] = []
+      for await (const event of served.generate({
+        promptIds: await served.encode(text),
+        maxNewTokens: 1,
+        topLogProbs: 5,
+      })) {
+        if (event.type !== 'token') continue
+        for (const { text, logProb } of event.topLogProbs ?? [])
+          likeliest.push(`${text.trim()}, ${percent(Math.exp(logProb))}`)
+      }
+      const heard = (all: Element[]) =>
+        all.map((bar) =>
+          [...bar.children]
+            .slice(1)
+            .map((part) => part.textContent)
+            .join(''),
+        )
+      const named = await bars.evaluateAll(heard)
+      expect(named.slice(0, 5)).toEqual(likeliest)
+      await bars.first().click()
+      const longer = `${text} ${likeliest[0].split(',')[0]}`
+      expect(await field.inputValue()).toBe(longer)
+      await expect.poll(() => bars.evaluateAll(heard), soon).not.toEqual(named)
+
+      await page.getByRole('tab', { name: 'Attention, head by head' }).click()
+      const words = page.getByRole('list', { name: 'Who looks' }).getByRole('button')
+      await words.first().click()
+      // The first word sees only itself.
+      await page.getByText('takes 100 % of “The”').waitFor()
+
+      await rail(page, 'Papers').click()
+      await page.getByRole('link', { name: 'T5', exact: true }).click()
+      await page.getByRole('slider', { name: 'Beams' }).fill('2')
+      const found = page.getByRole('table', { name: /^What was found/ }).getByRole('row')
+      await expect.poll(() => found.count(), soon).toBe(3)
+      // Six tokens, of each step two sequences, and the way of the best.
+      await expect.poll(() => page.locator('.node').count(), soon).toBe(12)
+      expect(await page.locator('.node.is-best').count()).toBe(6)
+
+      await page.getByRole('tab', { name: 'What a model reads' }).click()
+      const tokens = page.getByRole('list', { name: 'Tokens' }).getByRole('listitem')
+      await page.getByRole('textbox', { name: 'Text' }).fill('caw')
+      await expect.poll(() => tokens.allTextContents(), soon).toEqual(['c99', 'a97', 'w119'])
+      await page.getByRole('combobox', { name: 'Tokenizer of' }).selectOption('jackdaw-base')
+      await expect.poll(() => tokens.count(), soon).toBeLessThan(3)
+
+      await rail(page, 'Papers').click()
+      await page.getByRole('link', { name: 'LLaMA' }).click()
+      await page.getByRole('tab', { name: 'Learning from examples in the prompt' }).click()
+      await page.getByRole('combobox', { name: 'Model' }).selectOption('jackdaw-base')
+      await page.getByRole('combobox', { name: 'Task' }).selectOption('The same word again')
+      const curve = page.getByRole('img', { name: /^Mean probability/ })
+      await expect.poll(() => curve.getAttribute('aria-label'), soon).toMatch(/8: \d/)
+      const [, none, eight] = /0: (.+?) %.*8: (.+?) %/.exec((await curve.getAttribute('aria-label')) ?? '') ?? []
+      expect(Number(eight)).toBeGreaterThan(Number(none.replace('under ', '')))
+      await page.getByRole('slider', { name: 'K, examples' }).fill('8')
+      expect(await page.locator('.demo .listing').innerText()).toMatch(/^(\w+: \w+\n){8}whale: whale$/)
+    })
+
+    it('keeps a demo that fails to itself', async () => {
+      const page = await open('/models')
+      await page.route('**/api/tab-models/**', (route) => route.fulfill({ status: 500, json: {} }))
+      await page.evaluate(() => history.pushState({}, '', '/papers/llama'))
+      await page.reload()
+      await page.getByText('The server answered 500.').waitFor()
+      await page.getByRole('heading', { name: 'The equations and the code' }).waitFor()
+    })
+  })
+
   it.each([
     ['light', { width: 1280, height: 800 }],
     ['dark', { width: 390, height: 844 }],
@@ -391,8 +471,18 @@ describe.skipIf(lacksChromium)('the shell and its pages in Chromium', { timeout:
     }
     const link = (name: string) => page.getByRole('main').getByRole('link', { name, exact: true })
     await look('/papers', 'GPT-2')
-    await link('PPO').click()
-    await look('/papers/ppo', 'The equations and the code')
+    await link('LLaMA').click()
+    await page.getByRole('list', { name: /^What may come next/ }).waitFor()
+    await look('/papers/llama', 'The equations and the code')
+    for (const [demo, there] of [
+      ['What a model reads', page.getByText('tokens for')],
+      ['Attention, head by head', page.getByRole('button', { name: 'layer 4, head 6' })],
+    ] as const) {
+      await page.getByRole('tab', { name: demo }).click()
+      await there.waitFor()
+      await audit(page, demo, '.demo:not([hidden])')
+      expect(await page.evaluate(() => document.documentElement.scrollWidth - innerWidth), demo).toBe(0)
+    }
     await rail(page, 'Lab').click()
     await look('/lab', 'lr-0.1')
     await link('lr-0.1').click()

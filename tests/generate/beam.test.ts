@@ -126,4 +126,27 @@ describe('beam search', () => {
     expect((await search(GARDEN_PATH, { nBeams: 2, maxNewTokens: 0 })).texts).toEqual([])
     await expect(search(GARDEN_PATH, { nBeams: 0 })).rejects.toThrow('beam search needs 1 beam or more, got 0')
   })
+
+  it('divides by ((5 + length) / 6)^α where it is asked to', async () => {
+    const follows = { '': { a: 0.9, '.': 0.1 }, a: { '.': 1 } }
+    const { found } = await search(follows, { nBeams: 2, maxNewTokens: 5, lengthPenalty: 0.6, lengthNorm: 'gnmt' })
+    const scores = Object.fromEntries(found.map(({ ids, score }) => [text(ids), score]))
+    expect(scores['a.']).toBeCloseTo(Math.log(0.9) / (7 / 6) ** 0.6, 5)
+    expect(scores['.']).toBeCloseTo(Math.log(0.1), 5)
+  })
+
+  it('ends every sequence at the greatest length with the token that is forced, for nothing', async () => {
+    const follows = { '': { a: 0.6, b: 0.4 }, a: { b: 0.9 }, b: { a: 1 } }
+    const { found, texts } = await search(follows, { nBeams: 2, maxNewTokens: 2, forcedEndTokenId: 3 })
+    expect(texts).toEqual(['ac', 'bc'])
+    expect(found[0].score).toBeCloseTo(Math.log(0.6) / 2, 5)
+  })
+
+  it('never says what is barred, and leaves the other scores as they are', async () => {
+    const follows = { '': { a: 0.7, b: 0.2, c: 0.1 }, b: { a: 0.5, '.': 0.5 } }
+    const { found, texts } = await search(follows, { nBeams: 2, maxNewTokens: 5, barredTokenIds: [1] })
+    expect(texts[0]).toBe('b.')
+    expect(found[0].score).toBeCloseTo(Math.log(0.2 * 0.5) / 2, 5)
+    for (const found of texts) expect(found).not.toContain('a')
+  })
 })

@@ -170,7 +170,7 @@ describe('convert', () => {
     await fails('llama', 'x.safetensors', 'Q4_0 is a type of GGUF files', { quantize: 'Q4_0' })
     await fails('nowhere', 'x.gguf', 'there is no such file or folder')
     writeFileSync(at('llama/config.json'), '{"architectures":["GPT2LMHeadModel"]}')
-    await fails('llama', 'x.gguf', 'LlamaForCausalLM only')
+    await fails('llama', 'x.gguf', 'can be made of LlamaForCausalLM')
     await writeSafetensors(at('bytes.safetensors'), [['b', tensorData('bool', [2], [1, 0])]])
     await fails('bytes.safetensors', 'x.gguf', 'GGUF has no type BOOL')
     expect(readdirSync(folder).filter((name) => name.startsWith('x.') || name.startsWith('.'))).toEqual([])

@@ -117,6 +117,17 @@ def bert(architecture, length=13, **options):
     return getattr(transformers, architecture), config, dict(length=length, draw=draw_text)
 
 
+def marian(length=14, answers=None, **options):
+    off = dict(dropout=0, attention_dropout=0, activation_dropout=0)
+    size = dict(
+        d_model=12, encoder_layers=2, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=3,
+        encoder_ffn_dim=20, decoder_ffn_dim=16, max_position_embeddings=32,
+    )
+    ids = dict(pad_token_id=0, decoder_start_token_id=0, eos_token_id=1, forced_eos_token_id=None)
+    config = transformers.MarianConfig(vocab_size=VOCAB, **{**off, **size, **ids, **options})
+    return transformers.MarianMTModel, config, dict(length=length, answers=answers)
+
+
 def rope(rope_type, theta=10000.0, **options):
     return dict(rope_type=rope_type, rope_theta=theta, **options)
 
@@ -213,6 +224,12 @@ CASES = {
     't5-gated-tied': lambda: t5(
         batch=1, feed_forward_proj='gated-silu', tie_word_embeddings=False, num_layers=1
     ),
+    'transformer': lambda: marian(activation_function='relu', scale_embedding=True, answers=dict(forced_eos_token_id=1)),
+    'transformer-two-dictionaries': lambda: marian(
+        length=9, decoder_vocab_size=VOCAB + 6, share_encoder_decoder_embeddings=False, activation_function='swish',
+        d_model=15, encoder_attention_heads=3, decoder_attention_heads=1, decoder_layers=2, decoder_start_token_id=2,
+        answers=dict(bad_words_ids=[[28], [26]]),
+    ),
     't5-gated': lambda: t5(feed_forward_proj='gated-gelu', tie_word_embeddings=False, num_layers=1, num_heads=3),
     't5-gated-4': lambda: t5(
         feed_forward_proj='gated-gelu', tie_word_embeddings=False, num_layers=1, layer_norm_epsilon=1e-3
@@ -225,6 +242,8 @@ REWRITTEN = {'t5-gated-4': as_written_by_4}
 def randomise(model, generator):
     """Give every parameter a value that matters: none stays zero or one."""
     for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue  # Marian's positions: sines and cosines, which no checkpoint has
         noise = torch.randn(parameter.shape, generator=generator)
         if parameter.dim() > 1:
             value = noise * (0.9 / parameter[0].numel() ** 0.5)
@@ -233,6 +252,9 @@ def randomise(model, generator):
         else:
             value = 1 + 0.2 * noise
         parameter.data.copy_(value)
+    for name, buffer in model.named_buffers():
+        if name == 'final_logits_bias':
+            buffer.copy_(0.5 * torch.randn(buffer.shape, generator=generator))
 
 
 def draw_inputs(model, generator, length, batch=2, decoder_inputs=False, padding='right', segments=False):
@@ -281,11 +303,11 @@ def draw_text(model, generator, length):
     return inputs
 
 
-def generations(model, prompt):
-    fixed = dict(do_sample=False, max_new_tokens=11, pad_token_id=0, bos_token_id=0)
+def generations(model, prompt, rules):
+    fixed = dict(do_sample=False, max_new_tokens=11, pad_token_id=0, bos_token_id=0, **rules)
     if model.config.is_encoder_decoder:
         # transformers' cache has as many layers as the encoder, even where the decoder has more.
-        fixed.update(decoder_start_token_id=0, use_cache=False)
+        fixed.update(decoder_start_token_id=model.config.decoder_start_token_id, use_cache=False)
 
     def answer(**options):
         config = transformers.GenerationConfig(**fixed, **options)
@@ -315,7 +337,7 @@ def make(name):
     if name in OWN_HEAD:
         model.lm_head.weight = torch.nn.Parameter(torch.empty_like(model.lm_head.weight))
     randomise(model.eval(), generator)
-    draw = shape.pop('draw', draw_inputs)
+    draw, rules = shape.pop('draw', draw_inputs), shape.pop('answers', None) or {}
     inputs = draw(model, generator, **shape)
     outputs = model(**inputs)
     if outputs.get('loss') is not None:
@@ -324,7 +346,10 @@ def make(name):
     folder = HERE / name
     model.config.architectures = [model_class.__name__]
     model.save_pretrained(folder)
-    (folder / 'generation_config.json').unlink(missing_ok=True)
+    generation_config = folder / 'generation_config.json'
+    generation_config.unlink(missing_ok=True)
+    if rules:
+        generation_config.write_text(json.dumps(rules) + '\n')
     if name in REWRITTEN:
         path = folder / 'config.json'
         path.write_text(json.dumps(REWRITTEN[name](json.loads(path.read_text())), indent=2) + '\n')
@@ -340,7 +365,7 @@ def make(name):
     if not model.can_generate():
         return
     prompt = inputs['input_ids'][-1:, :13]
-    answers = dict(input_ids=prompt[0].tolist(), runs=generations(model, prompt))
+    answers = dict(input_ids=prompt[0].tolist(), runs=generations(model, prompt, rules))
     (folder / 'generation.json').write_text(json.dumps(answers) + '\n')
     print(name, [len(run['output_ids']) for run in answers['runs']])
 

@@ -14,17 +14,3 @@ export function passAtK(n: number, c: number, k: number): number {
   for (let i = n - c + 1; i <= n; i++) allWrong *= 1 - k / i
   return 1 - allWrong
 }
-
-/** Of each problem, how many programs were tried, and how many are right. */
-export interface Tried {
-  readonly n: number
-  readonly c: number
-}
-
-/** The mean over problems, for every k that all problems have programs for. */
-export function meanPassAtK(problems: readonly Tried[], ks: readonly number[]): Map<number, number> {
-  const possible = problems.length === 0 ? [] : ks.filter((k) => problems.every(({ n }) => n >= k))
-  return new Map(
-    possible.map((k) => [k, problems.reduce((sum, { n, c }) => sum + passAtK(n, c, k), 0) / problems.length]),
-  )
-}

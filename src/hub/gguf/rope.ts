@@ -47,6 +47,7 @@ const ORIGINAL_CONTEXTS = [8192, 4096, 2048, 16384, 32768, 1024]
  */
 export function ropeScalingFromGguf(
   metadata: Settings,
+  architecture: string,
   factors: Float32Array | undefined,
   ropeTheta: number,
   headDim: number,
@@ -69,35 +70,54 @@ export function ropeScalingFromGguf(
     }
     return fail('its rope_freqs.weight are not of the LLaMA 3 form')
   }
-  const type = metadata['llama.rope.scaling.type'] ?? 'none'
-  const stored = metadata['llama.rope.scaling.factor']
+  const said = (key: string): unknown => metadata[`${architecture}.rope.scaling.${key}`]
+  const type = said('type') ?? 'none'
+  const stored = said('factor')
   if (type === 'none') return undefined
-  if (typeof stored !== 'number' || !(stored > 0)) return fail('its llama.rope.scaling.factor is no number')
+  if (typeof stored !== 'number' || !(stored > 0)) return fail(`its ${architecture}.rope.scaling.factor is no number`)
   const factor = shortest(stored)
   if (type === 'linear') return { rope_type: 'linear', factor }
   if (type === 'yarn') {
-    const context = metadata['llama.rope.scaling.original_context_length']
+    const context = said('original_context_length')
+    const beta = (key: string) => {
+      const value = said(`yarn_${key}`)
+      return typeof value === 'number' && value > 0 ? { [key]: shortest(value) } : {}
+    }
     return {
       rope_type: 'yarn',
       factor,
       ...(context === undefined ? {} : { original_max_position_embeddings: context }),
+      ...beta('beta_fast'),
+      ...beta('beta_slow'),
     }
   }
   return fail(`its positions are scaled by "${String(type)}", which is not known here`)
 }
 
 /** The metadata for a `rope_scaling`. LLaMA 3's needs none: it is in the factors. */
-export function ropeScalingToGguf(scaling: Settings, config: Settings): [string, GgufValue][] {
+export function ropeScalingToGguf(scaling: Settings, config: Settings, architecture: string): [string, GgufValue][] {
   const type = scaling.rope_type ?? scaling.type ?? 'default'
   if (type === 'default' || type === 'llama3') return []
+  const key = (name: string): string => `${architecture}.rope.scaling.${name}`
   const entries: [string, GgufValue][] = [
-    ['llama.rope.scaling.type', { type: 'string', value: String(type) }],
-    ['llama.rope.scaling.factor', { type: 'float32', value: numberOf(scaling, 'factor') }],
+    [key('type'), { type: 'string', value: String(type) }],
+    [key('factor'), { type: 'float32', value: numberOf(scaling, 'factor') }],
   ]
   if (type === 'linear') return entries
   if (type === 'yarn') {
     const context = numberOf(scaling, 'original_max_position_embeddings', Number(config.max_position_embeddings))
-    return [...entries, ['llama.rope.scaling.original_context_length', { type: 'uint32', value: context }]]
+    for (const setting of ['attention_factor', 'mscale', 'mscale_all_dim'] as const) {
+      if (typeof scaling[setting] === 'number') {
+        throw new Error(`config.json: GGUF has no word for ${setting} of rope_scaling of type "yarn"`)
+      }
+    }
+    if (scaling.truncate === false) throw new Error('config.json: GGUF has no word for truncate of rope_scaling')
+    const betas = (['beta_fast', 'beta_slow'] as const).flatMap((setting): [string, GgufValue][] =>
+      typeof scaling[setting] === 'number'
+        ? [[key(`yarn_${setting}`), { type: 'float32', value: scaling[setting] }]]
+        : [],
+    )
+    return [...entries, [key('original_context_length'), { type: 'uint32', value: context }], ...betas]
   }
   throw new Error(`config.json: GGUF has no word for rope_scaling of type "${String(type)}"`)
 }
