@@ -177,7 +177,7 @@ function byChains(task: ReasoningTask, questions: readonly Question[], settings:
   return {
     ...common(task, questions, numFewshot, { ...settings, maxNewTokens }),
     outputType: 'generate_until',
-    metrics: samples === 1 ? [share('exact_match')] : [share('exact_match', majority), mean('exact_match')],
+    metrics: samples === 1 ? [share('exact_match')] : [share('exact_match', majority), share('exact_match')],
     async ask(model, items, work) {
       const texts = items.map((item) => questions[item].question)
       const options = { samples, seed, maxNewTokens, streams: items, ...work }
