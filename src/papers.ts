@@ -27,6 +27,7 @@ export interface Usable {
 }
 
 const GENERATE = 'tests/cli/generate.test.ts'
+const EVAL = 'tests/cli/eval.test.ts'
 const FORWARD = 'tests/cli/forward.test.ts'
 const SERVED = 'tests/generate/gpts-served.test.ts'
 /** Its fixtures hold what the reference generates, too. */
@@ -79,8 +80,8 @@ export const PAPERS: readonly Paper[] = [
     name: 'In-context learning',
     files: ['prompt/few-shot.ts'],
     usable: {
-      what: 'K-shot prompts, choices by normalised likelihood, free answers by beams, with any model that writes',
-      by: ['tests/prompt/few-shot.test.ts'],
+      what: 'jackdaw eval --num-fewshot K: choices by normalised likelihood; in the library also free answers by beams',
+      by: ['tests/prompt/few-shot.test.ts', 'tests/eval/harness.test.ts', 'tests/eval/lm-eval.test.ts', EVAL],
     },
   },
   {
@@ -105,8 +106,8 @@ export const PAPERS: readonly Paper[] = [
     name: 'Chain-of-thought',
     files: ['prompt/chain-of-thought.ts'],
     usable: {
-      what: 'exemplars for twelve data sets, the answer after the last “The answer is”, the majority of sampled chains',
-      by: ['tests/prompt/chain-of-thought.test.ts', 'tests/prompt/answers.test.ts'],
+      what: 'jackdaw eval --prompt cot --samples N: exemplars for twelve data sets, the answer stated last, the majority',
+      by: ['tests/prompt/chain-of-thought.test.ts', 'tests/prompt/answers.test.ts', 'tests/eval/harness.test.ts'],
     },
   },
   {
@@ -206,8 +207,8 @@ export const PAPERS: readonly Paper[] = [
     name: 'Zero-shot reasoners',
     files: ['prompt/zero-shot-cot.ts'],
     usable: {
-      what: 'two-stage prompts and the cleaning of answers, by the form of each data set',
-      by: ['tests/prompt/zero-shot-cot.test.ts', 'tests/prompt/answers.test.ts'],
+      what: 'jackdaw eval --prompt zero-shot-cot: two stages, and the cleaning of answers, on the paper’s twelve data sets',
+      by: ['tests/prompt/zero-shot-cot.test.ts', 'tests/prompt/answers.test.ts', 'tests/eval/harness.test.ts'],
     },
   },
   {
