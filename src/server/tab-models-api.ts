@@ -56,8 +56,9 @@ export function tabModelRoutes(runsDir: string, weightsDir = join(packageRoot, '
   return app
 }
 
-/** A tokenizer as pages read it, of BERT's own file where there is nothing newer. */
+/** What pages read where a folder has less: a tokenizer of BERT's own file, and no settings of one. */
 async function madeFile(folder: string, file: (typeof FILES)[number]): Promise<Uint8Array | undefined> {
+  if (file === 'tokenizer_config.json') return Buffer.from('{}')
   const pieces = file === 'tokenizer.json' && (await readRegular(join(folder, WORD_PIECES)))
   if (!pieces) return undefined
   try {

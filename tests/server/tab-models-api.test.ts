@@ -54,6 +54,8 @@ it('sends the four files of a model, and nothing else of any folder', async () =
   const tokenizer = await app.request('/api/tab-models/run/mine%2Fwarm-up/tokenizer.json')
   const { encode } = tokenizerFromJson(await tokenizer.json())
   expect(encode('Caw [MASK]')).toEqual([2, 5, 4, 3])
+  const settings = await app.request('/api/tab-models/run/mine/tokenizer_config.json')
+  expect(await settings.json()).toEqual({})
   const config = await app.request('/api/tab-models/shipped/jackdaw-base/config.json')
   expect(await config.json()).toMatchObject({ architectures: ['LlamaForCausalLM'] })
   for (const path of [
