@@ -105,6 +105,10 @@ export class Gemma3 extends CausalNetwork<Gemma3Config> {
   static override readonly baseModelPrefix = 'model.'
   static readonly tiedHead = { head: 'lm_head.weight', table: 'model.embed_tokens.weight' }
 
+  get embeddingScale(): number {
+    return Math.sqrt(this.config.dModel)
+  }
+
   /** @returns logits [batch, seq, vocabSize] */
   forward(scope: Scope, inputs: CausalInputs, options: CausalOptions = {}) {
     const { config: c } = this
@@ -117,7 +121,7 @@ export class Gemma3 extends CausalNetwork<Gemma3Config> {
     const localRotary = ropeTables(local, { ...inputs, cache })
 
     const embedded = embedTokens(() => table(model.at('embed_tokens')), inputs, paddingRow(c))
-    let x = inputs.inputsEmbeds ? embedded : embedded.mul(Math.sqrt(c.dModel))
+    let x = inputs.inputsEmbeds ? embedded : embedded.mul(this.embeddingScale)
     for (let i = 0; i < c.nLayers; i++) {
       const window = windowOf(c, i)
       const turning = window > 0 ? localRotary : rotary

@@ -133,6 +133,8 @@ export interface CausalLm extends Model {
    * then int32 [batch, 2, seq], where each token's blank stands in the text, and where in its blank it stands.
    */
   readonly fillsBlanks?: boolean
+  /** What tokens' embeddings are multiplied by, and `inputsEmbeds` are already. Default 1. */
+  readonly embeddingScale?: number
   forward(scope: Scope, inputs: CausalInputs, options?: CausalOptions): CausalOutputs
 }
 

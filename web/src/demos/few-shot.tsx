@@ -109,6 +109,10 @@ function Lab({ scorers }: { scorers: readonly Scorer[] }) {
           leastTop={0.1}
           marked={count}
         />
+        <p className="fine-print">
+          The smallest models learn next to nothing this way. A larger one:{' '}
+          <code>jackdaw serve --model hf:HuggingFaceTB/SmolLM2-135M-Instruct</code>
+        </p>
       </div>
     </div>
   )
