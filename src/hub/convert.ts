@@ -79,6 +79,7 @@ export async function convertModel(
     else {
       mkdirSync(target, { recursive: true })
       if (isFolder) copySideFiles(source, target, options.quantize)
+      else if (checkpoint.config) writeJson(target, 'config.json', checkpoint.config)
       await writeFolderSources(target, toSafetensors(checkpoint, options), { file: weightsFile(checkpoint.config) })
     }
     return result

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, it } from 'vitest'
 import { openCheckpoint } from '../../src/hub/open.ts'
+import { loadModel } from '../../src/load/load.ts'
 import { forward } from '../../src/load/run.ts'
 import '../../src/runtime/node.ts'
 import { tensorData } from '../../src/tensor/index.ts'
@@ -26,4 +27,12 @@ it('says which file has the weights where they are not safetensors', () => {
     writeFileSync(join(folder, name), '{}')
     expect(() => openCheckpoint(folder)).toThrow(`has its weights in ${name}, which is not read`)
   }
+})
+
+it('listens once for the end of the process, however many models have temporary files', async () => {
+  const before = process.listenerCount('exit')
+  const load = () => loadModel(fileURLToPath(new URL('../parity/gpt2', import.meta.url)), { quantize: 'q8' })
+  const models = [await load(), await load(), await load()]
+  expect(process.listenerCount('exit') - before).toBeLessThanOrEqual(1)
+  for (const { releaseFiles } of models) releaseFiles()
 })
