@@ -31,7 +31,7 @@ import {
   SegmentedCausalNetwork,
 } from '../nn/model.ts'
 import type { Scope } from '../nn/scope.ts'
-import { arange, causalMask, embedding, expandDims, hidePadding, type Tensor } from '../tensor/index.ts'
+import { arange, embedding, hidePadding, type Tensor } from '../tensor/index.ts'
 
 /** What is left out is as in the released model. */
 export const GPT1Config = config(
@@ -71,16 +71,6 @@ export function gpt1Block(scope: Scope, x: Tensor, c: GPT1Config, context: GptCo
   return norm('ln_2', n.add(gptMlp(scope.at('mlp'), n, settings)))
 }
 
-/**
- * Where a query has nothing but padding before it, the reference has it attend evenly to the tokens after: it hides
- * padding more than the future, whose scores it multiplies by 0.
- */
-function padded(attentionMask: Tensor): Pick<GptContext, 'bias' | 'asks'> {
-  const mask = expandDims(attentionMask.cast('float32'), 1)
-  const seen = causalMask(attentionMask.shape[1]).cast('float32').mul(mask) // [batch, queries, keys]
-  return { bias: hidePadding(attentionMask), asks: seen.max({ axis: 2, keepDims: true }) }
-}
-
 export class GPT1 extends SegmentedCausalNetwork<GPT1Config> {
   static readonly table = GPT1Config
   static override readonly baseModelPrefix = 'transformer.'
@@ -97,7 +87,10 @@ export class GPT1 extends SegmentedCausalNetwork<GPT1Config> {
     const positionIds = inputs.positionIds ?? cache?.positionIds ?? arange(tokens.shape[1]) // [seq] serves every sequence
     const positions = embedding(table(transformer.at('positions_embed'), c.maxPositions), positionIds)
     let x = scope.dropout(tokens.add(positions), c.embeddingDropout) // eq. 2
-    const context = { attentionMask, cache, ...(attentionMask && padded(attentionMask)) }
+    // The reference multiplies the scores of the future by 0, and hides padding more. It shows where a query has nothing
+    // but padding before it.
+    const bias = attentionMask && hidePadding(attentionMask)
+    const context = { attentionMask, bias, cache, constantOutOfReach: true }
     for (let i = 0; i < c.nLayers; i++) x = scope.block(gpt1Block, transformer.at('h', i), x, c, context)
     const head = table(c.tieWordEmbeddings ? transformer.at('tokens_embed') : scope.at('lm_head'), c.vocabSize)
     return causalOutputs(x, head, inputs, options)
