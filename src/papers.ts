@@ -27,6 +27,7 @@ export interface Usable {
 }
 
 const GENERATE = 'tests/cli/generate.test.ts'
+const EVAL = 'tests/cli/eval.test.ts'
 const FORWARD = 'tests/cli/forward.test.ts'
 const SERVED = 'tests/generate/gpts-served.test.ts'
 /** Its fixtures hold what the reference generates, too. */
@@ -79,8 +80,8 @@ export const PAPERS: readonly Paper[] = [
     name: 'In-context learning',
     files: ['prompt/few-shot.ts'],
     usable: {
-      what: 'K-shot prompts, choices by normalised likelihood, free answers by beams, with any model that writes',
-      by: ['tests/prompt/few-shot.test.ts'],
+      what: 'jackdaw eval --num-fewshot K: choices by normalised likelihood; in the library also free answers by beams',
+      by: ['tests/prompt/few-shot.test.ts', 'tests/eval/harness.test.ts', 'tests/eval/lm-eval.test.ts', EVAL],
     },
   },
   {
@@ -105,8 +106,8 @@ export const PAPERS: readonly Paper[] = [
     name: 'Chain-of-thought',
     files: ['prompt/chain-of-thought.ts'],
     usable: {
-      what: 'exemplars for twelve data sets, the answer after the last “The answer is”, the majority of sampled chains',
-      by: ['tests/prompt/chain-of-thought.test.ts', 'tests/prompt/answers.test.ts'],
+      what: 'jackdaw eval --prompt cot --samples N: exemplars for twelve data sets, the answer stated last, the majority',
+      by: ['tests/prompt/chain-of-thought.test.ts', 'tests/prompt/answers.test.ts', 'tests/eval/harness.test.ts'],
     },
   },
   {
@@ -206,8 +207,8 @@ export const PAPERS: readonly Paper[] = [
     name: 'Zero-shot reasoners',
     files: ['prompt/zero-shot-cot.ts'],
     usable: {
-      what: 'two-stage prompts and the cleaning of answers, by the form of each data set',
-      by: ['tests/prompt/zero-shot-cot.test.ts', 'tests/prompt/answers.test.ts'],
+      what: 'jackdaw eval --prompt zero-shot-cot: two stages, and the cleaning of answers, on the paper’s twelve data sets',
+      by: ['tests/prompt/zero-shot-cot.test.ts', 'tests/prompt/answers.test.ts', 'tests/eval/harness.test.ts'],
     },
   },
   {
@@ -269,4 +270,51 @@ export const PAPERS: readonly Paper[] = [
     files: ['train/image-feedback.ts'],
   },
   { number: 39, slug: 'controlnet', name: 'ControlNet, InstructPix2Pix', files: ['models/controlnet.ts'] },
+]
+
+/**
+ * Beside the list, a file each: what people run today on the blocks of these papers. Their numbers go on behind it; they
+ * have no recipe of their own.
+ */
+export const BESIDE: readonly Paper[] = [
+  {
+    number: 40,
+    slug: 'mistral',
+    name: 'Mistral',
+    files: ['models/mistral.ts'],
+    usable: {
+      what: 'all that LLaMA does, from folders and GGUF; windows hold over the cache',
+      by: [PARITY, 'tests/generate/cached.test.ts', 'tests/hub/gguf/models.test.ts'],
+    },
+  },
+  {
+    number: 41,
+    slug: 'qwen2',
+    name: 'Qwen2',
+    files: ['models/qwen2.ts'],
+    usable: {
+      what: 'all that LLaMA does, from folders and GGUF',
+      by: [PARITY, 'tests/generate/cached.test.ts', 'tests/hub/gguf/models.test.ts'],
+    },
+  },
+  {
+    number: 42,
+    slug: 'qwen3',
+    name: 'Qwen3',
+    files: ['models/qwen3.ts'],
+    usable: {
+      what: 'all that LLaMA does, from folders and GGUF',
+      by: [PARITY, 'tests/generate/cached.test.ts', 'tests/hub/gguf/models.test.ts'],
+    },
+  },
+  {
+    number: 43,
+    slug: 'gemma3',
+    name: 'Gemma 3',
+    files: ['models/gemma3.ts'],
+    usable: {
+      what: 'all that LLaMA does with text, from folders and GGUF, in 4 bits and deterministically too',
+      by: [PARITY, 'tests/generate/deterministic.test.ts', 'tests/hub/gguf/models.test.ts'],
+    },
+  },
 ]

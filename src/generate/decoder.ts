@@ -146,7 +146,7 @@ export class CachedDecoder {
     return this.rules.forcedEndTokenId
   }
 
-  /** Tokens that no answer has. */
+  /** Tokens that no answer has, but for those that end it. */
   get barredTokenIds(): readonly number[] {
     return this.rules.barredTokenIds ?? []
   }
@@ -219,8 +219,8 @@ export class CachedDecoder {
         ? new PrefixPrograms(model, weights, dModel, { on: provider, prepack: false })
         : undefined
     const cacheSlots = new CacheSlots(layers, slots, capacity)
-    const rules = isCausal ? {} : model
     const { vocabSize } = model
+    const rules = isCausal ? {} : model
     return new CachedDecoder(
       program,
       cacheSlots,

@@ -26,7 +26,11 @@ export interface GptSettings {
 }
 
 /** What attention is told beside its input. */
-export type GptContext = Pick<AttentionOptions, 'attentionMask' | 'bias' | 'cache' | 'scale' | 'constantOutOfReach'>
+export interface GptContext
+  extends Pick<AttentionOptions, 'attentionMask' | 'bias' | 'cache' | 'causal' | 'scale' | 'zeroBlind'> {
+  /** [batch, seq, 1]: 0 for queries whose scores are all 0, so that they attend evenly and learn nothing. */
+  readonly asks?: Tensor
+}
 
 /** y = xW + b, with W as [in, out]. */
 function project(scope: Scope, x: Tensor, outFeatures: number, c: GptSettings, std = c.initializerRange): Tensor {
@@ -39,10 +43,11 @@ function projectBack(scope: Scope, x: Tensor, c: GptSettings): Tensor {
 }
 
 /** Attention to oneself and what came before. */
-export function gptAttention(scope: Scope, x: Tensor, c: GptSettings, context: GptContext): Tensor {
+export function gptAttention(scope: Scope, x: Tensor, c: GptSettings, { asks, ...context }: GptContext): Tensor {
   const [query, key, value] = project(scope.at('c_attn'), x, 3 * c.dModel, c).split(3)
   const dropout = { scope, rate: c.attentionDropout }
-  const attended = attention(query, key, value, { nHeads: c.nHeads, causal: true, dropout, ...context })
+  const options = { nHeads: c.nHeads, causal: true, dropout, ...context }
+  const attended = attention(asks ? query.mul(asks) : query, key, value, options)
   return projectBack(scope.at('c_proj'), attended, c)
 }
 
