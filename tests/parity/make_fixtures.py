@@ -98,6 +98,12 @@ def with_segments(case, length=23):
     return model_class, config, {**shape, 'length': length, 'padding': 'left', 'segments': True}
 
 
+# Padding within the text, longer than a window: queries after it see padding alone.
+def padded_within(case):
+    model_class, config, shape = case
+    return model_class, config, {**shape, 'padding': 'within'}
+
+
 def t5(length=24, batch=2, decoder_inputs=False, blank=False, labels=True, **options):
     size = dict(d_model=16, d_kv=6, d_ff=20, num_layers=2, num_heads=2)
     config = transformers.T5Config(
@@ -225,6 +231,7 @@ CASES = {
     'gpt-neo-segments': lambda: with_segments(gpt_neo(
         ['local'], window_size=2, hidden_size=16, num_heads=1, activation_function='gelu', layer_norm_epsilon=1e-3,
     )),
+    'gpt-neo-hole': lambda: padded_within(gpt_neo(['local', 'global'], window_size=3, num_heads=3)),
     'codegen': lambda: codegen(),
     'codegen-tied': lambda: codegen(
         n_layer=1, n_embd=48, n_head=8, rotary_dim=6, n_inner=20, tie_word_embeddings=True, activation_function='relu',
@@ -282,6 +289,8 @@ def draw_inputs(
     mask[0, -5:] = 0
     if padding == 'left':
         mask = mask.flip(1)
+    if padding == 'within':
+        mask = mask.roll(-8, 1)
     if blank:
         mask[1] = 0
     if model.config.is_encoder_decoder:

@@ -41,6 +41,12 @@ export interface AttentionOptions {
    * of values, whose logits nobody wants, and which costs nothing. Default false.
    */
   readonly zeroBlind?: boolean
+  /**
+   * With `causal` and `attentionMask`: scores out of reach are constants, as in models that put a number in their place
+   * instead of adding one. A query that sees padding alone, and so attends to what is hidden from it, then learns nothing
+   * through them. Default false.
+   */
+  readonly constantOutOfReach?: boolean
   /** Added to the scores, broadcast to [batch, nHeads, queries, keys]. */
   readonly bias?: Tensor
   readonly rotary?: Rotary
@@ -92,6 +98,11 @@ export function attention(
     const sees = options.zeroBlind ? seesAny(block, options) : undefined
     return sees ? x.mul(sees) : x
   }
+  const withinReach = ({ start, end }: Block, dScores: Tensor): Tensor => {
+    if (!options.constantOutOfReach || !options.causal || !options.attentionMask) return dScores
+    const reach = cast(causalMask(end, options.window).slice({ axis: 0, start }), 'float32')
+    return stack(unstack(dScores).mul(reach))
+  }
   if (drop) {
     const whole = { start: 0, end: queries, seen: keys }
     return mergeHeads(seeing(whole, unstack(matmul(stack(drop(probabilities(whole))), v))))
@@ -113,7 +124,7 @@ export function attention(
       const rowSums = isShort
         ? dProbs.mul(probs).sum({ axis: -1, keepDims: true })
         : stack(dRows.mul(output).sum({ axis: -1, keepDims: true }))
-      const dScores = probs.mul(dProbs.sub(rowSums))
+      const dScores = withinReach(block, probs.mul(dProbs.sub(rowSums)))
       return {
         dScores,
         dq: unstack(matmul(dScores, keysOf(k, block), { alpha: scale })),
