@@ -2,7 +2,7 @@ import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import type { BrokenRecipe, RecipeFile } from './optim/recipe-files.ts'
 import { type RunResult, readResult } from './optim/result.ts'
-import { PAPERS, type Paper } from './papers.ts'
+import { BESIDE, PAPERS, type Paper } from './papers.ts'
 
 /**
  * How far each paper is, read from where it is said: the header of its file, the fixtures that its numbers are checked
@@ -89,12 +89,13 @@ export function readPapers(
   root: string,
   recipes: readonly RecipeFile[],
   broken: readonly BrokenRecipe[] = [],
+  list: readonly Paper[] = PAPERS,
 ): PaperStatus[] {
   const inRepository = existsSync(join(root, 'tests'))
   const fixtures = inRepository ? readFixtures(join(root, PARITY)) : []
   const sourceOf = (file: string): string | undefined =>
     [join(root, 'src', file), join(root, 'dist/src', file.replace(/\.ts$/, '.js'))].find((path) => existsSync(path))
-  return PAPERS.map((paper) => {
+  return list.map((paper) => {
     const sources = paper.files.map(sourceOf)
     const isThere = sources.every((path) => path !== undefined)
     const read = isThere
@@ -102,7 +103,7 @@ export function readPapers(
       : []
     const own = fixtures
       .filter(({ architectures }) =>
-        architectures.some((name) => read.some((file) => file?.text.includes(`'${name}'`))),
+        architectures.some((name) => read.some((file) => file?.text.match(new RegExp(`\\b${name}\\b`)))),
       )
       .map(({ folder }) => folder)
       .filter((folder) => folder.startsWith(paper.fixtures ?? ''))
@@ -125,6 +126,9 @@ export function readPapers(
     }
   })
 }
+
+/** The same of what is beside the list. */
+export const readBeside = (root: string): PaperStatus[] => readPapers(root, [], [], BESIDE)
 
 /** Folders of fixtures, and which architectures they are of. */
 function readFixtures(folder: string): Fixture[] {
@@ -212,7 +216,9 @@ export function checkLines({ state, same, learns, usable, lacking }: PaperStatus
   if (state === 'planned') return {}
   const { fixtures, tests, holds } = same
   const compared = [
-    ...(fixtures.length > 0 ? [`${fixtures.length} fixtures (${fixtures.join(', ')}) within 1e-4`] : []),
+    ...(fixtures.length > 0
+      ? [`${fixtures.length} ${fixtures.length === 1 ? 'fixture' : 'fixtures'} (${fixtures.join(', ')}) within 1e-4`]
+      : []),
     ...tests,
   ]
   const held = compared.length > 0 ? compared.join('; ') : HELD
@@ -227,7 +233,8 @@ export function checkLines({ state, same, learns, usable, lacking }: PaperStatus
 /** A paper whole, for a terminal. */
 export function paperText(paper: PaperStatus): string {
   const { number, name, slug, state, header, files, within, learns, usable, same } = paper
-  const lines = [`${name} (${slug}, number ${number} of the list): ${state}`]
+  const isBeside = number > PAPERS.length
+  const lines = [`${name} (${slug}, ${isBeside ? 'beside the list' : `number ${number} of the list`}): ${state}`]
   if (header) {
     const { title, authors, year, arXiv, over, ideas } = header
     lines.push('', title, `${authors}, ${year}${arXiv ? `. https://arxiv.org/abs/${arXiv}` : ''}`)
@@ -268,7 +275,7 @@ export function papersText(papers: readonly PaperStatus[]): string {
 const link = (path: string, text = path.split('/').at(-1)): string => `[${text}](../${path})`
 
 /** docs/papers.md. */
-export function papersMarkdown(papers: readonly PaperStatus[]): string {
+export function papersMarkdown(papers: readonly PaperStatus[], beside: readonly PaperStatus[]): string {
   const count = (state: PaperState): number => papers.filter((paper) => paper.state === state).length
   const built = papers.filter(({ state }) => state !== 'planned')
   const planned = papers.filter(({ state }) => state === 'planned')
@@ -294,6 +301,17 @@ export function papersMarkdown(papers: readonly PaperStatus[]): string {
     ...planned.map(
       ({ number, name, files }) => `| ${number} | ${name} | ${files.map((file) => `\`src/${file}\``).join(', ')} |`,
     ),
+    '',
+    '## Beside the list',
+    '',
+    'What people run today on the same blocks, a file each that shows what it changed.',
+    '',
+    '| paper | file | same | usable |',
+    '|---|---|---|---|',
+    ...beside.map((paper) => {
+      const [, name, files, same, , usable] = cells(paper)
+      return `| ${[name, files, same, usable].join(' | ')} |`
+    }),
     '',
   ].join('\n')
 }

@@ -1,6 +1,6 @@
 import { Command, InvalidArgumentError, Option } from 'commander'
 import type { LengthNorm } from '../generate/beam.ts'
-import type { CachedDecoder } from '../generate/decoder.ts'
+import type { CachedDecoder, Prompt } from '../generate/decoder.ts'
 import type { LoadedModel } from '../load/load.ts'
 import type { Tokenizer } from '../text/tokenizer.ts'
 import { withDownloadBar } from './download-bar.ts'
@@ -38,7 +38,7 @@ const BEAMS = ['lengthPenalty', 'lengthNorm', 'earlyStopping'] as const
 export const generateCommand = (): Command =>
   new Command('generate')
     .description(
-      'continue a text, or answer it where the model has an encoder; greedy, unless told to sample or search',
+      'continue a text, answer it where the model has an encoder, or fill its blanks ([MASK], [sMASK], [gMASK]) where the model does that; greedy, unless told to sample or search',
     )
     .argument('<model>', 'a folder, hf:owner/name, gguf:FILE or the name of a shipped model')
     .argument('[prompt]', 'the text; standard input where neither it nor --input-ids is given')
@@ -86,18 +86,23 @@ async function run(reference: string, prompt: string | undefined, options: Gener
   const loaded = await withDownloadBar((onProgress) =>
     loadModel(reference, { quantize: options.quantize, mapped: true, onProgress }),
   )
+  const writer = writerOf(loaded.model)
+  const fillsBlanks = writer.kind === 'causal' && writer.fillsBlanks === true
   const promptIds = options.inputIds ?? needTokenizer(loaded, 'give --input-ids').encode(text ?? '')
   if (promptIds.length === 0) throw new Error('the prompt is empty: there is nothing to continue')
   refuseUnknownIds([...promptIds, ...(options.eosTokenId ?? [])], loaded)
   if (options.stop) needTokenizer(loaded, 'leave --stop out')
-  const decoder = await CachedDecoder.create(writerOf(loaded.model), loaded.weights, {
+  const decoder = await CachedDecoder.create(writer, loaded.weights, {
     slots: options.numBeams,
-    capacity: promptIds.length + options.maxNewTokens,
+    // Each blank has a token in front of it, and a text without one gets one.
+    capacity: promptIds.length + options.maxNewTokens + (fillsBlanks ? promptIds.length + 2 : 0),
     provider: options.provider,
-    copyWeights: true,
+    // What reads a text in both directions reads the weights where they lie.
+    copyWeights: !fillsBlanks,
   }).finally(loaded.releaseFiles)
   try {
-    await answer(decoder, promptIds, loaded, options, text !== undefined)
+    if (fillsBlanks) await fill(decoder, promptIds, loaded, options)
+    else await answer(decoder, promptIds, loaded, options, text !== undefined)
   } finally {
     decoder.release()
   }
@@ -121,7 +126,7 @@ async function answer(
     text += piece
     if (!options.json) process.stdout.write(piece)
   }
-  for await (const id of newTokens(decoder, promptIds, { ...options, stopTokenIds: ends })) {
+  for await (const id of newTokens(decoder, decoder.promptOf(promptIds), { ...options, stopTokenIds: ends })) {
     ids.push(id)
     if (detokenizer && !ends.includes(id)) say(stopText.push(detokenizer.push(id)))
     if (stopText.stopped) break
@@ -132,13 +137,46 @@ async function answer(
   else process.stdout.write(tokenizer ? '\n' : `${outputIds.join(' ')}\n`)
 }
 
-async function* newTokens(
+/** Tells the text with its blanks filled; of all blanks together, as many new tokens as were asked for. */
+async function fill(
   decoder: CachedDecoder,
   promptIds: readonly number[],
+  loaded: LoadedModel,
+  options: GenerateOptions,
+): Promise<void> {
+  const { blankIdsOf, fillBlanks, filledText, withBlank } = await import('../generate/fill-blanks.ts')
+  const tokenizer = needTokenizer(loaded, 'nothing says which tokens are blanks')
+  if (options.stop) throw new Error('a blank ends where the model ends it: leave --stop out')
+  const specials = blankIdsOf(tokenizer, loaded.name)
+  const ids = withBlank(promptIds, specials)
+  const stopTokenIds = options.eosTokenId ?? [specials.endId, ...loaded.stopTokenIds]
+  const outputIds = [...ids]
+  let room = options.maxNewTokens
+  const filled = await fillBlanks(ids, specials, async (prompt) => {
+    const written: number[] = []
+    if (room > 0) {
+      for await (const id of newTokens(decoder, prompt, { ...options, maxNewTokens: room, stopTokenIds })) {
+        written.push(id)
+      }
+    }
+    room -= written.length
+    outputIds.push(specials.startId, ...written)
+    return stopTokenIds.includes(written[written.length - 1]) ? written.slice(0, -1) : written
+  })
+  const text = tokenizer.decode(filledText(ids, filled, specials), { skipSpecialTokens: true })
+  if (!options.json) process.stdout.write(`${text}\n`)
+  else {
+    const blanks = filled.map((blank) => tokenizer.decode(blank))
+    process.stdout.write(`${JSON.stringify({ outputIds, text, blanks })}\n`)
+  }
+}
+
+async function* newTokens(
+  decoder: CachedDecoder,
+  prompt: Prompt,
   options: GenerateOptions & { stopTokenIds: readonly number[] },
 ): AsyncGenerator<number> {
   const { numBeams, lengthPenalty, lengthNorm, earlyStopping, maxNewTokens, stopTokenIds } = options
-  const prompt = decoder.promptOf(promptIds)
   if (numBeams > 1) {
     const { beamSearch } = await import('../generate/beam.ts')
     const beams = { nBeams: numBeams, lengthPenalty, lengthNorm, earlyStopping, maxNewTokens, stopTokenIds }

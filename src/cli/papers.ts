@@ -16,20 +16,23 @@ export const papersCommand = (): Command =>
     .option('--write', 'write docs/papers.md')
     .addHelpText('after', '\nExamples:\n  jackdaw papers\n  jackdaw papers gpt2')
     .action(async (wanted: string | undefined, { json, write }: PapersFlags) => {
-      const [{ packageRoot }, { readRecipes }, { paperText, papersMarkdown, papersText, readPapers }] =
+      const [{ packageRoot }, { readRecipes }, { paperText, papersMarkdown, papersText, readBeside, readPapers }] =
         await Promise.all([import('../hub/open.ts'), import('../optim/recipe-files.ts'), import('../paper-status.ts')])
       const root = packageRoot()
       const { recipes, broken } = await readRecipes()
       const papers = readPapers(root, recipes, broken)
+      const beside = readBeside(root)
       if (write) {
         if (!existsSync(join(root, 'tests'))) {
           throw new Error('--write needs the repository, and this is an installed package')
         }
-        await writeFile(join(root, 'docs', 'papers.md'), papersMarkdown(papers))
+        await writeFile(join(root, 'docs', 'papers.md'), papersMarkdown(papers, beside))
       }
-      const one = papers.find(({ slug, number }) => slug === wanted || `${number}` === wanted)
+      const one = [...papers, ...beside].find(({ slug, number }) => slug === wanted || `${number}` === wanted)
       if (wanted !== undefined && !one) {
-        throw new Error(`there is no paper '${wanted}'; there are ${papers.map(({ slug }) => slug).join(', ')}`)
+        throw new Error(
+          `there is no paper '${wanted}'; there are ${[...papers, ...beside].map(({ slug }) => slug).join(', ')}`,
+        )
       }
       const text = one ? paperText(one) : papersText(papers)
       process.stdout.write(json ? `${JSON.stringify(one ?? papers, null, 2)}\n` : text)

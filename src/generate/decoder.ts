@@ -25,7 +25,7 @@ export interface DecoderOptions {
 }
 
 /** As much of a causal model as decoding needs. */
-export type Decodable = Pick<CausalLm, 'kind' | 'vocabSize' | 'maxPositions' | 'forward'>
+export type Decodable = Pick<CausalLm, 'kind' | 'vocabSize' | 'maxPositions' | 'forward' | 'fillsBlanks'>
 
 /** A model that writes. */
 export type Writer = CausalLm | EncoderDecoderLm
@@ -49,10 +49,23 @@ export interface Prompt {
   /** Every position of `promptEmbeds`, or of `promptIds` where there are none, sees every other. */
   readonly bidirectional?: boolean
   /**
+   * What has been written into blanks of `promptIds` so far, in this order: what is generated goes on in the last of them.
+   * For a model that fills blanks, with `bidirectional`.
+   */
+  readonly blanks?: readonly Blank[]
+  /**
    * In front of all: keys and values that no token made (prefix tuning: Li and Liang, 2021, arXiv 2101.00190). The first
    * token then stands at the position after them.
    */
   readonly initialCache?: readonly CacheLayer[]
+}
+
+/** A blank that is being filled. */
+export interface Blank {
+  /** Which of the prompt's positions it stands at. */
+  readonly at: number
+  /** From the token that begins a blank's filling on. */
+  readonly ids: readonly number[]
 }
 
 /** Answers may have this many tokens, the start token included, unless the caller says otherwise. */
@@ -85,6 +98,8 @@ type AnswerRules = Partial<Pick<EncoderDecoderLm, 'decoderStartTokenId' | 'force
 interface DecodeCall {
   readonly binding: Binding
   readonly inputIds: Int32Array
+  /** [batch, 2, seq] of a model that fills blanks; else empty. */
+  readonly positionIds: Int32Array
   readonly pastLengths: Int32Array
   readonly totalLength: Int32Array
   /** [rows, vocabSize] */
@@ -101,6 +116,8 @@ interface DecodeCall {
 export class CachedDecoder {
   private readonly bindings = new Map<number, DecodeCall>()
   private readonly sources: (Source | undefined)[]
+  /** Of a model that fills blanks, in each slot: from which position on tokens belong to which blank. */
+  private readonly blanks: (readonly { readonly from: number; readonly at: number }[])[]
   /** How long the latest step took. */
   private decodeMs = Number.POSITIVE_INFINITY
 
@@ -113,8 +130,10 @@ export class CachedDecoder {
     readonly vocabSize: number,
     readonly dModel: number,
     private readonly rules: AnswerRules,
+    readonly fillsBlanks: boolean,
   ) {
     this.sources = new Array(cache.slots)
+    this.blanks = Array.from({ length: cache.slots }, () => [])
   }
 
   /** What answers start from, where the model has an encoder. */
@@ -127,7 +146,7 @@ export class CachedDecoder {
     return this.rules.forcedEndTokenId
   }
 
-  /** Tokens that no answer has. */
+  /** Tokens that no answer has, but for those that end it. */
   get barredTokenIds(): readonly number[] {
     return this.rules.barredTokenIds ?? []
   }
@@ -159,9 +178,10 @@ export class CachedDecoder {
     const capacity = Math.min(options.capacity ?? usual, longest)
     const reader = isCausal ? undefined : await SourceReader.create(model, weights, compiling)
     // Each source is answered by as many sequences as any other.
+    const fillsBlanks = isCausal && model.fillsBlanks === true
     const tokens: InputSpecs = reader
       ? { inputIds: int32('sources', 'answers', 'seq'), ...reader.inputs }
-      : { inputIds: int32('batch', 'seq') }
+      : { inputIds: int32('batch', 'seq'), ...(fillsBlanks ? { positionIds: int32('batch', 2, 'seq') } : {}) }
     let cache: GrowingCache | undefined
     const traced = trace(
       (scope, { inputIds: ids, logitsAt, ...leaves }): Record<string, Tensor> => {
@@ -169,7 +189,7 @@ export class CachedDecoder {
         cache = new GrowingCache(inputIds.shape[0], inputIds.shape[1], undefined, capacity)
         const decoding = { cache, logitsAt }
         const { logits, lastHiddenState } = isCausal
-          ? model.forward(scope, { inputIds }, decoding)
+          ? model.forward(scope, { inputIds, positionIds: leaves.positionIds }, decoding)
           : model.decode(scope, { inputIds, ...SourceReader.decodeInputs(leaves) }, decoding)
         const presents = cache.entries.flatMap(({ presentKey, presentValue }, i): [string, Tensor][] => [
           [`present.${i}.key`, presentKey],
@@ -199,8 +219,19 @@ export class CachedDecoder {
         ? new PrefixPrograms(model, weights, dModel, { on: provider, prepack: false })
         : undefined
     const cacheSlots = new CacheSlots(layers, slots, capacity)
+    const { vocabSize } = model
     const rules = isCausal ? {} : model
-    return new CachedDecoder(program, cacheSlots, reader, prefixes, deterministic, model.vocabSize, dModel, rules)
+    return new CachedDecoder(
+      program,
+      cacheSlots,
+      reader,
+      prefixes,
+      deterministic,
+      vocabSize,
+      dModel,
+      rules,
+      fillsBlanks,
+    )
   }
 
   /** A text as this kind of model takes it: as the source of an answer where it has an encoder, else as its beginning. */
@@ -209,13 +240,16 @@ export class CachedDecoder {
   }
 
   /** The ids of a prompt that `open` leaves to be prefilled, one after another. */
-  restOf({ promptIds, promptEmbeds, bidirectional, ...prompt }: Prompt): readonly number[] {
+  restOf({ promptIds, promptEmbeds, bidirectional, blanks, ...prompt }: Prompt): readonly number[] {
+    if (blanks && !(this.fillsBlanks && bidirectional)) {
+      throw new Error('blanks are for a model that fills them, in a prompt that is read in both directions')
+    }
     if ((prompt.sourceIds !== undefined) !== (this.reader !== undefined)) {
       throw new Error(
         this.reader ? 'the model answers a text: give sourceIds' : 'the model has no encoder: give promptIds',
       )
     }
-    if (bidirectional && !promptEmbeds) return []
+    if (bidirectional && !promptEmbeds) return blanks?.flatMap(({ ids }) => ids) ?? []
     return promptIds ?? (this.startTokenId === undefined ? [] : [this.startTokenId])
   }
 
@@ -226,9 +260,10 @@ export class CachedDecoder {
    */
   async open(
     slot: number,
-    { sourceIds, promptIds, promptEmbeds, bidirectional = false, initialCache }: Prompt,
+    { sourceIds, promptIds, promptEmbeds, bidirectional = false, blanks = [], initialCache }: Prompt,
     signal?: AbortSignal,
   ): Promise<{ length: number; logits?: Float32Array }> {
+    this.blanks[slot] = []
     if (sourceIds) this.sources[slot] = await this.reader?.read(sourceIds, signal)
     const length = initialCache ? this.setCache(slot, initialCache) : 0
     const of = promptEmbeds ?? (bidirectional ? promptIds : undefined)
@@ -246,6 +281,12 @@ export class CachedDecoder {
       throw new RangeError(`the prompt has ${positions} positions; the model takes ${this.capacity}`)
     }
     const { logits, layers } = await this.prefixes.run({ of, bidirectional }, signal)
+    let from = positions
+    this.blanks[slot] = blanks.map(({ at, ids }) => {
+      const blank = { from, at }
+      from += ids.length
+      return blank
+    })
     return { length: this.setCache(slot, layers), logits }
   }
 
@@ -307,6 +348,7 @@ export class CachedDecoder {
     try {
       for (let start = 0; start < ids.length; start += piece) {
         call.inputIds.set(ids.slice(start, start + piece))
+        this.place(call, 0, slot, past + start, piece)
         call.pastLengths[0] = past + start
         call.totalLength[0] = past + start + piece
         await call.binding.run({ signal })
@@ -335,7 +377,10 @@ export class CachedDecoder {
     const call = this.bind(0, sequences.length, seq, Int32Array.from(rows))
     try {
       // What fills a sequence up comes after its tokens, so that they do not see it.
-      for (const [i, ids] of sequences.entries()) call.inputIds.set(ids, i * seq)
+      for (const [i, ids] of sequences.entries()) {
+        call.inputIds.set(ids, i * seq)
+        this.place(call, i, i, 0, seq)
+      }
       call.totalLength[0] = seq
       await call.binding.run({ signal })
       return call.logits
@@ -364,6 +409,7 @@ export class CachedDecoder {
     }
     call.inputIds.set(ids)
     call.pastLengths.set(pastLengths)
+    for (const [slot, past] of pastLengths.entries()) this.place(call, slot, slot, past, 1)
     call.totalLength[0] = Math.max(...pastLengths) + 1
     if (call.totalLength[0] > this.cache.capacity)
       throw new RangeError(`decode: the cache of ${this.capacity} tokens is full`)
@@ -385,16 +431,11 @@ export class CachedDecoder {
     }
     const embedding = new Float32Array(this.dModel)
     const results = { embedding: { dtype: 'float32', shape: [1, this.dModel], data: embedding } } as const
-    const { binding, inputIds, totalLength } = this.call(
-      1,
-      ids.length,
-      Int32Array.of(0),
-      this.cache.alike(ids.length).inputs(),
-      {},
-      results,
-    )
+    const call = this.call(1, ids.length, Int32Array.of(0), this.cache.alike(ids.length).inputs(), {}, results)
+    const { binding, inputIds, totalLength } = call
     try {
       inputIds.set(ids)
+      for (let i = 0; i < call.positionIds.length / 2; i++) call.positionIds[i] = i
       totalLength[0] = ids.length
       await binding.run({ signal })
       return embedding
@@ -407,6 +448,7 @@ export class CachedDecoder {
   copySlot(from: number, to: number, length: number): void {
     if (from === to) return
     this.sources[to] = this.sources[from]
+    this.blanks[to] = this.blanks[from]
     this.cache.copy(from, to, length)
   }
 
@@ -414,6 +456,7 @@ export class CachedDecoder {
   swapSlots(a: number, b: number, length: number): void {
     if (a === b) return
     ;[this.sources[a], this.sources[b]] = [this.sources[b], this.sources[a]]
+    ;[this.blanks[a], this.blanks[b]] = [this.blanks[b], this.blanks[a]]
     this.cache.swap(a, b, length)
   }
 
@@ -421,7 +464,19 @@ export class CachedDecoder {
   reorderSlots(order: readonly number[], length: number): void {
     if (order.every((from, to) => from === to)) return
     for (const [to, source] of order.map((from) => this.sources[from]).entries()) this.sources[to] = source
+    for (const [to, blanks] of order.map((from) => this.blanks[from]).entries()) this.blanks[to] = blanks
     this.cache.reorder(order, length)
+  }
+
+  /** Where the tokens of one row stand, `count` of them after the first `past` of a slot: for a model that fills blanks. */
+  private place({ positionIds }: DecodeCall, row: number, slot: number, past: number, count: number): void {
+    if (positionIds.length === 0) return
+    for (let i = 0; i < count; i++) {
+      const position = past + i
+      const blank = this.blanks[slot].findLast(({ from }) => from <= position)
+      positionIds[2 * row * count + i] = blank ? blank.at : position
+      positionIds[(2 * row + 1) * count + i] = blank ? position - blank.from + 1 : 0
+    }
   }
 
   /** A call on `batch` sequences from `firstSlot` on. */
@@ -446,11 +501,13 @@ export class CachedDecoder {
     const inputIds = new Int32Array(batch * seq)
     const pastLengths = new Int32Array(batch)
     const totalLength = new Int32Array(1)
+    const positionIds = new Int32Array(this.fillsBlanks ? 2 * batch * seq : 0)
     const int32 = (shape: number[], data: Int32Array): TensorData => ({ dtype: 'int32', shape, data })
     const nSources = sources.sourceMask?.shape[0]
     const binding = this.program.bind(
       {
         inputIds: int32(nSources ? [nSources, batch / nSources, seq] : [batch, seq], inputIds),
+        ...(this.fillsBlanks ? { positionIds: int32([batch, 2, seq], positionIds) } : {}),
         logitsAt: int32([logitsAt.length], logitsAt),
         pastLengths: int32([batch], pastLengths),
         totalLength: int32([1], totalLength),
@@ -462,7 +519,7 @@ export class CachedDecoder {
         ...Object.fromEntries(Object.entries(pasts).map(([name, past]) => [name.replace('past', 'present'), past])),
       },
     )
-    return { binding, inputIds, pastLengths, totalLength }
+    return { binding, inputIds, positionIds, pastLengths, totalLength }
   }
 
   /** The decoding graph as an ONNX model. */

@@ -217,5 +217,7 @@ function sharedLength({ prompt, head, ids }: Slot, kept: number, { request, ids:
 const opensAlike = (a: Prompt, b: Prompt): boolean =>
   a.promptEmbeds === b.promptEmbeds &&
   a.initialCache === b.initialCache &&
+  a.blanks === b.blanks &&
   !a.bidirectional === !b.bidirectional &&
+  (!a.bidirectional || isSame(a.promptIds ?? [], b.promptIds ?? [])) &&
   isSame(a.sourceIds ?? [], b.sourceIds ?? [])

@@ -8,10 +8,11 @@ import { readSentenceEncoding } from '../load/sentence-transformer.ts'
 import { type NodeProvider, nodeBackend } from '../runtime/ort-node.ts'
 import { sizeOf } from '../tensor/index.ts'
 import type { EncodeOptions, Tokenizer } from '../text/tokenizer.ts'
-import { CachedDecoder, isWriter } from './decoder.ts'
+import { CachedDecoder, isWriter, type Prompt } from './decoder.ts'
 import { Embedder } from './embedder.ts'
 import { Engine } from './engine.ts'
 import { FairTokenizer } from './fair-tokenizer.ts'
+import { type BlankIds, blankIdsOf, blankPrompt, blanksAt, withBlank } from './fill-blanks.ts'
 import { ServedEmbedder } from './served-embedder.ts'
 import { textEvents } from './text-events.ts'
 import {
@@ -82,7 +83,8 @@ async function serve(reference: string, loaded: LoadedModel, options: ServedOpti
     slots,
     capacity,
     provider,
-    copyWeights: true,
+    // What reads a text in both directions reads the weights where they lie.
+    copyWeights: !(model.kind === 'causal' && model.fillsBlanks),
     deterministic: deterministic && !answers,
   })
   const longestSource = answers ? (model.maxPositions ?? Number.POSITIVE_INFINITY) : 0
@@ -209,15 +211,28 @@ class ServedWriter implements ServedModel {
         `the prompt has ${promptIds.length} tokens; ${this.id} has a context of ${this.contextLength}, answer included`,
       )
     }
-    if (scorePrompt && sourceLength !== undefined) {
+    if (scorePrompt && (sourceLength !== undefined || decoder.fillsBlanks)) {
       throw new RangeError(`${this.id} reads its prompt all at once: its tokens have no probabilities`)
     }
+    const blanks = decoder.fillsBlanks ? blankIdsOf(tokenizer, this.id) : undefined
+    const prompt = blanks ? this.blankPrompt(promptIds, blanks) : decoder.promptOf(promptIds)
+    const ends = blanks ? [blanks.endId] : []
     yield* textEvents(this.engine, tokenizer, {
       ...rest,
-      ...decoder.promptOf(promptIds),
-      stopTokenIds: [...stopTokenIds, ...(request.stopTokenIds ?? [])],
+      ...prompt,
+      stopTokenIds: [...ends, ...stopTokenIds, ...(request.stopTokenIds ?? [])],
       maxNewTokens: Math.min(maxNewTokens, room),
     })
+  }
+
+  /** An answer is what belongs into one blank: that of the text, or what comes after it. */
+  private blankPrompt(promptIds: readonly number[], specials: BlankIds): Prompt {
+    const ids = withBlank(promptIds, specials)
+    const count = blanksAt(ids, specials).length
+    if (count > 1) {
+      throw new RangeError(`the text has ${count} blanks; here one is filled at a time, jackdaw generate fills all`)
+    }
+    return blankPrompt(ids, [], specials)
   }
 
   async embed(inputs: readonly (readonly number[])[], signal?: AbortSignal): Promise<Float32Array[]> {

@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { allRecipes } from '../../src/optim/recipe-files.ts'
-import { papersMarkdown, paperText, parseHeader, readPapers } from '../../src/paper-status.ts'
+import { papersMarkdown, paperText, parseHeader, readBeside, readPapers } from '../../src/paper-status.ts'
 import { PAPERS } from '../../src/papers.ts'
 import { commands, parse, words } from './commands.ts'
 
@@ -178,7 +178,7 @@ describe('the index of papers', () => {
   })
 
   it('is written to docs/papers.md (jackdaw papers --write, or -u here)', async () => {
-    await expect(papersMarkdown(await papers())).toMatchFileSnapshot(join(ROOT, 'docs', 'papers.md'))
+    await expect(papersMarkdown(await papers(), readBeside(ROOT))).toMatchFileSnapshot(join(ROOT, 'docs', 'papers.md'))
   })
 })
 
