@@ -15,6 +15,8 @@ export const ggufTokenizer = (metadata: Readonly<Record<string, unknown>>): Toke
 /** The tokenizer that comes with a model, where one does. @throws Error with one sentence where it is damaged. */
 export async function openTokenizer({ kind, path }: ModelFiles): Promise<Tokenizer | undefined> {
   if (kind === 'folder') {
+    // Marian's vocab.json is no tokenizer without its SentencePiece models, which are not read here.
+    if (existsSync(join(path, 'source.spm')) && !existsSync(join(path, TOKENIZER_FILES[0]))) return undefined
     return TOKENIZER_FILES.some((file) => existsSync(join(path, file))) ? loadTokenizer(path) : undefined
   }
   const file = openGguf(path)

@@ -51,7 +51,7 @@ import {
   type KeysValues,
   shiftRight,
 } from '../nn/model.ts'
-import { sinusoidTable } from '../nn/positions.ts'
+import { sinusoidInit, sinusoidTable } from '../nn/positions.ts'
 import type { Scope } from '../nn/scope.ts'
 import { activation, crossEntropy, embedding, type Tensor } from '../tensor/index.ts'
 
@@ -91,11 +91,12 @@ export const TransformerConfig = config(
       },
       write: (share) => ({ share_encoder_decoder_embeddings: share }),
     },
-    /** Whether the checkpoint brings the sines and cosines, which older ones do. */
+    /** Whether the checkpoint brings the sines and cosines: older ones do, and those in the paper's order. */
     storedPositions: {
       type: flag,
       default: false,
-      read: (_json, _c, stored) => stored?.has('model.encoder.embed_positions.weight'),
+      read: (_json, c, stored) =>
+        c.positionEncoding === 'halves' ? stored?.has('model.encoder.embed_positions.weight') : false,
       write: () => ({}),
     },
     /** Whether there is a bias on the logits, which gradients leave alone. */
@@ -311,8 +312,10 @@ export class Transformer extends EncoderDecoderNetwork<TransformerConfig> {
 
   private positions(scope: Scope): Tensor {
     const { maxPositions, dModel, positionEncoding, storedPositions } = this.config
-    if (storedPositions) return scope.buffer('weight', [maxPositions, dModel], zeros)
-    return sinusoidTable(maxPositions, dModel, { interleaved: positionEncoding === 'interleaved' })
+    const order = { interleaved: positionEncoding === 'interleaved' }
+    // In the checkpoint, so that the reference implementation, which has halves, computes the same from it.
+    if (storedPositions || order.interleaved) return scope.buffer('weight', [maxPositions, dModel], sinusoidInit(order))
+    return sinusoidTable(maxPositions, dModel, order)
   }
 
   private table(scope: Scope, side: 'encoder' | 'decoder'): Tensor {

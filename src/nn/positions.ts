@@ -1,4 +1,5 @@
 import { deferredConstant, type Tensor } from '../tensor/index.ts'
+import type { Initializer, RandomFill } from './initializers.ts'
 
 /** The tables that encode where tokens stand. */
 
@@ -96,15 +97,18 @@ export function rotaryTables(config: RotaryConfig): { cos: Tensor; sin: Tensor }
   return { cos: table(Math.cos), sin: table(Math.sin) }
 }
 
+/** Whether each sine stands beside its cosine, as in the paper; else all sines stand before all cosines. */
+export interface SinusoidOrder {
+  readonly interleaved: boolean
+}
+
 /**
- * sin(pos / 10000^(2i / d)) and cos of the same (Vaswani et al., 2017, arXiv 1706.03762, §3.5).
- *
- * @param interleaved - each sine beside its cosine, as in the paper; else all sines before all cosines
- * @returns [rows, features]
+ * sin(pos / 10000^(2i / d)) and cos of the same (Vaswani et al., 2017, arXiv 1706.03762, §3.5): values of a table
+ * [positions, d].
  */
-export const sinusoidTable = (rows: number, features: number, { interleaved }: { interleaved: boolean }): Tensor =>
-  deferredConstant([rows, features], () => {
-    const values = new Float32Array(rows * features)
+export const sinusoidInit =
+  ({ interleaved }: SinusoidOrder): Initializer =>
+  (values, [rows, features]) => {
     const sines = Math.ceil(features / 2)
     for (let position = 0, at = 0; position < rows; position++) {
       for (let k = 0; k < features; k++) {
@@ -114,5 +118,14 @@ export const sinusoidTable = (rows: number, features: number, { interleaved }: {
         values[at++] = isSine ? Math.sin(angle) : Math.cos(angle)
       }
     }
+  }
+
+/** The same as a constant: [rows, features]. Numbers are worked out when a graph is compiled. */
+export const sinusoidTable = (rows: number, features: number, order: SinusoidOrder): Tensor =>
+  deferredConstant([rows, features], () => {
+    const values = new Float32Array(rows * features)
+    sinusoidInit(order)(values, [rows, features], NO_RANDOM)
     return values
   })
+
+const NO_RANDOM: RandomFill = { normal: () => {}, uniform: () => {} }

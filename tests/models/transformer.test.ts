@@ -191,3 +191,11 @@ describe('trained on one batch with label smoothing', () => {
     )
   })
 })
+
+it('keeps interleaved positions in the checkpoint, where the reference implementation reads them', () => {
+  const buffersOf = (model: Transformer) =>
+    [...traceModel(model).parameters.values()].filter(({ trainable }) => !trainable).map(({ name }) => name)
+  const tables = ['model.encoder.embed_positions.weight', 'model.decoder.embed_positions.weight']
+  expect(buffersOf(new Transformer(TINY))).toEqual(expect.arrayContaining(tables))
+  expect(buffersOf(new Transformer({ ...TINY, positionEncoding: 'halves' }))).toEqual(['final_logits_bias'])
+})

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import fc from 'fast-check'
 import { afterAll, describe, expect, it } from 'vitest'
+import { openTokenizer } from '../../src/load/load-tokenizer.ts'
 import { trainByteLevelBpe } from '../../src/text/bpe-trainer.ts'
 import { loadTokenizer, saveTokenizer } from '../../src/text/load.ts'
 import { tokenizerFromJson } from '../../src/text/tokenizer.ts'
@@ -62,6 +63,14 @@ describe('loading', () => {
       expect((await loadTokenizer(join(folder, 'bert', 'vocab.txt'))).encode('Hello')).toEqual(json.encode('Hello'))
     },
   )
+
+  it('a folder of Marian with SentencePiece models alone has no tokenizer that is read here', async () => {
+    const path = join(folder, 'marian')
+    mkdirSync(path)
+    for (const name of ['source.spm', 'target.spm']) writeFileSync(join(path, name), '')
+    writeFileSync(join(path, 'vocab.json'), '{"</s>": 0}')
+    expect(await openTokenizer({ kind: 'folder', path })).toBeUndefined()
+  })
 
   it('what was saved is what is loaded, with its special tokens and chat template', async () => {
     const json = trainByteLevelBpe(['one two one two'], { vocabSize: 262, specialTokens: ['<s>', '</s>'] })
