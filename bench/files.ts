@@ -64,7 +64,7 @@ const PLACES = [
 const PEOPLE = ['Anna', 'Boris', 'Chiara', 'David', 'Elif', 'Farid']
 
 /** Made-up questions with five choices, as an evaluation has them: some thirty tokens, answers of two or three. */
-export function questionsFile(folder: string, count = 26): string {
+export function questionsFile(folder: string, count = 18): string {
   const target = join(folder, 'questions.jsonl')
   mkdirSync(folder, { recursive: true })
   const lines = Array.from({ length: count }, (_, i) => {

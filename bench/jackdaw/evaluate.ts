@@ -9,7 +9,7 @@ import { compete, perSecond } from '../contestant.ts'
 import { versions } from './versions.ts'
 
 /** As in ../peers/lm_eval_questions.py. */
-const [ASKED, SHOWN, ANSWERS, NEW_TOKENS] = [16, 5, 8, 32]
+const [ASKED, SHOWN, ANSWERS, NEW_TOKENS] = [8, 5, 8, 32]
 
 await compete(async () => {
   const [, , reference, file] = process.argv

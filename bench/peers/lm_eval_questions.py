@@ -11,7 +11,7 @@ import sys
 from contestant import THREADS, compete, per_second
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-ASKED, SHOWN, ANSWERS, NEW_TOKENS = 16, 5, 8, 32
+ASKED, SHOWN, ANSWERS, NEW_TOKENS = 8, 5, 8, 32
 BATCH = 8
 
 

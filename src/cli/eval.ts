@@ -27,8 +27,7 @@ interface EvalFlags extends AskSettings {
 
 const EXAMPLES = `
 A task reads a file of your own: of a data set, by its usual name, from the folder that --data names. \`--list\` tells the
-names, and what the files of the others hold. A number without an answer of another kind beside it says little: compare
-with the random baseline, and look at the interval.
+names, and what the files of the others hold. \`chance\` is what guessing scores: see whether the interval leaves it.
 
 Ways to ask (--prompt):
   direct         choices are compared by their likelihood; what has none is answered in a few words

@@ -15,10 +15,12 @@ import type { Score, ScoringOptions, ScoringRequest } from './log-likelihoods.ts
 
 /** Tokens of a tree that go through the graph at once: enough to spread the reading of the weights. */
 const TREE_TOKENS = 256
-/** A beginning is kept from one tree to the next where it is at least as long. */
+/** A beginning that texts share is worth keeping by itself where it is at least as long. */
 const LEAST_SHARED = 16
-/** Places whose likelihoods are computed at once: their logits take the most memory. */
-const MOST_ROWS = 512
+/** Logits that are computed at once, of all places and words: they take the most memory. */
+const MOST_LOGITS = 1 << 24
+/** Longer continuations are sequences of their own. */
+const LONGEST_CONTINUATION = 256
 const HIDDEN = -1e9
 
 interface Node {
@@ -39,6 +41,14 @@ interface Reading {
   readonly continuationIds: readonly number[]
 }
 
+/** What all scores of a call have in common. */
+interface Work {
+  /** By the index of the reading. */
+  readonly scores: Score[]
+  readonly tell: (count: number) => void
+  readonly signal?: AbortSignal
+}
+
 /** What all texts of a tree begin with, computed. */
 interface Past {
   readonly ids: readonly number[]
@@ -53,6 +63,7 @@ export class TreeScorer {
     /** Of each layer, keys, then values: their names in the graph and their width. */
     private readonly layers: readonly { readonly name: string; readonly width: number }[],
     private readonly maxPositions: number,
+    private readonly vocabSize: number,
   ) {}
 
   /** @returns undefined where the model has windows or biases of distance, which a tree has not */
@@ -97,13 +108,14 @@ export class TreeScorer {
       copyWeights,
     })
     const layers = pasts.map((past) => ({ name: inputName(past), width: past.shape[2] as number }))
-    return new TreeScorer(program, layers, model.maxPositions)
+    return new TreeScorer(program, layers, model.maxPositions, model.vocabSize)
   }
 
-  /** Whether a request is one for a tree: not as long as to be a sequence of its own. */
+  /** Whether a request is one for a tree: what is to be scored is not as long as to be a sequence of its own. */
   takes({ contextIds, continuationIds }: ScoringRequest): boolean {
     const length = contextIds.length + continuationIds.length - 1
-    return contextIds.length > 0 && continuationIds.length > 0 && length <= Math.min(this.maxPositions, 4096)
+    const predicts = continuationIds.length > 0 && continuationIds.length <= LONGEST_CONTINUATION
+    return contextIds.length > 0 && predicts && length <= this.maxPositions
   }
 
   async score(requests: readonly ScoringRequest[], { onProgress, signal }: ScoringOptions = {}): Promise<Score[]> {
@@ -114,47 +126,58 @@ export class TreeScorer {
       })
       .sort((a, b) => compareIds(a.ids, b.ids))
     const scores = new Array<Score>(requests.length)
-    const past = await this.pastOf(readings, signal)
     let done = 0
-    for (let start = 0; start < readings.length; ) {
-      const { texts, nodes } = layOut(readings, start, past.ids.length)
-      await this.run(texts, nodes, past, scores, signal)
-      start += texts.length
-      onProgress?.((done += texts.length), requests.length)
-    }
+    const tell = (count: number): void => onProgress?.((done += count), requests.length)
+    await this.scoreAfter(this.empty(), readings, { scores, tell, signal })
     return scores
   }
 
-  /** What all readings begin with, from the call before where it was the same. */
-  private async pastOf(readings: readonly Reading[], signal?: AbortSignal): Promise<Past> {
-    const [first, last] = [readings[0], readings[readings.length - 1]]
-    // At least one token of each reading is left to be read, and all that is asked about.
-    const shortest = Math.min(...readings.map(({ from }) => from))
-    const shared = first.ids.slice(0, Math.min(sharedLength(first.ids, last.ids), shortest))
-    const held = this.past
-    const holds = held && sharedLength(held.ids, shared) === held.ids.length
-    if (held && holds && shared.length < held.ids.length + LEAST_SHARED) return held
-    if (shared.length < LEAST_SHARED) return this.empty()
-    let past = this.empty()
-    for (let start = 0; start < shared.length; start += TREE_TOKENS) {
-      const piece = shared.slice(start, start + TREE_TOKENS)
+  /**
+   * Scores readings that begin with the past, in order of their ids: families that do not fit a tree after what they
+   * begin with, all others in common trees.
+   */
+  private async scoreAfter(past: Past, readings: readonly Reading[], work: Work): Promise<void> {
+    const depth = past.ids.length
+    const few: Reading[] = []
+    for (const family of families(readings, depth + LEAST_SHARED)) {
+      const shared = sharedBeginning(family)
+      if (nodesOf(family, depth) <= TREE_TOKENS || shared.length < depth + LEAST_SHARED) few.push(...family)
+      else await this.scoreAfter(await this.extend(past, shared, work.signal), family, work)
+    }
+    for (let start = 0; start < few.length; ) {
+      const { texts, nodes } = layOut(few, start, depth, MOST_LOGITS / this.vocabSize)
+      await this.run(texts, nodes, past, work.scores, work.signal)
+      start += texts.length
+      work.tell(texts.length)
+    }
+  }
+
+  /** The past and what follows it: from the call before where it was nearly the same. */
+  private async extend(past: Past, ids: readonly number[], signal?: AbortSignal): Promise<Past> {
+    const isFirst = past.ids.length === 0
+    const held = isFirst ? this.past : undefined
+    if (held && sharedLength(held.ids, ids) === held.ids.length && ids.length < held.ids.length + LEAST_SHARED)
+      return held
+    for (let start = past.ids.length; start < ids.length; start += TREE_TOKENS) {
+      const piece = ids.slice(start, start + TREE_TOKENS)
       const nodes: Node[] = []
       for (const [place, id] of piece.entries()) {
         nodes.push({ id, parent: nodes[place - 1], position: start + place, place })
       }
       const results = await this.feed(nodes, past, [0], [0], signal)
+      const { layers: before } = past
       const layers = this.layers.map(({ width }, i): TensorData => {
         const own = results[`${i % 2 === 0 ? 'key' : 'value'}.${i >> 1}`].data as Float32Array
         if (start === 0) return tensorData('float32', [1, piece.length, width], own)
-        const before = past.layers[i].data as Float32Array
-        const joined = new Float32Array(before.length + own.length)
-        joined.set(before)
-        joined.set(own, before.length)
+        const joined = new Float32Array((start + piece.length) * width)
+        joined.set(before[i].data as Float32Array)
+        joined.set(own, start * width)
         return tensorData('float32', [1, start + piece.length, width], joined)
       })
-      past = { ids: shared.slice(0, start + piece.length), layers }
+      past = { ids: ids.slice(0, start + piece.length), layers }
     }
-    return (this.past = past)
+    if (isFirst) this.past = past
+    return past
   }
 
   /** Nothing: one position that nobody sees, since a tensor has at least one. */
@@ -249,8 +272,40 @@ interface Text {
   readonly path: readonly Node[]
 }
 
+/** Runs of readings of which each has at least so many tokens from the one before. */
+function families(readings: readonly Reading[], least: number): Reading[][] {
+  const found: Reading[][] = []
+  for (const reading of readings) {
+    const family = found[found.length - 1]
+    const before = family?.[family.length - 1]
+    if (before && sharedLength(before.ids, reading.ids) >= least) family.push(reading)
+    else found.push([reading])
+  }
+  return found
+}
+
+/** What readings in order of their ids all begin with, up to where any of them is asked about. */
+function sharedBeginning(family: readonly Reading[]): readonly number[] {
+  const [first, last] = [family[0], family[family.length - 1]]
+  const shared = family.length === 1 ? first.ids.length : sharedLength(first.ids, last.ids)
+  return first.ids.slice(0, Math.min(shared, ...family.map(({ from }) => from)))
+}
+
+/** Tokens of their tree after the past. */
+function nodesOf(family: readonly Reading[], past: number): number {
+  return family.reduce((sum, { ids }, i) => {
+    const shared = i === 0 ? past : sharedLength(family[i - 1].ids, ids)
+    return sum + ids.length - shared
+  }, 0)
+}
+
 /** A tree of readings from `start` on, as many as fit. */
-function layOut(readings: readonly Reading[], start: number, past: number): { texts: Text[]; nodes: Node[] } {
+function layOut(
+  readings: readonly Reading[],
+  start: number,
+  past: number,
+  mostRows: number,
+): { texts: Text[]; nodes: Node[] } {
   const texts: Text[] = []
   const nodes: Node[] = []
   let rows = 0
@@ -259,7 +314,7 @@ function layOut(readings: readonly Reading[], start: number, past: number): { te
     const shared = before ? sharedLength(before.reading.ids, reading.ids) - past : 0
     const added = reading.ids.length - past - shared
     rows += reading.continuationIds.length
-    if (before && (nodes.length + added > TREE_TOKENS || rows > MOST_ROWS)) break
+    if (before && (nodes.length + added > TREE_TOKENS || rows > mostRows)) break
     const path = before ? before.path.slice(0, shared) : []
     for (let i = past + shared; i < reading.ids.length; i++) {
       const node = { id: reading.ids[i], parent: path[path.length - 1], position: i, place: nodes.length }

@@ -1,6 +1,6 @@
 import { logLikelihoods, type Score, type ScoringRequest } from '../eval/log-likelihoods.ts'
 import { TreeScorer } from '../eval/token-tree.ts'
-import { beamSearch } from '../generate/beam.ts'
+import { type BeamOptions, beamSearch } from '../generate/beam.ts'
 import { CachedDecoder, type Writer, writerOf } from '../generate/decoder.ts'
 import { Engine } from '../generate/engine.ts'
 import { StopText } from '../generate/stop-text.ts'
@@ -53,10 +53,11 @@ export interface WriteOptions extends WorkOptions, Pick<SamplingOptions, 'topP' 
   temperature?: number
   /** The same seed draws the same tokens: one for all prompts, each of which has a stream of its own, or one each. */
   seed?: number | readonly number[]
-  /** Beam search over this many sequences instead, ranked by log P / length^lengthPenalty. */
+  /** Beam search over this many sequences instead. */
   numBeams?: number
-  /** Of beam search. Default 1. */
+  /** Of beam search: what log P is divided by. Default the length itself. */
   lengthPenalty?: number
+  lengthNorm?: BeamOptions['lengthNorm']
 }
 
 export interface OpenOptions extends Pick<LoadOptions, 'quantize' | 'onProgress' | 'signal'> {
@@ -289,11 +290,12 @@ export class TextModel implements LanguageModel {
   }
 
   private async search(prompt: string, options: WriteOptions): Promise<string> {
-    const { maxNewTokens = DEFAULT_MAX_NEW_TOKENS, numBeams: nBeams = 1, lengthPenalty, stop = [] } = options
+    const { maxNewTokens = DEFAULT_MAX_NEW_TOKENS, numBeams: nBeams = 1, stop = [] } = options
+    const { lengthPenalty, lengthNorm } = options
     const ids = this.promptIds(prompt, maxNewTokens)
     const decoder = await this.openDecoder()
     const found = await beamSearch(decoder, decoder.promptOf(ids), {
-      ...{ nBeams, lengthPenalty, maxNewTokens },
+      ...{ nBeams, lengthPenalty, lengthNorm, maxNewTokens },
       stopTokenIds: [...this.stopTokenIds, ...stop.flatMap((text) => this.idsBeginningWith(text))],
     })
     const stopText = new StopText(stop)

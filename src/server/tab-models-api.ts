@@ -2,6 +2,7 @@ import { constants } from 'node:fs'
 import { lstat, open, readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Hono } from 'hono'
+import { tokenizerFromWordPieces } from '../text/load.ts'
 import { RequestError } from './errors.ts'
 import { packageRoot } from './package.ts'
 import type { TabModel, TabModelList } from './wire.ts'
@@ -9,6 +10,8 @@ import type { TabModel, TabModelList } from './wire.ts'
 /** Larger ones are not sent to a page: they are served. */
 const MOST_WEIGHT_BYTES = 64 * 1024 * 1024
 const WEIGHTS = 'model.safetensors'
+/** BERT's vocabulary. */
+const WORD_PIECES = 'vocab.txt'
 /** What a page needs of a model. */
 const FILES = ['config.json', WEIGHTS, 'tokenizer.json', 'tokenizer_config.json'] as const
 
@@ -43,13 +46,26 @@ export function tabModelRoutes(runsDir: string, weightsDir = join(packageRoot, '
     const at = places.find((other) => other.place === place)
     const found = at && (await modelsIn(at)).find(({ model }) => model.name === name)
     const known = FILES.find((other) => other === file)
-    const bytes = found && known && (await readRegular(join(found.folder, known)))
+    const bytes =
+      found && known && ((await readRegular(join(found.folder, known))) ?? (await madeFile(found.folder, known)))
     if (!bytes) throw new RequestError(404, 'There is no such file of a model.', { code: 'not_found' })
     const type = file.endsWith('.json') ? 'application/json' : 'application/octet-stream'
     return context.body(new Uint8Array(bytes), 200, { 'content-type': type, 'cache-control': 'no-cache' })
   })
 
   return app
+}
+
+/** What pages read where a folder has less: a tokenizer of BERT's own file, and no settings of one. */
+async function madeFile(folder: string, file: (typeof FILES)[number]): Promise<Uint8Array | undefined> {
+  if (file === 'tokenizer_config.json') return Buffer.from('{}')
+  const pieces = file === 'tokenizer.json' && (await readRegular(join(folder, WORD_PIECES)))
+  if (!pieces) return undefined
+  try {
+    return Buffer.from(JSON.stringify(tokenizerFromWordPieces(pieces.toString('utf8')).toJSON()))
+  } catch (error) {
+    throw new RequestError(404, `${WORD_PIECES} ${(error as Error).message}`, { code: 'not_found' })
+  }
 }
 
 interface Found {
@@ -87,8 +103,11 @@ async function modelIn(folder: string, named: Pick<TabModel, 'place' | 'name'>):
     const config = JSON.parse(await readFile(join(folder, 'config.json'), 'utf8')) as { architectures?: unknown }
     const [architecture] = [config.architectures].flat()
     if (typeof architecture !== 'string') return undefined
-    const tokenizer = await lstat(join(folder, 'tokenizer.json')).catch(() => undefined)
-    return { folder, model: { ...named, architecture, bytes, hasTokenizer: tokenizer?.isFile() ?? false } }
+    const tokenizers = await Promise.all(
+      ['tokenizer.json', WORD_PIECES].map((name) => lstat(join(folder, name)).catch(() => undefined)),
+    )
+    const hasTokenizer = tokenizers.some((file) => file?.isFile())
+    return { folder, model: { ...named, architecture, bytes, hasTokenizer } }
   } catch {
     return undefined
   }

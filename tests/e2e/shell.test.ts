@@ -4,14 +4,23 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Browser, BrowserContext, BrowserContextOptions, Page } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { wordTokenizerJson } from '../../src/data/word-tokenizer.ts'
 import { loadServedModel } from '../../src/generate/served.ts'
 import type { GenerationRequest } from '../../src/generate/types.ts'
 import { encodePng } from '../../src/image/png.ts'
+import { Bert } from '../../src/models/bert.ts'
+import { Mqan } from '../../src/models/mqan.ts'
+import { type Model, traceModel } from '../../src/nn/model.ts'
+import { saveModel } from '../../src/optim/model-folder.ts'
 import { listen, type RunningServer } from '../../src/server/listen.ts'
 import { ConversationStore } from '../../src/server/store.ts'
 import type { Message } from '../../src/server/wire.ts'
+import { sizeOf, type TensorData } from '../../src/tensor/index.ts'
+import { trainByteLevelBpe } from '../../src/text/bpe-trainer.ts'
+import { tokenizerFromJson } from '../../src/text/tokenizer.ts'
 import { percent } from '../../web/src/demos/parts/token-text.ts'
 import { noStore } from '../server/support.ts'
+import { fractions } from '../tensor/check.ts'
 import { ScriptedModel } from './scripted-model.ts'
 import { audit, builtPage, lacksChromium, launchChromium } from './site.ts'
 
@@ -37,6 +46,38 @@ const desktop = { viewport: { width: 1280, height: 800 }, reducedMotion: 'reduce
 
 /** Long enough for a busy machine. */
 const soon = { timeout: 15_000 }
+
+/** As a run leaves one. */
+function tinyBert() {
+  const text = 'The people want peace, and the wealth of the country is growing.'
+  const tokenizer = trainByteLevelBpe([text], { vocabSize: 280, specialTokens: ['[MASK]'] })
+  const model = new Bert({
+    ...{ vocabSize: tokenizerFromJson(tokenizer).vocabSize, maxPositions: 64, head: 'masked-lm' },
+    ...{ dModel: 8, nLayers: 1, nHeads: 1 },
+  })
+  return { model, weights: drawn(model), files: { 'tokenizer.json': JSON.stringify(tokenizer) } }
+}
+
+function tinyMqan() {
+  const specialTokens = ['<pad>', '</s>', '<unk>']
+  const words = 'has who the ? red white blue coins keys stones'.split(' ')
+  const tokenizer = wordTokenizerJson(words, { specialTokens, unknown: '<unk>' })
+  const model = new Mqan({
+    ...{ vocabSize: specialTokens.length + words.length, extraWords: 10, maxAnswer: 4, padTokenId: 0 },
+    ...{ dModel: 8, dInner: 8, nHeads: 2, nLayers: 1, unknownTokenId: 2, endTokenIds: [1] },
+  })
+  return { model, weights: drawn(model), files: { 'tokenizer.json': JSON.stringify(tokenizer) } }
+}
+
+function drawn(model: Model): Map<string, TensorData> {
+  const draw = fractions(5)
+  return new Map(
+    [...traceModel(model).parameters.values()].map(({ name, shape }): [string, TensorData] => {
+      const data = Float32Array.from({ length: sizeOf(shape) }, () => draw() - 0.5)
+      return [name, { dtype: 'float32', shape, data }]
+    }),
+  )
+}
 
 /** Writes at a reader's pace. */
 class SlowModel extends ScriptedModel {
@@ -67,6 +108,8 @@ describe.skipIf(lacksChromium)('the shell and its pages in Chromium', { timeout:
     const picture = encodePng({ width: 4, height: 4, channels: 1, data: new Uint8Array(16).fill(128) })
     writeFileSync(join(run, 'samples', 'drawn-00000100.png'), picture)
 
+    await saveModel(join(folder, 'runs', 'masked'), tinyBert())
+    await saveModel(join(folder, 'runs', 'facts', 'stages', 'joint'), tinyMqan())
     const store = ConversationStore.open({ dataDir: join(folder, 'data') })
     const [launched, built] = await Promise.all([launchChromium(), builtPage(), store])
     browser = launched
@@ -262,8 +305,23 @@ describe.skipIf(lacksChromium)('the shell and its pages in Chromium', { timeout:
     await page.getByText('step 200 of 200').waitFor()
     await expect.poll(() => loss.textContent(), soon).toBe('0.5657')
     expect(asked.filter((url) => url.includes('/metrics')).every((url) => /cursor=\d{3,}\./.test(url))).toBe(true)
-    writeFileSync(join(run, 'result.json'), JSON.stringify(result({ state: 'finished', holds: true, step: 200 })))
+    const figures = [
+      {
+        title: 'Size and skill',
+        x: 'parameters',
+        logX: true,
+        lines: {
+          ours: [
+            [1e6, 0.25],
+            [1e7, 0.5],
+          ],
+        },
+      },
+    ]
+    const ended = { state: 'finished', holds: true, step: 200, figures }
+    writeFileSync(join(run, 'result.json'), JSON.stringify(result(ended)))
     await page.getByText('It holds.').waitFor()
+    await page.getByRole('img', { name: 'Size and skill. ours 1.0e6: 0.25, 1.0e7: 0.5' }).waitFor()
     await page.locator('.chip-finished').waitFor()
   })
 
@@ -420,6 +478,7 @@ describe.skipIf(lacksChromium)('the shell and its pages in Chromium', { timeout:
 
       await rail(page, 'Papers').click()
       await page.getByRole('link', { name: 'T5', exact: true }).click()
+      await page.getByRole('tab', { name: 'Beam search as a tree' }).click()
       await page.getByRole('slider', { name: 'Beams' }).fill('2')
       const found = page.getByRole('table', { name: /^What was found/ }).getByRole('row')
       await expect.poll(() => found.count(), soon).toBe(3)
@@ -445,6 +504,23 @@ describe.skipIf(lacksChromium)('the shell and its pages in Chromium', { timeout:
       expect(Number(eight)).toBeGreaterThan(Number(none.replace('under ', '')))
       await page.getByRole('slider', { name: 'K, examples' }).fill('8')
       expect(await page.locator('.demo .listing').innerText()).toMatch(/^(\w+: \w+\n){8}whale: whale$/)
+    })
+
+    it('fills blanks with the models that runs have left, and says of the others how to train them', async () => {
+      const page = await open('/papers/bert')
+      const bert = page.getByRole('region', { name: 'BERT' })
+      await expect.poll(() => bert.getByRole('table', { name: 'Blank 2' }).getByRole('row').count(), soon).toBe(4)
+      await page.getByRole('textbox', { name: /^Text, with ___/ }).fill('the ___')
+      await expect.poll(() => bert.getByRole('table').count(), soon).toBe(1)
+      await page.getByRole('region', { name: 'T5' }).getByText('No small T5 is here yet.').waitFor()
+
+      await page.goto(`${server.url}/papers/decanlp`)
+      const answer = page.getByRole('list', { name: 'Answer' }).getByRole('button')
+      await answer.last().click()
+      await page.getByText(/out of the vocabulary, .* copied from the context/).waitFor()
+      const pointed = page.getByRole('list', { name: 'Context, pointed at' }).getByRole('listitem')
+      expect(await pointed.count()).toBe(15)
+      expect(await pointed.last().textContent()).toMatch(/^keys[\d.]+ %$/)
     })
 
     it('keeps a demo that fails to itself', async () => {

@@ -88,12 +88,35 @@ describe.each<[string, CausalLm]>([
   })
 })
 
+it('finds families within families, and texts that have nothing in common with any', async () => {
+  const weights = drawnWeights(llama)
+  const scorer = (await TreeScorer.create(llama, weights)) as TreeScorer
+  const decoder = await CachedDecoder.create(llama, weights)
+  const draw = (seed: number, length: number) => Array.from({ length }, (_, i) => (seed * (i + 3) + i * i) % 30)
+  const articles = [1, 2].map((seed) => [...draw(11, 40), ...draw(seed, 270)])
+  const asked = [
+    ...articles.flatMap((article) => [4, 5, 6].map((seed) => [...article, ...draw(seed, 12)])),
+    draw(7, 3),
+    draw(8, 300),
+    draw(9, 20),
+  ].flatMap((contextIds) => [[1], [2, 3]].map((continuationIds) => ({ contextIds, continuationIds })))
+  const told: number[] = []
+  const scores = await scorer.score(asked, { onProgress: (done) => told.push(done) })
+  const expected = await logLikelihoods(decoder, asked)
+  for (const [i, { logProb }] of expected.entries()) expect(scores[i].logProb, `${i}`).toBeCloseTo(logProb, 3)
+  expect(told.at(-1)).toBe(asked.length)
+  scorer.release()
+  decoder.release()
+})
+
 it('takes no text that is too long or has nothing to predict', async () => {
   const scorer = (await TreeScorer.create(llama, drawnWeights(llama))) as TreeScorer
   const many = new Array<number>(600).fill(1)
   expect(scorer.takes({ contextIds: many, continuationIds: [1] })).toBe(true)
   expect(scorer.takes({ contextIds: many, continuationIds: [1, 2] })).toBe(false)
   expect(scorer.takes({ contextIds: [1], continuationIds: [] })).toBe(false)
+  expect(scorer.takes({ contextIds: [1], continuationIds: many.slice(0, 256) })).toBe(true)
+  expect(scorer.takes({ contextIds: [1], continuationIds: many.slice(0, 257) })).toBe(false)
   scorer.release()
 })
 

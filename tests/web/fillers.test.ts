@@ -1,5 +1,9 @@
 import { expect, it } from 'vitest'
+import { beamSearch } from '../../src/generate/beam.ts'
+import { CachedDecoder } from '../../src/generate/decoder.ts'
+import { blankIdsOf, fillBlanks } from '../../src/generate/fill-blanks.ts'
 import { Bert } from '../../src/models/bert.ts'
+import { GLM } from '../../src/models/glm.ts'
 import { type Model, traceModel } from '../../src/nn/model.ts'
 import { int32, trace } from '../../src/nn/trace.ts'
 import { compile } from '../../src/runtime/compile.ts'
@@ -7,6 +11,7 @@ import { embedding, sizeOf, type Tensor, type TensorData } from '../../src/tenso
 import { trainByteLevelBpe } from '../../src/text/bpe-trainer.ts'
 import { tokenizerFromJson } from '../../src/text/tokenizer.ts'
 import { fillerKinds } from '../../web/src/demos/parts/fillers.ts'
+import { wordIds } from '../../web/src/demos/parts/words.ts'
 import { fractions } from '../tensor/check.ts'
 
 // This is what runs in a page, on WebAssembly as there.
@@ -130,6 +135,33 @@ it('GLM writes into each blank from its start to its end', async () => {
     expect(best.share).toBeCloseTo(0.72, 3)
     expect(second.share).toBeCloseTo(0.18, 3)
   }
+})
+
+it('GLM fills as it does over a cache, on a server', async () => {
+  const glm = loaded(new GLM({ vocabSize, maxPositions: 40, dModel: 16, nLayers: 2, nHeads: 2 }))
+  const filled = await kind('GLM').open(glm).fill('the ___ sat on a ___ tower', signal)
+  const specials = blankIdsOf(tokenizer, 'GLM')
+  const ids = tokenizer.encode('the [MASK] sat on a [MASK] tower')
+  const decoder = await CachedDecoder.create(glm.model as GLM, glm.weights, { slots: 4, capacity: 40 })
+  const options = { nBeams: 4, lengthPenalty: 0, maxNewTokens: 8, stopTokenIds: [specials.endId] }
+  const served = await fillBlanks(ids, specials, (prompt) => beamSearch(decoder, prompt, options))
+  decoder.release()
+  expect(filled.map(([best]) => best.text)).toEqual(served.map((ids) => tokenizer.decode(ids)))
+})
+
+it('words that no vocabulary has get ids of their own, in all texts the same', () => {
+  const known = new Map([
+    ['has', 3],
+    ['?', 4],
+  ])
+  const idOf = (word: string) => known.get(word)
+  const { ids, textOf } = wordIds(['Zoe has coins', 'coins has zoe?'], idOf, 10, 2)
+  expect(ids).toEqual([
+    [10, 3, 11],
+    [11, 3, 10, 4],
+  ])
+  expect([9, 10, 11].map(textOf)).toEqual([undefined, 'zoe', 'coins'])
+  expect(() => wordIds(['a b c'], idOf, 10, 2)).toThrow('room for 2 words that it does not know; there are 3')
 })
 
 it('says which token a model lacks', () => {

@@ -1,6 +1,7 @@
 import { useQuery } from '@tanstack/react-query'
 import { useEffect, useId, useState } from 'react'
 import { messageOf } from '../client.ts'
+import { LineFigure } from '../components/line-figure.tsx'
 import { QueryState } from '../shell/query-state.tsx'
 import { mostExamples, promptsOf, type Task, tasks } from './parts/few-shot-tasks.ts'
 import { RangeField } from './parts/range-field.tsx'
@@ -99,52 +100,20 @@ function Lab({ scorers }: { scorers: readonly Scorer[] }) {
       </div>
       <div>
         {error && <p role="alert">{error}</p>}
-        <CurveOf means={curve.map(mean)} count={count} />
+        <LineFigure
+          label="Mean probability of the right answer by the number of examples"
+          lines={{ '': curve.map((shares, k) => [k, mean(shares)] as const) }}
+          xName="K, examples"
+          xRange={[0, mostExamples]}
+          showY={(share) => (share === 0 ? '0 %' : percent(share))}
+          leastTop={0.1}
+          marked={count}
+        />
+        <p className="fine-print">
+          The smallest models learn next to nothing this way. A larger one:{' '}
+          <code>jackdaw serve --model hf:HuggingFaceTB/SmolLM2-135M-Instruct</code>
+        </p>
       </div>
     </div>
-  )
-}
-
-const [width, height, left, bottom, top] = [420, 260, 48, 34, 12]
-
-function CurveOf({ means, count }: { means: readonly number[]; count: number }) {
-  const most = Math.max(0.1, ...means)
-  const highest = Math.ceil(most * 10) / 10
-  const xOf = (k: number) => left + (k / mostExamples) * (width - left - 12)
-  const yOf = (share: number) => top + (1 - share / highest) * (height - top - bottom)
-  const heard = means.map((share, k) => `${k}: ${percent(share)}`).join(', ')
-  return (
-    <svg
-      className="share-curve"
-      viewBox={`0 0 ${width} ${height}`}
-      role="img"
-      aria-label={`Mean probability of the right answer by the number of examples. ${heard}`}
-    >
-      {[0, highest / 2, highest].map((share) => (
-        <g key={share}>
-          <line className="grid" x1={left} x2={width - 12} y1={yOf(share)} y2={yOf(share)} />
-          <text x={left - 8} y={yOf(share) + 4} textAnchor="end">
-            {`${Math.round(100 * share)} %`}
-          </text>
-        </g>
-      ))}
-      {Array.from({ length: mostExamples + 1 }, (_, k) => (
-        // biome-ignore lint/suspicious/noArrayIndexKey: a number of examples is its place.
-        <text key={k} x={xOf(k)} y={height - 14} textAnchor="middle">
-          {k}
-        </text>
-      ))}
-      <polyline className="line" points={means.map((share, k) => `${xOf(k)},${yOf(share)}`).join(' ')} />
-      {means.map((share, k) => (
-        <circle
-          // biome-ignore lint/suspicious/noArrayIndexKey: a number of examples is its place.
-          key={k}
-          className={k === count ? 'dot is-best' : 'dot'}
-          cx={xOf(k)}
-          cy={yOf(share)}
-          r={k === count ? 6 : 3.5}
-        />
-      ))}
-    </svg>
   )
 }

@@ -48,6 +48,14 @@ const blanks: Demo = {
   load: () => import('./blanks.tsx'),
 }
 
+const pointers: Demo = {
+  name: 'pointers',
+  title: 'Where an answer comes from',
+  shows:
+    'MQAN answers every task as a question about a context: each word is generated, or copied from where its pointers point.',
+  load: () => import('./pointers.tsx'),
+}
+
 /** The one table of what is shown where. */
 const demos: Readonly<Record<string, readonly Demo[]>> = {
   transformer: [attention, beams],
@@ -60,7 +68,9 @@ const demos: Readonly<Record<string, readonly Demo[]>> = {
   glm: [blanks],
   t5: [blanks, beams, tokens],
   palm: [nextToken],
+  prompting: [blanks, fewShot],
   codex: [tokens],
+  decanlp: [pointers],
 }
 
 export const demosOf = (slug: string): readonly Demo[] => (Object.hasOwn(demos, slug) ? demos[slug] : [])

@@ -1,6 +1,9 @@
 import {
   type BeamStep,
+  type Blank,
+  blankIdsOf,
   compile,
+  fillBlanks,
   type Hypothesis,
   int32,
   largestIds,
@@ -178,10 +181,8 @@ function spans(loaded: Loaded): Filler {
 }
 
 function infilling(loaded: Loaded): Filler {
-  const { model, weights, tokenizer } = loaded
-  const mask = tokenizer.tokenOf(idOf(loaded, '[MASK]')) as string
-  const [maskId, startId] = [idOf(loaded, mask), idOf(loaded, '<|startofpiece|>', '<sop>')]
-  const endId = idOf(loaded, '<|endofpiece|>', '<eop>')
+  const { model, weights, tokenizer, name } = loaded
+  const specials = blankIdsOf(tokenizer, name)
   let program: Promise<Program<{ logits: Tensor }>> | undefined
   return {
     async fill(text, signal) {
@@ -194,43 +195,46 @@ function infilling(loaded: Loaded): Filler {
         weights,
       )
       const run = await program
-      const partA = tokenizer.encode(text.replace(blankSign, mask))
-      const blanks = [...partA.keys()].filter((at) => partA[at] === maskId)
-      // Two positions a token (Du et al., §2.2): where its blank stands in the text, and where in the blank it stands.
-      let before = { ids: partA, inText: [...partA.keys()], inBlank: partA.map(() => 0) }
+      const partA = tokenizer.encode(text.replace(blankSign, '[MASK]'))
       const filled: Choice[][] = []
-      for (const place of blanks) {
-        const known = before
-        const withPiece = (piece: readonly number[]) => ({
-          ids: [...known.ids, ...piece],
-          inText: [...known.inText, ...piece.map(() => place)],
-          inBlank: [...known.inBlank, ...piece.map((_, i) => i + 1)],
-        })
-        const logitsAfter = async (pieces: readonly (readonly number[])[]) => {
-          const rows = pieces.map(withPiece)
-          const [batch, seq] = [rows.length, rows[0].ids.length]
+      await fillBlanks(partA, specials, async ({ blanks = [] }) => {
+        const before = blanks.slice(0, -1)
+        const { at } = blanks[before.length]
+        const rowOf = (ids: readonly number[]) => asRow(partA, [...before, { at, ids }])
+        const logitsAfter = async (sequences: readonly (readonly number[])[]) => {
+          const rows = sequences.map(rowOf)
+          const [batch, seq] = [rows.length, rows[0].inputIds.length]
           const { logits } = await run({
             inputIds: ints(
               [batch, seq],
-              rows.flatMap(({ ids }) => ids),
+              rows.flatMap(({ inputIds }) => inputIds),
             ),
             positionIds: ints(
               [batch, 2, seq],
-              rows.flatMap(({ inText, inBlank }) => [...inText, ...inBlank]),
+              rows.flatMap(({ positionIds }) => positionIds.flat()),
             ),
-            sep: ints(
-              [batch],
-              rows.map(() => partA.length),
-            ),
+            sep: ints([batch], new Array<number>(batch).fill(partA.length)),
           })
           return lastRows(logits, batch)
         }
-        const found = await search([startId], logitsAfter, endId, longest, signal)
-        filled.push(found.map(({ ids, score }) => choice(loaded, ids, endId, score)))
-        before = withPiece([startId, ...found[0].ids.filter((id) => id !== endId)])
-      }
+        const found = await search([specials.startId], logitsAfter, specials.endId, longest, signal)
+        filled.push(found.map(({ ids, score }) => choice(loaded, ids, specials.endId, score)))
+        return found[0].ids
+      })
       return filled
     },
+  }
+}
+
+/** A text and what is written into its blanks, with two positions a token (Du et al., §2.2): where its blank stands in the text, and where in the blank it stands. */
+function asRow(partA: readonly number[], blanks: readonly Blank[]) {
+  const partB = blanks.flatMap(({ at, ids }) => ids.map((id, i) => ({ id, at, inBlank: i + 1 })))
+  return {
+    inputIds: [...partA, ...partB.map(({ id }) => id)],
+    positionIds: [
+      [...partA.keys(), ...partB.map(({ at }) => at)],
+      [...partA.map(() => 0), ...partB.map(({ inBlank }) => inBlank)],
+    ],
   }
 }
 

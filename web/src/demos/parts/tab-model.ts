@@ -13,7 +13,7 @@ import {
   weightsFromSafetensors,
 } from '../../../../src/browser.ts'
 import type { TabModel } from '../../../../src/server/wire.ts'
-import { ApiError, getTabModelFile } from '../../client.ts'
+import { getTabModelFile } from '../../client.ts'
 
 type CausalLm = nn.CausalLm
 
@@ -30,15 +30,11 @@ const tokenizers = new Map<string, Promise<Tokenizer>>()
 
 export const keyOf = ({ place, name }: TabModel): string => `${place} ${name}`
 
-export function openTokenizer(model: TabModel): Promise<Tokenizer> {
-  return once(tokenizers, keyOf(model), async () => {
-    const settings = json(model, 'tokenizer_config.json').catch((error: unknown) => {
-      if (error instanceof ApiError && error.status === 404) return {}
-      throw error
-    })
-    return tokenizerFromJson(...(await Promise.all([json(model, 'tokenizer.json'), settings])))
+export const openTokenizer = (model: TabModel): Promise<Tokenizer> =>
+  once(tokenizers, keyOf(model), async () => {
+    const [own, settings] = await Promise.all([json(model, 'tokenizer.json'), json(model, 'tokenizer_config.json')])
+    return tokenizerFromJson(own, settings)
   })
-}
 
 /** A model with its weights and its tokenizer, in this tab. */
 export interface Loaded {
