@@ -17,8 +17,8 @@ import type { Score, ScoringOptions, ScoringRequest } from './log-likelihoods.ts
 const TREE_TOKENS = 256
 /** A beginning that texts share is worth keeping by itself where it is at least as long. */
 const LEAST_SHARED = 16
-/** Places whose likelihoods are computed at once: their logits take the most memory. */
-const MOST_ROWS = 512
+/** Logits that are computed at once, of all places and words: they take the most memory. */
+const MOST_LOGITS = 1 << 24
 /** Longer continuations are sequences of their own. */
 const LONGEST_CONTINUATION = 256
 const HIDDEN = -1e9
@@ -63,6 +63,7 @@ export class TreeScorer {
     /** Of each layer, keys, then values: their names in the graph and their width. */
     private readonly layers: readonly { readonly name: string; readonly width: number }[],
     private readonly maxPositions: number,
+    private readonly vocabSize: number,
   ) {}
 
   /** @returns undefined where the model has windows or biases of distance, which a tree has not */
@@ -107,7 +108,7 @@ export class TreeScorer {
       copyWeights,
     })
     const layers = pasts.map((past) => ({ name: inputName(past), width: past.shape[2] as number }))
-    return new TreeScorer(program, layers, model.maxPositions)
+    return new TreeScorer(program, layers, model.maxPositions, model.vocabSize)
   }
 
   /** Whether a request is one for a tree: what is to be scored is not as long as to be a sequence of its own. */
@@ -144,7 +145,7 @@ export class TreeScorer {
       else await this.scoreAfter(await this.extend(past, shared, work.signal), family, work)
     }
     for (let start = 0; start < few.length; ) {
-      const { texts, nodes } = layOut(few, start, depth)
+      const { texts, nodes } = layOut(few, start, depth, MOST_LOGITS / this.vocabSize)
       await this.run(texts, nodes, past, work.scores, work.signal)
       start += texts.length
       work.tell(texts.length)
@@ -299,7 +300,12 @@ function nodesOf(family: readonly Reading[], past: number): number {
 }
 
 /** A tree of readings from `start` on, as many as fit. */
-function layOut(readings: readonly Reading[], start: number, past: number): { texts: Text[]; nodes: Node[] } {
+function layOut(
+  readings: readonly Reading[],
+  start: number,
+  past: number,
+  mostRows: number,
+): { texts: Text[]; nodes: Node[] } {
   const texts: Text[] = []
   const nodes: Node[] = []
   let rows = 0
@@ -308,7 +314,7 @@ function layOut(readings: readonly Reading[], start: number, past: number): { te
     const shared = before ? sharedLength(before.reading.ids, reading.ids) - past : 0
     const added = reading.ids.length - past - shared
     rows += reading.continuationIds.length
-    if (before && (nodes.length + added > TREE_TOKENS || rows > MOST_ROWS)) break
+    if (before && (nodes.length + added > TREE_TOKENS || rows > mostRows)) break
     const path = before ? before.path.slice(0, shared) : []
     for (let i = past + shared; i < reading.ids.length; i++) {
       const node = { id: reading.ids[i], parent: path[path.length - 1], position: i, place: nodes.length }

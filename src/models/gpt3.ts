@@ -195,6 +195,7 @@ export function gpt3Block(scope: Scope, x: Tensor, c: GPT3Config, context: GPT3C
 export class GPT3 extends SegmentedCausalNetwork<GPT3Config> {
   static readonly table = GPT3Config
   static override readonly baseModelPrefix = 'transformer.'
+  static readonly tiedHead = { head: 'lm_head.weight', table: 'transformer.wte.weight' }
 
   /** @returns logits [batch, seq, vocabSize] */
   forward(scope: Scope, inputs: CausalInputs, options: CausalOptions = {}) {

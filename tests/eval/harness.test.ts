@@ -117,6 +117,8 @@ describe('a run with a folder', () => {
     expect(results.results).toEqual(whole.results)
     expect(JSON.parse(readFileSync(join(out, 'results.json'), 'utf8')).results).toEqual(whole.results)
     const lines = readFileSync(join(out, 'samples_multiarith.jsonl'), 'utf8').trim().split('\n')
+    // What was asked is what the model read.
+    expect(JSON.parse(lines[149])).toMatchObject({ arguments: [model.prompts.at(-1)], filtered_resps: ['150'] })
     expect(lines.map((line) => JSON.parse(line).doc_id)).toEqual(Array.from({ length: 150 }, (_, i) => i))
   })
 

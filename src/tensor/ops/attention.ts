@@ -5,6 +5,7 @@ import { softmax } from './activation.ts'
 import { customGradient } from './custom.ts'
 import { indicator, minimum, neg } from './elementwise.ts'
 import { matmul } from './matmul.ts'
+import { max } from './reduce.ts'
 import { arange, broadcastTo, cast, concat, expandDims, sumTo } from './shape.ts'
 
 /** Attention: the whole of it for training, and its fused parts: rotary positions, attention over a key-value cache. */
@@ -217,10 +218,11 @@ function scoreBias(
   return parts.length === 0 ? undefined : parts.reduce((a, b) => a.add(b))
 }
 
-/** 1 for queries that see a key, 0 for those that see none: [batch, 1, queries, 1]. Undefined where all see one. */
+/** 1 for queries that see a key, 0 for those that see none: [batch, 1, queries or 1, 1]. Undefined where all see one. */
 function seesAny({ start, end, seen }: Block, { causal, window, attentionMask }: AttentionOptions): Tensor | undefined {
-  if (!attentionMask || !causal) return undefined
+  if (!attentionMask) return undefined
   const tokens = attentionMask.slice({ axis: 1, start: 0, end: seen }).cast('float32')
+  if (!causal) return expandDims(expandDims(max(tokens, { axis: 1, keepDims: true }), 1), 3)
   const visible = indicator(causalMask(end, window).slice({ axis: 0, start }))
   const counts = matmul(tokens, visible, { transposeB: true }) // [batch, queries]
   return expandDims(expandDims(minimum(counts, 1), 1), 3)
