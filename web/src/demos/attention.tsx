@@ -1,4 +1,5 @@
 import { useState } from 'react'
+import { Computing } from './parts/computing.tsx'
 import { HeatMap } from './parts/heat-map.tsx'
 import type { TabCausal } from './parts/tab-model.ts'
 import { TextField } from './parts/text-field.tsx'
@@ -18,17 +19,18 @@ function Maps({ model }: { model: TabCausal }) {
   const [text, setText] = useState(start)
   const [head, setHead] = useState<number | null>(null)
   const [query, setQuery] = useState<number | null>(null)
-  const { value, error, busy } = useComputed(text, async () => {
+  const computed = useComputed(text, async () => {
     const ids = model.tokenizer.encode(text).slice(0, mostTokens)
     if (ids.length === 0) return null
     const { nHeads, layers } = await model.attention(ids)
     return { words: ids.map((id) => model.tokenizer.decode([id])), nHeads, layers }
   })
+  const { value, busy } = computed
   return (
     <div className="demo-rows">
       <TextField label="Text" value={text} onChange={setText} />
       <div aria-busy={busy}>
-        {error && <p role="alert">{error}</p>}
+        <Computing of={computed} />
         {value === null && <p>Write something to read.</p>}
         {value && (
           <Shown

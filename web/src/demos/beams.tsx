@@ -1,6 +1,7 @@
 import { useState } from 'react'
 import { type Hypothesis, searchBeams } from '../../../src/browser.ts'
 import { BeamTree, type TreeNode } from './parts/beam-tree.ts'
+import { Computing } from './parts/computing.tsx'
 import { RangeField } from './parts/range-field.tsx'
 import type { TabCausal } from './parts/tab-model.ts'
 import { TextField } from './parts/text-field.tsx'
@@ -55,9 +56,10 @@ function Search({ model }: { model: TabCausal }) {
   const [nBeams, setBeams] = useState(4)
   const [steps, setSteps] = useState(6)
   const [penalty, setPenalty] = useState(1)
-  const { value, error, busy } = useComputed(`${nBeams} ${steps} ${penalty} ${text}`, (signal) =>
+  const computed = useComputed(`${nBeams} ${steps} ${penalty} ${text}`, (signal) =>
     search(model, text, nBeams, steps, penalty, signal),
   )
+  const { value, busy } = computed
   const textOf = (id: number) => model.tokenizer.decode([id])
   return (
     <div className="demo-rows">
@@ -68,7 +70,7 @@ function Search({ model }: { model: TabCausal }) {
         <RangeField label="Length penalty" min={0} max={2} step={0.1} value={penalty} onChange={setPenalty} />
       </div>
       <div aria-busy={busy}>
-        {error && <p role="alert">{error}</p>}
+        <Computing of={computed} />
         {value === null && <p>Write how a text begins.</p>}
         {value && (
           <>

@@ -3,6 +3,7 @@ import { useId, useState } from 'react'
 import type { TabModel } from '../../../src/server/wire.ts'
 import { getPaper, listTabModels } from '../client.ts'
 import { QueryState } from '../shell/query-state.tsx'
+import { Computing } from './parts/computing.tsx'
 import { blankSign, type Choice, type Filler, type FillerKind, fillerKinds } from './parts/fillers.ts'
 import { keyOf, loadTabModel } from './parts/tab-model.ts'
 import { TextField } from './parts/text-field.tsx'
@@ -105,13 +106,14 @@ function Opened({ kind, model, text }: { kind: FillerKind; model: TabModel; text
 }
 
 function Filled({ filler, text }: { filler: Filler; text: string }) {
-  const { value, error, busy } = useComputed(
+  const computed = useComputed(
     text,
     async (signal): Promise<Choice[][]> => (text.match(blankSign) ? filler.fill(text, signal) : []),
   )
+  const { value, busy } = computed
   return (
     <div aria-busy={busy}>
-      {error && <p role="alert">{error}</p>}
+      <Computing of={computed} />
       {value?.length === 0 && <p>Leave a blank: ___</p>}
       {value?.map((choices, blank) => (
         // biome-ignore lint/suspicious/noArrayIndexKey: a blank is its place.

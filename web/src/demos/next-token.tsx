@@ -1,5 +1,6 @@
 import { useState } from 'react'
 import { largestIds, logSumExp } from '../../../src/browser.ts'
+import { Computing } from './parts/computing.tsx'
 import { RangeField } from './parts/range-field.tsx'
 import type { TabCausal } from './parts/tab-model.ts'
 import { TextField } from './parts/text-field.tsx'
@@ -24,7 +25,7 @@ interface Choice {
 function Bars({ model }: { model: TabCausal }) {
   const [text, setText] = useState(start)
   const [temperature, setTemperature] = useState(1)
-  const { value, error, busy } = useComputed(text, async () => {
+  const computed = useComputed(text, async () => {
     const ids = model.tokenizer.encode(text).slice(-model.maxPositions)
     if (ids.length === 0) return null
     const logits = await model.logits([ids])
@@ -37,6 +38,7 @@ function Bars({ model }: { model: TabCausal }) {
     )
     return { logits, best }
   })
+  const { value, busy } = computed
 
   const scaled = value?.logits.map((logit) => logit / temperature)
   const total = scaled ? logSumExp(scaled) : 0
@@ -63,7 +65,7 @@ function Bars({ model }: { model: TabCausal }) {
         </p>
       </div>
       <div aria-busy={busy}>
-        {error && <p role="alert">{error}</p>}
+        <Computing of={computed} />
         {value === null && <p>Write how a text begins.</p>}
         {value && (
           <>

@@ -4,6 +4,7 @@ import { type AnsweredWord, Mqan, QuestionAnswerer } from '../../../src/browser.
 import type { TabModel } from '../../../src/server/wire.ts'
 import { getPaper, listTabModels } from '../client.ts'
 import { QueryState } from '../shell/query-state.tsx'
+import { Computing } from './parts/computing.tsx'
 import { keyOf, loadTabModel } from './parts/tab-model.ts'
 import { TextField } from './parts/text-field.tsx'
 import { percent } from './parts/token-text.ts'
@@ -11,7 +12,7 @@ import { useComputed } from './parts/use-computed.ts'
 import { wordIds, wordsOf } from './parts/words.ts'
 
 const facts = 'ada has three red coins ben has five blue stones zoe has two white keys'
-const asked = 'who has the white keys ?'
+const asked = 'what colour are the stones of ben ?'
 
 /** Where each word of MQAN's answer comes from: its vocabulary, the context, or the question. */
 export default function Pointers() {
@@ -84,17 +85,18 @@ function Asked({ asker }: { asker: Asker }) {
   const [context, setContext] = useState(facts)
   const [question, setQuestion] = useState(asked)
   const [chosen, setChosen] = useState(0)
-  const { value, error, busy } = useComputed(`${context}\n${question}`, async (signal) => ({
+  const computed = useComputed(`${context}\n${question}`, async (signal) => ({
     ...{ context, question },
     answer: await asker.ask(context, question, signal),
   }))
+  const { value, busy } = computed
   const word = value?.answer[Math.min(chosen, value.answer.length - 1)]
   return (
     <div className="demo-rows">
       <TextField label="Context" value={context} onChange={setContext} />
       <TextField label="Question" value={question} rows={1} onChange={setQuestion} />
       <div aria-busy={busy} className="demo-rows">
-        {error && <p role="alert">{error}</p>}
+        <Computing of={computed} />
         {value && !word && <p>It says nothing.</p>}
         {value && word && (
           <>
@@ -149,7 +151,7 @@ function Pointed({ name, words, weights }: PointedProps) {
             style={{ '--weight': `${Math.round(100 * Math.sqrt(weights[at] ?? 0))}%` } as React.CSSProperties}
           >
             {word}
-            <span className="token-id">{percent(weights[at] ?? 0)}</span>
+            <span className="token-id">{Math.round(100 * (weights[at] ?? 0))} %</span>
           </li>
         ))}
       </ol>

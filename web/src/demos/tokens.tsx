@@ -3,6 +3,7 @@ import { useId, useState } from 'react'
 import type { TabModel } from '../../../src/server/wire.ts'
 import { getStatus, listTabModels, postTokens } from '../client.ts'
 import { QueryState } from '../shell/query-state.tsx'
+import { Computing } from './parts/computing.tsx'
 import { openTokenizer } from './parts/tab-model.ts'
 import { TextField } from './parts/text-field.tsx'
 import { visible } from './parts/token-text.ts'
@@ -54,7 +55,8 @@ function Strip({ sources }: { sources: readonly Source[] }) {
   const [text, setText] = useState(start)
   const select = useId()
   const source = sources.find((one) => one.name === name) ?? sources[0]
-  const { value, error, busy } = useComputed(`${source.name} ${text}`, (signal) => source.tokens(text, signal))
+  const computed = useComputed(`${source.name} ${text}`, (signal) => source.tokens(text, signal))
+  const { value, busy } = computed
   const letters = [...text].length
   return (
     <div className="demo-rows">
@@ -68,7 +70,7 @@ function Strip({ sources }: { sources: readonly Source[] }) {
       </p>
       <TextField label="Text" value={text} rows={3} maxLength={4000} onChange={setText} />
       <div aria-busy={busy}>
-        {error && <p role="alert">{error}</p>}
+        <Computing of={computed} />
         {value && (
           <>
             <p className="fine-print" role="status">
