@@ -1,7 +1,7 @@
 import { extname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { packageRoot } from '../src/hub/open.ts'
-import { exportedOnnx, madeUpGguf, q4Gguf } from './files.ts'
+import { exportedOnnx, madeUpGguf, modelFolder, q4Gguf, questionsFile } from './files.ts'
 import { GPT_SIZES } from './gpt-sizes.ts'
 import type { Benchmark, ContestantSpec } from './harness.ts'
 import { SHAPED } from './model-shapes.ts'
@@ -149,6 +149,24 @@ export const BENCHMARKS: readonly BenchmarkPlan[] = [
             unit: 'tokens/s',
             atLeast: { 'node-llama-cpp': 2, 'transformers.js': 2 },
           },
+        ],
+      }
+    },
+  },
+  {
+    name: 'evaluate',
+    what: 'questions of an evaluation of a 135M model in fp32, against lm-evaluation-harness',
+    async prepare({ smollm2, folder }) {
+      const files = [await modelFolder(smollm2, folder), questionsFile(folder)]
+      const beside = { 'lm-evaluation-harness': 1.5 }
+      return {
+        name: 'evaluate',
+        jackdaw: jackdaw('evaluate', ...files),
+        peers: [pythonPeer('lm-evaluation-harness', 'lm_eval_questions.py', ...files)],
+        measures: [
+          { name: 'zero', what: 'five choices, no demonstration', unit: 'questions/s', atLeast: beside },
+          { name: 'few', what: 'five choices, five demonstrations', unit: 'questions/s', atLeast: beside },
+          { name: 'answers', what: 'answers of 32 tokens', unit: 'questions/s', atLeast: beside },
         ],
       }
     },

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { existsSync, mkdirSync } from 'node:fs'
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { basename, extname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
@@ -13,6 +13,8 @@ import { Llama } from '../src/models/llama.ts'
 import { type Model, traceModel } from '../src/nn/model.ts'
 import type { Weights } from '../src/runtime/compile.ts'
 import { sizeOf, tensorData } from '../src/tensor/index.ts'
+import { tokenizerFromGguf } from '../src/text/gguf-tokenizer.ts'
+import { saveTokenizer } from '../src/text/load.ts'
 
 /** Model files that contestants load, made once and kept in a folder. */
 
@@ -35,6 +37,44 @@ export async function q4Gguf(reference: string, folder: string): Promise<string>
   mkdirSync(folder, { recursive: true })
   const { path } = await resolveModelRef(reference)
   await convertModel(path, target, { quantize: 'Q4_0' }, async () => {})
+  return target
+}
+
+/** A folder in the Hugging Face layout: a model reference's own, or a GGUF file's, in fp32. */
+export async function modelFolder(reference: string, folder: string): Promise<string> {
+  const { kind, path } = await resolveModelRef(reference)
+  if (kind === 'folder') return path
+  const target = join(folder, `${basename(path, '.gguf').replace(/\W+/g, '-')}-fp32`)
+  if (existsSync(target)) return target
+  mkdirSync(folder, { recursive: true })
+  await convertModel(path, target, {}, (metadata, into) => saveTokenizer(tokenizerFromGguf(metadata), into))
+  return target
+}
+
+const THINGS = ['a kettle', 'an umbrella', 'a violin', 'a ladder', 'a pillow', 'a compass', 'a shovel', 'a lantern']
+const PLACES = [
+  'the kitchen',
+  'a garden shed',
+  'the concert hall',
+  'the bedroom',
+  'an attic',
+  'the harbour',
+  'a library',
+]
+const PEOPLE = ['Anna', 'Boris', 'Chiara', 'David', 'Elif', 'Farid']
+
+/** Made-up questions with five choices, as an evaluation has them: some thirty tokens, answers of two or three. */
+export function questionsFile(folder: string, count = 18): string {
+  const target = join(folder, 'questions.jsonl')
+  mkdirSync(folder, { recursive: true })
+  const lines = Array.from({ length: count }, (_, i) => {
+    const [thing, other] = [THINGS[i % THINGS.length], THINGS[(3 * i + 1) % THINGS.length]]
+    const person = PEOPLE[i % PEOPLE.length]
+    const question = `${person} has lent ${thing} to a friend on day ${i + 1}, and wants it back before ${other} is needed. Where would ${person} look for it first?`
+    const choices = Array.from({ length: 5 }, (_, j) => PLACES[(i + j) % PLACES.length])
+    return JSON.stringify({ question, choices, answer: i % 5 })
+  })
+  writeFileSync(target, `${lines.join('\n')}\n`)
   return target
 }
 

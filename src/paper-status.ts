@@ -103,7 +103,7 @@ export function readPapers(
       : []
     const own = fixtures
       .filter(({ architectures }) =>
-        architectures.some((name) => read.some((file) => file?.text.includes(`'${name}'`))),
+        architectures.some((name) => read.some((file) => file?.text.match(new RegExp(`\\b${name}\\b`)))),
       )
       .map(({ folder }) => folder)
       .filter((folder) => folder.startsWith(paper.fixtures ?? ''))
@@ -216,7 +216,9 @@ export function checkLines({ state, same, learns, usable, lacking }: PaperStatus
   if (state === 'planned') return {}
   const { fixtures, tests, holds } = same
   const compared = [
-    ...(fixtures.length > 0 ? [`${fixtures.length} fixtures (${fixtures.join(', ')}) within 1e-4`] : []),
+    ...(fixtures.length > 0
+      ? [`${fixtures.length} ${fixtures.length === 1 ? 'fixture' : 'fixtures'} (${fixtures.join(', ')}) within 1e-4`]
+      : []),
     ...tests,
   ]
   const held = compared.length > 0 ? compared.join('; ') : HELD

@@ -27,7 +27,9 @@ export interface Usable {
 }
 
 const GENERATE = 'tests/cli/generate.test.ts'
+const EVAL = 'tests/cli/eval.test.ts'
 const FORWARD = 'tests/cli/forward.test.ts'
+const SERVED = 'tests/generate/gpts-served.test.ts'
 /** Its fixtures hold what the reference generates, too. */
 const PARITY = 'tests/parity/parity.test.ts'
 
@@ -42,7 +44,16 @@ export const PAPERS: readonly Paper[] = [
       by: ['tests/models/transformer.test.ts', 'tests/generate/beam.test.ts', PARITY, FORWARD],
     },
   },
-  { number: 2, slug: 'gpt1', name: 'GPT-1', files: ['models/gpt1.ts'] },
+  {
+    number: 2,
+    slug: 'gpt1',
+    name: 'GPT-1',
+    files: ['models/gpt1.ts', 'train/fine-tune.ts'],
+    usable: {
+      what: 'generate, tokenize (its own vocabulary), forward and grad on its checkpoints; fine-tuning on all four kinds of task',
+      by: [PARITY, SERVED, 'tests/text/vocabularies.test.ts', 'tests/train/fine-tune.test.ts'],
+    },
+  },
   {
     number: 3,
     slug: 'gpt2',
@@ -53,25 +64,40 @@ export const PAPERS: readonly Paper[] = [
       by: [GENERATE, PARITY, 'tests/generate/cached.test.ts', 'tests/text/tokenize-command.test.ts', FORWARD],
     },
   },
-  { number: 4, slug: 'gpt3', name: 'GPT-3', files: ['models/gpt3.ts'] },
+  {
+    number: 4,
+    slug: 'gpt3',
+    name: 'GPT-3',
+    files: ['models/gpt3.ts'],
+    usable: {
+      what: 'generate, forward and grad on GPT-Neo’s checkpoints, cached beyond the window; the eight sizes, batch ramp and learning rate',
+      by: [PARITY, SERVED, 'tests/generate/cached.test.ts', 'tests/models/gpts.test.ts'],
+    },
+  },
   {
     number: 5,
     slug: 'in-context-learning',
     name: 'In-context learning',
     files: ['prompt/few-shot.ts'],
     usable: {
-      what: 'K-shot prompts, choices by normalised likelihood, free answers by beams, with any model that writes',
-      by: ['tests/prompt/few-shot.test.ts'],
+      what: 'jackdaw eval --num-fewshot K: choices by normalised likelihood; in the library also free answers by beams',
+      by: ['tests/prompt/few-shot.test.ts', 'tests/eval/harness.test.ts', 'tests/eval/lm-eval.test.ts', EVAL],
     },
   },
   {
     number: 6,
     slug: 'codex',
     name: 'Codex',
-    files: ['eval/code/human-eval.ts', 'eval/code/sandbox.ts', 'eval/code/guest.ts', 'eval/code/wall.ts'],
+    files: [
+      'eval/code/human-eval.ts',
+      'eval/code/sandbox.ts',
+      'eval/code/guest.ts',
+      'eval/code/wall.ts',
+      'models/codegen.ts',
+    ],
     usable: {
-      what: 'HumanEval on any model that writes: nucleus samples, pass@k, each program in a sandbox; 164 canonical solutions pass, escapes are contained',
-      by: ['tests/eval/code/human-eval.test.ts', 'tests/eval/code/escapes.test.ts'],
+      what: 'HumanEval on any model that writes: nucleus samples, pass@k, each program in a sandbox; 164 canonical solutions pass, escapes are contained; CodeGen’s checkpoints generate',
+      by: ['tests/eval/code/human-eval.test.ts', 'tests/eval/code/escapes.test.ts', SERVED],
     },
   },
   {
@@ -80,8 +106,8 @@ export const PAPERS: readonly Paper[] = [
     name: 'Chain-of-thought',
     files: ['prompt/chain-of-thought.ts'],
     usable: {
-      what: 'exemplars for twelve data sets, the answer after the last “The answer is”, the majority of sampled chains',
-      by: ['tests/prompt/chain-of-thought.test.ts', 'tests/prompt/answers.test.ts'],
+      what: 'jackdaw eval --prompt cot --samples N: exemplars for twelve data sets, the answer stated last, the majority',
+      by: ['tests/prompt/chain-of-thought.test.ts', 'tests/prompt/answers.test.ts', 'tests/eval/harness.test.ts'],
     },
   },
   {
@@ -181,14 +207,32 @@ export const PAPERS: readonly Paper[] = [
     name: 'Zero-shot reasoners',
     files: ['prompt/zero-shot-cot.ts'],
     usable: {
-      what: 'two-stage prompts and the cleaning of answers, by the form of each data set',
-      by: ['tests/prompt/zero-shot-cot.test.ts', 'tests/prompt/answers.test.ts'],
+      what: 'jackdaw eval --prompt zero-shot-cot: two stages, and the cleaning of answers, on the paper’s twelve data sets',
+      by: ['tests/prompt/zero-shot-cot.test.ts', 'tests/prompt/answers.test.ts', 'tests/eval/harness.test.ts'],
     },
   },
-  { number: 24, slug: 'palm', name: 'PaLM', files: ['models/palm.ts'] },
+  {
+    number: 24,
+    slug: 'palm',
+    name: 'PaLM',
+    files: ['models/palm.ts'],
+    usable: {
+      what: 'trained, saved, generated from, served, quantised; a cache of 2 · headDim numbers a layer and token',
+      by: [SERVED, 'tests/models/palm.test.ts'],
+    },
+  },
   { number: 25, slug: 'palm-e', name: 'PaLM-E', files: ['models/palm-e.ts'] },
   { number: 26, slug: 'visual-chatgpt', name: 'Visual ChatGPT', files: ['agent/visual-chat.ts'] },
-  { number: 27, slug: 'decanlp', name: 'decaNLP (MQAN)', files: ['models/mqan.ts'] },
+  {
+    number: 27,
+    slug: 'decanlp',
+    name: 'decaNLP (MQAN)',
+    files: ['models/mqan.ts'],
+    usable: {
+      what: 'trained, saved and loaded; answers to many questions at a time, each word with its pointers and switches',
+      by: ['tests/generate/question-answerer.test.ts', 'tests/models/mqan.test.ts'],
+    },
+  },
   {
     number: 28,
     slug: 'resnet',

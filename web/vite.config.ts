@@ -14,6 +14,8 @@ const onlyWoff2 = (): Plugin => ({
 export default defineConfig({
   root: fileURLToPath(new URL('.', import.meta.url)),
   plugins: [react(), onlyWoff2()],
+  // Demos run on WebAssembly alone: half of what the engine is with WebGPU.
+  resolve: { alias: [{ find: /^onnxruntime-web(\/webgpu)?$/, replacement: 'onnxruntime-web/wasm' }] },
   build: {
     outDir: fileURLToPath(new URL('../dist/web', import.meta.url)),
     emptyOutDir: true,

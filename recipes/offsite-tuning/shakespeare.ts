@@ -1,7 +1,7 @@
 /**
  * A model and a text that do not meet. The owner of the model has trained it on speeches and a novel, character by
  * character; the owner of the text (Shakespeare) wants it for that. What is sent: the first and the last layer, and a
- * middle of half its layers, taught to do what the whole one does. What comes back: those two layers, tuned on the text.
+ * middle of a third of its layers, taught to do what the whole one does. What comes back: those two layers, tuned on the text.
  *
  *     npm ci --prefix recipes/corpus
  *     jackdaw train offsite-tuning/shakespeare --set data=tinyshakespeare.txt --out runs/offsite
@@ -39,15 +39,15 @@ const settings = {
   seeds: 3,
   distillSteps: 400,
   tuneSteps: 400,
-  nLayers: 6,
-  dModel: 64,
+  nLayers: 8,
+  dModel: 48,
   nHeads: 4,
   seq: 64,
   batch: 16,
   learningRate: 3e-3,
   distillLearningRate: 1e-3,
   tuneLearningRate: 1e-3,
-  /** Layers that are adapters, at either end; the emulator keeps so many of the four between. */
+  /** Layers that are adapters, at either end; the emulator keeps so many of the six between. */
   first: 1,
   last: 1,
   kept: 2,

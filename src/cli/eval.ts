@@ -27,8 +27,7 @@ interface EvalFlags extends AskSettings {
 
 const EXAMPLES = `
 A task reads a file of your own: of a data set, by its usual name, from the folder that --data names. \`--list\` tells the
-names, and what the files of the others hold. A number without an answer of another kind beside it says little: compare
-with the random baseline, and look at the interval.
+names, and what the files of the others hold. \`chance\` is what guessing scores: see whether the interval leaves it.
 
 Ways to ask (--prompt):
   direct         choices are compared by their likelihood; what has none is answered in a few words
@@ -41,6 +40,7 @@ Examples:
   jackdaw eval jackdaw-base --tasks perplexity --data book.txt
   jackdaw eval gguf:SmolLM2.gguf --tasks commonsenseqa,strategyqa --data sets/ --num-fewshot 5 --limit 200
   jackdaw eval gguf:SmolLM2.gguf --tasks arithmetic --data sets/ --prompt cot --samples 8 --out results/
+  jackdaw eval gguf:SmolLM2.gguf --tasks humaneval --data HumanEval.jsonl.gz --samples 10
   jackdaw eval my-t5/ --tasks generation --data pairs.jsonl --num-beams 4 --json`
 
 const list = (text: string, previous: string[] = []): string[] => [
@@ -65,8 +65,12 @@ export const evalCommand = (): Command =>
         .default('direct'),
     )
     .option('--num-fewshot <number>', 'demonstrations in each prompt (default: none; with cot, all)', integer(0))
-    .option('--samples <number>', 'chains of thought for each question, of which most decide', integer(1))
-    .option('--temperature <number>', 'of samples (default: 0.7)', number(0))
+    .option('--samples <number>', 'chains of thought for each question, of which most decide; programs', integer(1))
+    .option(
+      '--temperature <number>',
+      'of samples (default: 0.7; of programs 0.2, or 0.8 where there are ten)',
+      number(0),
+    )
     .option('--seed <number>', 'of demonstrations and samples', integer(0))
     .option('--unconditional', 'also compare choices by how much likelier the question makes them')
     .option('--max-new-tokens <number>', 'of an answer, or of its reasoning', integer(1))
@@ -143,7 +147,7 @@ async function evaluateTasks(reference: string, wanted: readonly string[], flags
   const loaded = await withDownloadBar((onProgress) =>
     loadModel(reference, { quantize: flags.quantize, mapped: true, onProgress }),
   )
-  const model = await TextModel.create(reference, loaded, flags).finally(loaded.releaseFiles)
+  const model = TextModel.create(reference, loaded, flags)
   const bar = progressBar('{task} {bar} {value}/{total} | {eta_formatted} left')
   const { prompt, numFewshot, samples, temperature, seed, unconditional, maxNewTokens, stop, numBeams, seq } = flags
   const { limit, out } = flags
@@ -163,6 +167,7 @@ async function evaluateTasks(reference: string, wanted: readonly string[], flags
   } finally {
     bar.stop()
     model.release()
+    loaded.releaseFiles()
   }
 }
 

@@ -60,3 +60,38 @@ const endProcessor = (end: string, id: number): object => ({
   ],
   special_tokens: { [end]: { id: end, ids: [id], tokens: [end] } },
 })
+
+/** A made-up language: its words, and the way from texts to ids and back. */
+export interface WordVocabulary {
+  readonly size: number
+  readonly tokenizerJson: object
+  /**
+   * Of words with a space in between.
+   *
+   * @throws RangeError where a word is not of the language
+   */
+  idsOf(text: string): number[]
+  textOf(ids: Iterable<number>): string
+}
+
+/**
+ * The vocabulary of `wordTokenizerJson`, for what makes its texts itself.
+ *
+ * @param special - the last of them stands for unknown words
+ */
+export function wordVocabulary(special: readonly string[], words: readonly string[]): WordVocabulary {
+  const tokenizerJson = wordTokenizerJson(words, { specialTokens: special, unknown: special.at(-1) ?? '' })
+  const all = [...special, ...words]
+  const ids = new Map(all.map((word, id) => [word, id]))
+  const idOf = (word: string): number => {
+    const id = ids.get(word)
+    if (id === undefined) throw new RangeError(`'${word}' is no word of this vocabulary`)
+    return id
+  }
+  return {
+    size: all.length,
+    tokenizerJson,
+    idsOf: (text) => text.split(' ').map(idOf),
+    textOf: (ids) => Array.from(ids, (id) => all[id]).join(' '),
+  }
+}

@@ -1,12 +1,13 @@
 import { StepRandom } from '../data/random.ts'
-import { reasonByExample } from '../prompt/chain-of-thought.ts'
+import { chainOfThoughtPrompt, reasonByExample } from '../prompt/chain-of-thought.ts'
 import type { Exemplar } from '../prompt/exemplars.ts'
 import { ANSWER_CONTEXT, choiceRequests, compareChoices, fewShotPrompt } from '../prompt/few-shot.ts'
 import type { LanguageModel, WorkOptions } from '../prompt/language-model.ts'
-import { zeroShotAnswer, zeroShotPrompt, zeroShotReason } from '../prompt/zero-shot-cot.ts'
+import { reasoningPrompt, zeroShotAnswer, zeroShotPrompt, zeroShotReason } from '../prompt/zero-shot-cot.ts'
 import type { DataFile } from './data-file.ts'
 import { type Question, type ReasoningTask, rightChoice } from './reasoning.ts'
-import { type AskSettings, mean, type Opening, type OpenTask, type Sample, share, type Task } from './task.ts'
+import { randomBaseline } from './scaling.ts'
+import { type AskSettings, type Opening, type OpenTask, type Sample, share, type Task } from './task.ts'
 
 const DEFAULT_SEED = 1337
 /** Tokens of an answer, and of its reasoning. */
@@ -157,7 +158,7 @@ function byAnswer(task: ReasoningTask, { questions, demonstrations }: Asked, set
       const options = { style: 'standard', maxNewTokens, ...work } as const
       const answers = await reasonByExample(model, texts, exemplars, task.answer, options)
       return answers.map(({ texts: said, answer }, i) =>
-        answered(items[i], questions[items[i]], texts[i], said, answer),
+        answered(items[i], questions[items[i]], chainOfThoughtPrompt(texts[i], exemplars, 'standard'), said, answer),
       )
     },
   }
@@ -176,7 +177,7 @@ function byChains(task: ReasoningTask, questions: readonly Question[], settings:
   return {
     ...common(task, questions, numFewshot, { ...settings, maxNewTokens }),
     outputType: 'generate_until',
-    metrics: samples === 1 ? [share('exact_match')] : [share('exact_match', majority), mean('exact_match')],
+    metrics: samples === 1 ? [share('exact_match')] : [share('exact_match', majority), share('exact_match')],
     async ask(model, items, work) {
       const texts = items.map((item) => questions[item].question)
       const options = { samples, seed, maxNewTokens, streams: items, ...work }
@@ -184,7 +185,7 @@ function byChains(task: ReasoningTask, questions: readonly Question[], settings:
       const answers = await reasonByExample(model, texts, exemplars, task.answer, drawing)
       return answers.map(({ texts: said, answers: all, answer }, i) => {
         const question = questions[items[i]]
-        const sample = answered(items[i], question, question.question, said, answer)
+        const sample = answered(items[i], question, chainOfThoughtPrompt(texts[i], exemplars), said, answer)
         if (samples === 1) return sample
         const right = all.filter((one) => one === question.answer).length / samples
         return {
@@ -209,14 +210,15 @@ function byZeroShotChains(task: ReasoningTask, questions: readonly Question[], s
       const texts = items.map((item) => questions[item].question)
       const answers = await zeroShotReason(model, texts, task.answer, { maxReasoningTokens: maxNewTokens, ...work })
       return answers.map(({ reasoning, text, answer }, i) =>
-        answered(items[i], questions[items[i]], texts[i], [reasoning, text], answer),
+        answered(items[i], questions[items[i]], reasoningPrompt(texts[i]), [reasoning, text], answer),
       )
     },
   }
 }
 
-const common = (task: ReasoningTask, { length }: readonly Question[], numFewshot: number, settings: AskSettings) => ({
-  ...{ size: length, numFewshot },
+const common = (task: ReasoningTask, questions: readonly Question[], numFewshot: number, settings: AskSettings) => ({
+  ...{ size: questions.length, numFewshot },
+  chance: randomBaseline(questions.map(({ choices }) => choices?.length ?? Number.POSITIVE_INFINITY)) || undefined,
   config: { ...settings, prompt: settings.prompt ?? 'direct', answer: task.answer, source: task.source },
 })
 

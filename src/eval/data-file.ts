@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
+import { gunzipSync } from 'node:zlib'
 import type { z } from 'zod'
 
 /** A user's file of questions: what is wrong with it is said with its line. */
@@ -8,10 +9,16 @@ export interface DataFile {
   readonly text: string
 }
 
-/** @throws Error where it cannot be read */
+/**
+ * Reads a file, packed (`.gz`) or not.
+ *
+ * @throws Error where it cannot be read
+ */
 export function openDataFile(path: string): DataFile {
   try {
-    return { path, text: readFileSync(path, 'utf8') }
+    const bytes = readFileSync(path)
+    const isPacked = bytes[0] === 0x1f && bytes[1] === 0x8b
+    return { path, text: (isPacked ? gunzipSync(bytes) : bytes).toString('utf8') }
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     throw new Error(code === 'ENOENT' ? `${path}: there is no such file` : `${path}: cannot be read (${code})`)

@@ -1,4 +1,4 @@
-import { sum } from './statistics.ts'
+import { sum, Z95 } from './statistics.ts'
 import { keyOf, type OpenTask, type Sample, type Summary, type Task } from './task.ts'
 
 /** Results in the shape of lm-evaluation-harness, so that what reads its files reads ours; and as a table. */
@@ -11,6 +11,8 @@ export interface TaskResult {
   /** Questions that there are, and that were asked. */
   readonly original: number
   readonly effective: number
+  /** What guessing scores. */
+  readonly chance?: number
   readonly config: Readonly<Record<string, unknown>>
   readonly metrics: readonly MetricResult[]
 }
@@ -23,14 +25,14 @@ export interface MetricResult extends Summary {
 
 export function taskResult(task: Task, open: OpenTask, samples: readonly Sample[]): TaskResult {
   const { name, about, source, version } = task
-  const { numFewshot, outputType, size, config } = open
+  const { numFewshot, outputType, size, chance, config } = open
   const metrics = open.metrics.map((metric) => {
     const key = keyOf(metric)
     const { name, filter, higherIsBetter } = metric
     return { name, filter, higherIsBetter, ...metric.summarize(samples.map(({ scores }) => scores[key])) }
   })
   return {
-    ...{ name, version, numFewshot, original: size, effective: samples.length, metrics },
+    ...{ name, version, numFewshot, original: size, effective: samples.length, chance, metrics },
     config: { task: name, description: about, source, output_type: outputType, num_fewshot: numFewshot, ...config },
   }
 }
@@ -66,7 +68,7 @@ function pooled(members: readonly TaskResult[], key: string): Summary {
   // The variance of the questions within each task, put together (as lm-evaluation-harness pools it).
   const variance = sum(parts.map((part) => (part.n - 1) * part.stderr ** 2 * part.n)) / (n - parts.length)
   const stderr = Math.sqrt(variance / n)
-  return { value, stderr, interval: [value - 1.96 * stderr, value + 1.96 * stderr] }
+  return { value, stderr, interval: [value - Z95 * stderr, value + Z95 * stderr] }
 }
 
 /** `acc,none` → a number, and `acc_stderr,none`; beside them what the task is called. */
@@ -83,6 +85,8 @@ export interface EvalResults {
   readonly 'n-samples': Readonly<Record<string, { readonly original: number; readonly effective: number }>>
   /** Not in lm-evaluation-harness: 95 %, by task and metric. */
   readonly intervals: Readonly<Record<string, Readonly<Record<string, readonly [number, number]>>>>
+  /** Neither: what guessing scores, by task, where that is more than nothing. */
+  readonly chance: Readonly<Record<string, number>>
   readonly config: Readonly<Record<string, unknown>>
   /** Seconds since the epoch. */
   readonly date: number
@@ -125,6 +129,7 @@ export function toResults(
       ({ metrics }) => Object.fromEntries(metrics.map((metric) => [keyOf(metric), metric.interval])),
       all,
     ),
+    chance: Object.fromEntries(tasks.flatMap(({ name, chance }) => (chance === undefined ? [] : [[name, chance]]))),
     config: { model: 'jackdaw', model_args: modelInfo, limit: limit ?? null, gen_kwargs: settings },
     date: started / 1000,
     total_evaluation_time_seconds: `${seconds}`,
@@ -140,7 +145,7 @@ function scoresOf({ name, effective, metrics }: TaskResult): Scores {
   return scores
 }
 
-const HEADINGS = ['task', 'n', 'shot', 'filter', 'metric', 'value', '± stderr', '95 %']
+const HEADINGS = ['task', 'n', 'shot', 'filter', 'metric', 'value', '± stderr', '95 %', 'chance']
 
 /** A line a metric, aligned; groups first. */
 export function resultsTable({ results, intervals, groups = {}, ...rest }: EvalResults): string {
@@ -159,6 +164,7 @@ export function resultsTable({ results, intervals, groups = {}, ...rest }: EvalR
         figure(scores[key]),
         typeof stderr === 'number' ? figure(stderr) : '–',
         Number.isFinite(low) ? `${figure(low)} to ${figure(high)}` : '–',
+        i === 0 && rest.chance[task] !== undefined ? figure(rest.chance[task]) : '',
       ]
     })
   })

@@ -56,6 +56,8 @@ export interface OpenTask {
   readonly size: number
   readonly outputType: 'multiple_choice' | 'generate_until' | 'loglikelihood_rolling'
   readonly numFewshot: number
+  /** What guessing scores, where that is more than nothing. */
+  readonly chance?: number
   /** Worth telling with the results. */
   readonly config: Readonly<Record<string, unknown>>
   readonly metrics: readonly Metric[]

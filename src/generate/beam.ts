@@ -26,7 +26,7 @@ export interface BeamOptions {
   onStep?: (going: readonly Candidate[], ended: readonly Candidate[]) => void
   /** The last token of a sequence that reaches maxNewTokens, whatever the model says. */
   forcedEndTokenId?: number
-  /** Tokens that no sequence has. */
+  /** Tokens that no sequence has, but for those that finish one. */
   barredTokenIds?: readonly number[]
 }
 
@@ -69,7 +69,7 @@ export async function searchBeams(first: Float32Array, step: BeamStep, options: 
   const stops = new Set(stopTokenIds)
   // Every beam may want to finish in each of these ways, and nBeams must still be left to go on.
   const nCandidates = Math.max(2, 1 + stops.size) * nBeams
-  const barred = new Set(barredTokenIds)
+  const barred = new Set(barredTokenIds.filter((id) => !stops.has(id)))
   const base = (length: number): number => (lengthNorm === 'gnmt' ? (5 + length) / 6 : length)
   const penalized = (score: number, length: number): number =>
     Math.fround(score / Math.fround(base(length) ** lengthPenalty))

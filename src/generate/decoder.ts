@@ -146,7 +146,7 @@ export class CachedDecoder {
     return this.rules.forcedEndTokenId
   }
 
-  /** Tokens that no answer has. */
+  /** Tokens that no answer has, but for those that end it. */
   get barredTokenIds(): readonly number[] {
     return this.rules.barredTokenIds ?? []
   }

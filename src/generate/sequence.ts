@@ -90,7 +90,7 @@ export class Sequence {
     applyPenalties(logits, this.request, this.counts)
     if (this.completionTokens < minNewTokens) for (const id of this.stopIds) logits[id] = Number.NEGATIVE_INFINITY
     const { forcedEndTokenId: forced, barredTokenIds } = this.rules
-    for (const id of barredTokenIds) logits[id] = Number.NEGATIVE_INFINITY
+    for (const id of barredTokenIds) if (!this.stopIds.has(id)) logits[id] = Number.NEGATIVE_INFINITY
     const isLast = this.completionTokens + 1 >= maxNewTokens || !hasRoom
     const isForced = isLast && forced !== undefined
     if (isForced) logits.fill(Number.NEGATIVE_INFINITY)[forced] = 0

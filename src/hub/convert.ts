@@ -79,6 +79,7 @@ export async function convertModel(
     else {
       mkdirSync(target, { recursive: true })
       if (isFolder) copySideFiles(source, target, options.quantize)
+      else if (checkpoint.config) writeJson(target, 'config.json', checkpoint.config)
       await writeFolderSources(target, toSafetensors(checkpoint, options), { file: weightsFile(checkpoint.config) })
     }
     return result
@@ -186,15 +187,19 @@ function ggufOf(
   if (options.quantize) metadata.set('general.file_type', fileType(options.quantize))
   try {
     const files = tokenizerFiles(source, config)
-    if (!files) result.notes.push('there is no tokenizer.json, so the GGUF file has no tokenizer')
-    else for (const [key, value] of tokenizerToGguf(files)) metadata.set(key, value)
+    if (!files) {
+      result.notes.push('there is no tokenizer.json, so the GGUF file has no tokenizer')
+      for (const [key, id] of tokenIdsOf(config)) metadata.set(`tokenizer.ggml.${key}_token_id`, id)
+    } else for (const [key, value] of tokenizerToGguf(files)) metadata.set(key, value)
   } catch (error) {
     result.notes.push(`${(error as Error).message}, so the GGUF file has none`)
   }
+  const isTied = config.tie_word_embeddings ?? architecture.tied
+  // A head that is another one counts, whatever the configuration says.
+  const isCopy = isTied === true && areSame(checkpoint, 'lm_head.weight', 'model.embed_tokens.weight')
   const rename = (name: string): string | undefined => {
     // Neither is a weight: a copy of the embedding, and a table that the positions give.
-    const isTied = config.tie_word_embeddings ?? architecture.tied
-    if (name === 'lm_head.weight' && isTied === true) return undefined
+    if (name === 'lm_head.weight' && isCopy) return undefined
     if (name.endsWith('.rotary_emb.inv_freq')) return undefined
     const renamed = ggufName(name, architecture)
     if (!renamed) {
@@ -259,3 +264,19 @@ function copySideFiles(source: string, target: string, dtype: WritableType | und
 
 const writeJson = (folder: string, name: string, value: unknown): void =>
   writeFileSync(join(folder, name), `${JSON.stringify(value, null, 2)}\n`)
+
+/** What the tokenizer would say of the ids that mean something to the model. */
+function tokenIdsOf(config: Record<string, unknown>): [string, GgufValue][] {
+  const ids = { bos: config.bos_token_id, eos: [config.eos_token_id].flat()[0], padding: config.pad_token_id }
+  return Object.entries(ids).flatMap(([key, id]): [string, GgufValue][] =>
+    typeof id === 'number' && Number.isInteger(id) && id >= 0 ? [[key, { type: 'uint32', value: id }]] : [],
+  )
+}
+
+/** Whether two tensors, one of which may not be there, are stored alike. */
+function areSame(checkpoint: Checkpoint, a: string, b: string): boolean {
+  const names = checkpoint.names()
+  if (!names.includes(a) || !names.includes(b)) return true
+  const [one, other] = [a, b].map((name) => checkpoint.readRaw(name))
+  return Buffer.compare(one, other) === 0
+}

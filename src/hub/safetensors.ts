@@ -112,8 +112,9 @@ export function openSafetensorsFolder(folder: string): Checkpoint {
     if (existsSync(path)) return openShards(path, [path], undefined, {}, config)
     if (existsSync(`${path}.index.json`)) return openIndex(`${path}.index.json`, config)
   }
-  if (existsSync(join(folder, 'pytorch_model.bin'))) {
-    throw new Error(`${folder}: has its weights in pytorch_model.bin, which is not read; store them as safetensors`)
+  for (const name of ['pytorch_model.bin', 'pytorch_model.bin.index.json']) {
+    if (!existsSync(join(folder, name))) continue
+    throw new Error(`${folder}: has its weights in ${name}, which is not read; store them as safetensors`)
   }
   throw new Error(`${folder}: has no ${WEIGHT_FILES[0]} (nor ${WEIGHT_FILES[1]}, nor an index of shards)`)
 }

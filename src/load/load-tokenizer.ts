@@ -8,6 +8,10 @@ import type { Tokenizer } from '../text/tokenizer.ts'
 
 const TOKENIZER_FILES = ['tokenizer.json', 'vocab.json', 'encoder.json', 'vocab.txt']
 
+/** The tokenizer in a GGUF file's metadata: one that was made of a model without has none. */
+export const ggufTokenizer = (metadata: Readonly<Record<string, unknown>>): Tokenizer | undefined =>
+  'tokenizer.ggml.model' in metadata || 'tokenizer.ggml.tokens' in metadata ? tokenizerFromGguf(metadata) : undefined
+
 /** The tokenizer that comes with a model, where one does. @throws Error with one sentence where it is damaged. */
 export async function openTokenizer({ kind, path }: ModelFiles): Promise<Tokenizer | undefined> {
   if (kind === 'folder') {
@@ -15,7 +19,7 @@ export async function openTokenizer({ kind, path }: ModelFiles): Promise<Tokeniz
   }
   const file = openGguf(path)
   try {
-    return tokenizerFromGguf(file.metadata)
+    return ggufTokenizer(file.metadata)
   } finally {
     file.close()
   }

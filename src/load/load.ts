@@ -7,11 +7,10 @@ import { readJsonObject } from '../hub/safetensors.ts'
 import { type Model, traceModel } from '../nn/model.ts'
 import { separateLargeArrays } from '../runtime/memory.ts'
 import type { QuantizedWeight, TensorData } from '../tensor/index.ts'
-import { tokenizerFromGguf } from '../text/gguf-tokenizer.ts'
 import type { Tokenizer } from '../text/tokenizer.ts'
-import { openTokenizer } from './load-tokenizer.ts'
+import { ggufTokenizer, openTokenizer } from './load-tokenizer.ts'
 import { type Quantization, quantizers } from './quantize.ts'
-import { modelFromConfig } from './registry.ts'
+import { modelFromCheckpoint } from './registry.ts'
 import { finder, type MissingWeights, mapWeights, readWeights } from './weights.ts'
 
 export interface LoadedModel {
@@ -63,12 +62,12 @@ export async function loadModel(reference: string, options: LoadOptions = {}): P
   try {
     const folder = kind === 'folder' ? path : undefined
     const config = withGenerationConfig(checkpoint.config, folder)
-    const { model, modelClass } = modelFromConfig(config, checkpoint.names())
+    const { model, modelClass } = modelFromCheckpoint(checkpoint, config)
     const traced = traceModel(model, { onDeclare: finder(checkpoint, modelClass, options.missing) })
     const outputs = Object.values(traced.outputs).filter((tensor) => tensor !== undefined)
     const parameters = [...traced.parameters.values()]
     const blocks = options.quantize ? quantizers(options.quantize, { outputs, parameters }) : undefined
-    const tokenizer = kind === 'gguf' ? tokenizerFromGguf(checkpoint.metadata) : await openTokenizer({ kind, path })
+    const tokenizer = kind === 'gguf' ? ggufTokenizer(checkpoint.metadata) : await openTokenizer({ kind, path })
     const name = reference.startsWith('hf:') ? reference.slice(3) : basename(path, '.gguf')
     const stopTokenIds = stopTokens(checkpoint, folder, tokenizer)
     const { weights, release: releaseFiles } =

@@ -4,10 +4,13 @@ import { writeAtomically } from '../hub/file.ts'
 import { bfloatToFloat, halfToFloat } from '../hub/half.ts'
 import { traceModel } from '../nn/model.ts'
 import { toOnnx } from '../runtime/compile.ts'
-import { onnxWeights } from '../runtime/onnx-weights.ts'
+import { onnxText, onnxWeights, withText } from '../runtime/onnx-weights.ts'
 import { type LoadOptions, loadModel } from './load.ts'
 
 /** Models as ONNX files: written whole, and read for their weights. */
+
+/** Under this name the file says what model it is, so that a folder can be made of it again. */
+const CONFIG = 'config.json'
 
 /** Protobuf ends here, so no valid file is larger. */
 const MAX_BYTES = 2 ** 31
@@ -20,7 +23,7 @@ const MAX_BYTES = 2 ** 31
  * @throws Error where the file would be larger than protobuf's 2 GB
  */
 export async function exportOnnx(reference: string, target: string, options: LoadOptions = {}): Promise<number> {
-  const { model, weights } = await loadModel(reference, options)
+  const { model, weights, config } = await loadModel(reference, options)
   const traced = traceModel(model)
   const bytes = [...weights.values()].reduce(
     (sum, value) =>
@@ -31,7 +34,9 @@ export async function exportOnnx(reference: string, target: string, options: Loa
     throw new Error(
       `${target}: ${(bytes / 1e9).toFixed(1)} GB of weights do not fit an ONNX file, which ends at 2 GB; add --quantize q4`,
     )
-  const file = toOnnx(traced, weights)
+  const graph = toOnnx(traced, weights)
+  // Blocks are no weights that a folder could have.
+  const file = options.quantize ? graph : withText(graph, CONFIG, JSON.stringify({ ...config, ...model.toConfig() }))
   await writeAtomically(target, (write) => write(file))
   return weights.size
 }
@@ -44,14 +49,16 @@ export async function exportOnnx(reference: string, target: string, options: Loa
 export function openOnnx(path: string): Checkpoint {
   const { size } = statSync(path)
   if (size > MAX_BYTES) throw new Error(`${path}: has ${size} bytes; an ONNX file has at most ${MAX_BYTES}`)
-  const tensors = new Map(onnxWeights(readFileSync(path), path).map((weight) => [weight.name, weight]))
+  const bytes = readFileSync(path)
+  const tensors = new Map(onnxWeights(bytes, path).map((weight) => [weight.name, weight]))
+  const config = onnxText(bytes, CONFIG, path)
   const get = (name: string) => {
     const found = tensors.get(name)
     if (!found) throw new Error(`${path}: there is no weight '${name}'`)
     return found
   }
   return {
-    config: undefined,
+    config: config === undefined ? undefined : parsed(config, path),
     metadata: {},
     names: () => [...tensors.keys()],
     info: (name) => ({ type: get(name).type, shape: get(name).shape, byteLength: get(name).bytes.length }),
@@ -66,6 +73,14 @@ export function openOnnx(path: string): Checkpoint {
     readRaw: (name) => new Uint8Array(get(name).bytes),
     close: () => tensors.clear(),
   }
+}
+
+function parsed(config: string, path: string): Record<string, unknown> {
+  try {
+    const json: unknown = JSON.parse(config)
+    if (typeof json === 'object' && json !== null && !Array.isArray(json)) return json as Record<string, unknown>
+  } catch {}
+  throw new Error(`${path}: what it has under ${CONFIG} is no JSON object`)
 }
 
 function floats(type: string, bytes: Uint8Array): Float32Array {

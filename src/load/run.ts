@@ -4,7 +4,7 @@ import { checkInputs, type InputSpecs, type Tensors, type Traced, trace } from '
 import { compile } from '../runtime/compile.ts'
 import type { CompileOptions } from '../runtime/compiled.ts'
 import { grad, type TensorData } from '../tensor/index.ts'
-import { modelFromConfig } from './registry.ts'
+import { modelFromCheckpoint } from './registry.ts'
 import { finder, readWeights } from './weights.ts'
 
 /** Runs a checkpoint once on named inputs, in the reference implementation's words: what parity is checked with. */
@@ -14,10 +14,10 @@ type Named = Record<string, TensorData>
 const camelCase = (name: string): string => name.replace(/_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase())
 const snakeCase = (name: string): string => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
 
-/** Positions and ids are int32 inside; a reference writes them as int64. */
+/** Positions, ids and masks are int32 inside; a reference writes them as int64, and masks as bytes too. */
 function narrow({ dtype, shape, data }: TensorData): TensorData {
-  if (dtype !== 'int64') return { dtype, shape, data }
-  return { dtype: 'int32', shape, data: Int32Array.from(data as BigInt64Array, Number) }
+  if (dtype !== 'int64' && dtype !== 'bool' && dtype !== 'uint8') return { dtype, shape, data }
+  return { dtype: 'int32', shape, data: Int32Array.from(data, Number) }
 }
 
 /**
@@ -65,7 +65,7 @@ async function runOnce(
   wanted: (model: Model, traced: Traced) => Tensors,
   options?: CompileOptions,
 ): Promise<Named> {
-  const { model, modelClass } = modelFromConfig(checkpoint.config, checkpoint.names())
+  const { model, modelClass } = modelFromCheckpoint(checkpoint)
   const feeds = Object.fromEntries(Object.entries(inputs).map(([name, value]) => [camelCase(name), narrow(value)]))
   checkFeeds(model, feeds)
   // On the sizes that are given: graphs of known sizes compute less.

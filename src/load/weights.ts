@@ -160,7 +160,7 @@ class TemporaryFiles {
   }
 
   delete(): void {
-    process.off('exit', this.#delete)
+    atExit.delete(this.#delete)
     for (const { descriptor } of this.#descriptors.values()) closeSync(descriptor)
     this.#descriptors.clear()
     try {
@@ -168,14 +168,14 @@ class TemporaryFiles {
     } catch (error) {
       // Windows deletes no file that is mapped.
       if (process.platform !== 'win32') throw error
-      process.once('exit', this.#delete)
+      doAtExit(this.#delete)
     }
   }
 
   #append(file: string, bytes: Uint8Array): void {
     if (!this.#folder) {
       this.#folder = mkdtempSync(join(tmpdir(), 'jackdaw-weights-'))
-      process.once('exit', this.#delete)
+      doAtExit(this.#delete)
     }
     let entry = this.#descriptors.get(file)
     if (!entry) {
@@ -192,6 +192,21 @@ class TemporaryFiles {
     }
     entry.byteLength += bytes.length
   }
+}
+
+/** What is still to be deleted when the process exits: one listener for however many models. */
+const atExit = new Set<() => void>()
+
+function doAtExit(work: () => void): void {
+  if (atExit.size === 0) {
+    process.off('exit', clear)
+    process.once('exit', clear)
+  }
+  atExit.add(work)
+}
+
+const clear = (): void => {
+  for (const work of [...atExit]) work()
 }
 
 interface StoredWeight {

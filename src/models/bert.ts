@@ -29,18 +29,18 @@ import {
   type FieldCodec,
   flag,
   listOf,
-  nullMeans,
+  off,
   oneOf,
+  paddingToken,
   positive,
   rate,
   readField,
   size,
   text,
-  tokenId,
 } from '../nn/config.ts'
 import { normal, zeros } from '../nn/initializers.ts'
 import { layerNorm, linear } from '../nn/layers.ts'
-import { embedTokens, type TextEncoderInputs, TextEncoderNetwork } from '../nn/model.ts'
+import { embedTokens, paddingRow, type TextEncoderInputs, TextEncoderNetwork } from '../nn/model.ts'
 import type { Scope } from '../nn/scope.ts'
 import { int32, optional } from '../nn/trace.ts'
 import { activation, at, crossEntropy, embedding, linear as project, type Tensor, tanh } from '../tensor/index.ts'
@@ -58,6 +58,7 @@ const head: FieldCodec<(typeof HEADS)[keyof typeof HEADS], object> = {
   default: 'pre-training',
   read(json) {
     readField(json, 'position_embedding_type', oneOf('absolute'))
+    readField(json, 'is_decoder', off('must be false: this model reads in both directions'))
     const named = readField(json, 'architectures', listOf(text)) ?? []
     const known = ARCHITECTURES.find((architecture) => named.includes(architecture))
     return known && HEADS[known]
@@ -86,7 +87,7 @@ export const BertConfig = config(
     /** Before the classifier. */
     classifierDropout: ['classifier_dropout', rate, (c) => c.hiddenDropout],
     initializerRange: ['initializer_range', positive, 0.02],
-    padTokenId: nullMeans('none', 'pad_token_id', tokenId, 0),
+    padTokenId: paddingToken(0),
     tieWordEmbeddings: ['tie_word_embeddings', flag, true],
     head,
     /** Of the classifier. */
@@ -157,8 +158,7 @@ export function bertEmbeddings(bert: Scope, inputs: TextEncoderInputs, c: BertCo
   const table = (name: string, rows: number) =>
     scope.at(name).param('weight', [rows, c.dModel], normal(c.initializerRange))
   const { inputIds, inputsEmbeds } = inputs
-  const paddingId = c.padTokenId === 'none' ? undefined : c.padTokenId
-  const words = embedTokens(() => wordTable(bert, c), { inputIds, inputsEmbeds }, paddingId)
+  const words = embedTokens(() => wordTable(bert, c), { inputIds, inputsEmbeds }, paddingRow(c))
   const segments = table('token_type_embeddings', c.nTokenTypes)
   const positions = table('position_embeddings', c.maxPositions)
   const { tokenTypeIds, positionIds } = inputs
@@ -178,7 +178,7 @@ export function bertLayer(scope: Scope, x: Tensor, c: BertConfig, attentionMask?
   const self = scope.at('attention', 'self')
   const [query, key, value] = ['query', 'key', 'value'].map((name) => dense(self.at(name), x, c.dModel, c))
   const dropout = { scope, rate: c.attentionDropout }
-  const attended = attention(query, key, value, { nHeads: c.nHeads, attentionMask, dropout })
+  const attended = attention(query, key, value, { nHeads: c.nHeads, attentionMask, zeroBlind: true, dropout })
   x = addAndNorm(scope.at('attention', 'output'), x, attended, c)
   const hidden = activation(c.activation)(dense(scope.at('intermediate', 'dense'), x, c.dInner, c))
   return addAndNorm(scope.at('output'), x, hidden, c)
@@ -204,12 +204,20 @@ export function maskedLmHead(scope: Scope, bert: Scope, x: Tensor, c: BertConfig
 export class Bert extends TextEncoderNetwork<BertConfig> {
   static readonly table = BertConfig
   static override readonly baseModelPrefix = 'bert.'
+  static readonly tiedHead = { head: 'cls.predictions.decoder.weight', table: 'bert.embeddings.word_embeddings.weight' }
 
-  /** Checkpoints of a bare encoder may keep the prefix, and the first ones call gain and shift gamma and beta. */
+  /**
+   * Checkpoints of a bare encoder may keep the prefix, the first ones call gain and shift gamma and beta, and the bias of
+   * the head has two names.
+   */
   static aliases(name: string): string[] {
     const old = (name: string) =>
       name.replace(/LayerNorm\.weight$/, 'LayerNorm.gamma').replace(/LayerNorm\.bias$/, 'LayerNorm.beta')
-    return [`bert.${name}`, old(name), old(`bert.${name}`)]
+    const bias = name.replace(
+      /predictions\.(decoder\.)?bias$/,
+      (_, other) => `predictions.${other ? '' : 'decoder.'}bias`,
+    )
+    return [`bert.${name}`, old(name), old(`bert.${name}`), bias]
   }
 
   readonly inputs = {

@@ -111,6 +111,7 @@ export function codegenBlock(scope: Scope, x: Tensor, c: CodeGenConfig, context:
 export class CodeGen extends SegmentedCausalNetwork<CodeGenConfig> {
   static readonly table = CodeGenConfig
   static override readonly baseModelPrefix = 'transformer.'
+  static readonly tiedHead = { head: 'lm_head.weight', table: 'transformer.wte.weight' }
 
   /** @returns logits [batch, seq, vocabSize] */
   forward(scope: Scope, inputs: CausalInputs, options: CausalOptions = {}) {

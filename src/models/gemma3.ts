@@ -16,10 +16,17 @@
  * | RoPE base freq | `ropeLocalTheta`, `ropeTheta`   |
  */
 
-import { always, type ConfigOf, flag, maybe, positive, size, text } from '../nn/config.ts'
+import { always, type ConfigOf, flag, maybe, paddingToken, positive, size, text } from '../nn/config.ts'
 import { normal } from '../nn/initializers.ts'
 import { rmsNorm, rmsNormHeads } from '../nn/layers.ts'
-import { type CausalInputs, CausalNetwork, type CausalOptions, causalOutputs, embedTokens } from '../nn/model.ts'
+import {
+  type CausalInputs,
+  CausalNetwork,
+  type CausalOptions,
+  causalOutputs,
+  embedTokens,
+  paddingRow,
+} from '../nn/model.ts'
 import { layeredRopeFields, ropeTables } from '../nn/rope-config.ts'
 import type { Scope } from '../nn/scope.ts'
 import { checkWindows, layerTypesField, windowField, windowOf } from '../nn/windows.ts'
@@ -44,6 +51,7 @@ export const Gemma3Config = LlamaConfig.extend(
     activation: ['hidden_activation', text, 'gelu_pytorch_tanh'],
     ...layeredRopeFields(1_000_000, 10_000),
     tieWordEmbeddings: ['tie_word_embeddings', flag, true],
+    padTokenId: paddingToken(0),
     mlpBias: always(false),
     /** Scores are divided by its square root. */
     queryPreAttnScalar: ['query_pre_attn_scalar', positive, 256],
@@ -95,6 +103,11 @@ export const softCap = (x: Tensor, cap: number): Tensor => tanh(x.div(cap)).mul(
 export class Gemma3 extends CausalNetwork<Gemma3Config> {
   static readonly table = Gemma3Config
   static override readonly baseModelPrefix = 'model.'
+  static readonly tiedHead = { head: 'lm_head.weight', table: 'model.embed_tokens.weight' }
+
+  get embeddingScale(): number {
+    return Math.sqrt(this.config.dModel)
+  }
 
   /** @returns logits [batch, seq, vocabSize] */
   forward(scope: Scope, inputs: CausalInputs, options: CausalOptions = {}) {
@@ -107,8 +120,8 @@ export class Gemma3 extends CausalNetwork<Gemma3Config> {
     const local = { ...c, ropeTheta: c.ropeLocalTheta, ropeScaling: c.ropeLocalScaling }
     const localRotary = ropeTables(local, { ...inputs, cache })
 
-    const embedded = embedTokens(() => table(model.at('embed_tokens')), inputs)
-    let x = inputs.inputsEmbeds ? embedded : embedded.mul(Math.sqrt(c.dModel))
+    const embedded = embedTokens(() => table(model.at('embed_tokens')), inputs, paddingRow(c))
+    let x = inputs.inputsEmbeds ? embedded : embedded.mul(this.embeddingScale)
     for (let i = 0; i < c.nLayers; i++) {
       const window = windowOf(c, i)
       const turning = window > 0 ? localRotary : rotary

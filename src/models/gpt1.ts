@@ -31,7 +31,7 @@ import {
   SegmentedCausalNetwork,
 } from '../nn/model.ts'
 import type { Scope } from '../nn/scope.ts'
-import { arange, causalMask, embedding, expandDims, hidePadding, type Tensor } from '../tensor/index.ts'
+import { arange, causalMask, embedding, expandDims, hideKeys, maximum, type Tensor } from '../tensor/index.ts'
 
 /** What is left out is as in the released model. */
 export const GPT1Config = config(
@@ -73,17 +73,21 @@ export function gpt1Block(scope: Scope, x: Tensor, c: GPT1Config, context: GptCo
 
 /**
  * Where a query has nothing but padding before it, the reference has it attend evenly to the tokens after: it hides
- * padding more than the future, whose scores it multiplies by 0.
+ * padding more than the future, whose scores it multiplies by 0. Nothing is hidden more than padding: in a sequence of
+ * nothing else, it attends evenly to all.
  */
-function padded(attentionMask: Tensor): Pick<GptContext, 'bias' | 'asks'> {
+function padded(attentionMask: Tensor): Pick<GptContext, 'bias' | 'causal' | 'asks'> {
   const mask = expandDims(attentionMask.cast('float32'), 1)
-  const seen = causalMask(attentionMask.shape[1]).cast('float32').mul(mask) // [batch, queries, keys]
-  return { bias: hidePadding(attentionMask), asks: seen.max({ axis: 2, keepDims: true }) }
+  const visible = causalMask(attentionMask.shape[1]).cast('float32') // [queries, keys]
+  const seen = visible.mul(mask) // [batch, queries, keys]
+  const hidden = hideKeys(expandDims(maximum(expandDims(visible, 0).add(mask.sub(1).mul(2)), -1), 1))
+  return { bias: hidden, causal: false, asks: seen.max({ axis: 2, keepDims: true }) }
 }
 
 export class GPT1 extends SegmentedCausalNetwork<GPT1Config> {
   static readonly table = GPT1Config
   static override readonly baseModelPrefix = 'transformer.'
+  static readonly tiedHead = { head: 'lm_head.weight', table: 'transformer.tokens_embed.weight' }
 
   /** @returns logits [batch, seq, vocabSize] */
   forward(scope: Scope, inputs: CausalInputs, options: CausalOptions = {}) {
@@ -97,7 +101,7 @@ export class GPT1 extends SegmentedCausalNetwork<GPT1Config> {
     const positionIds = inputs.positionIds ?? cache?.positionIds ?? arange(tokens.shape[1]) // [seq] serves every sequence
     const positions = embedding(table(transformer.at('positions_embed'), c.maxPositions), positionIds)
     let x = scope.dropout(tokens.add(positions), c.embeddingDropout) // eq. 2
-    const context = { attentionMask, cache, ...(attentionMask && padded(attentionMask)) }
+    const context = { cache, ...(attentionMask && padded(attentionMask)) }
     for (let i = 0; i < c.nLayers; i++) x = scope.block(gpt1Block, transformer.at('h', i), x, c, context)
     const head = table(c.tieWordEmbeddings ? transformer.at('tokens_embed') : scope.at('lm_head'), c.vocabSize)
     return causalOutputs(x, head, inputs, options)

@@ -77,6 +77,7 @@ export function gpt2Block(scope: Scope, x: Tensor, c: GPT2Config, context: GptCo
 export class GPT2 extends SegmentedCausalNetwork<GPT2Config> {
   static readonly table = GPT2Config
   static override readonly baseModelPrefix = 'transformer.'
+  static readonly tiedHead = { head: 'lm_head.weight', table: 'transformer.wte.weight' }
 
   /** @returns logits [batch, seq, vocabSize] */
   forward(scope: Scope, inputs: CausalInputs, options: CausalOptions = {}) {
@@ -92,7 +93,7 @@ export class GPT2 extends SegmentedCausalNetwork<GPT2Config> {
     const positions = embedding(table(transformer.at('wpe'), c.maxPositions), positionIds)
     let x = scope.dropout(tokens.add(positions), c.embeddingDropout)
     for (let i = 0; i < c.nLayers; i++) {
-      const context = { attentionMask, cache, scale: scale / (c.scaleAttentionByLayer ? i + 1 : 1) }
+      const context = { attentionMask, cache, zeroBlind: true, scale: scale / (c.scaleAttentionByLayer ? i + 1 : 1) }
       x = scope.block(gpt2Block, transformer.at('h', i), x, c, context)
     }
     x = layerNorm(transformer.at('ln_f'), x, c.layerNormEpsilon, c)

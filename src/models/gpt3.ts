@@ -161,7 +161,7 @@ export function gpt3LearningRate(tokensSeen: number, peak: number, warmup = 375e
   return peak * (0.1 + 0.45 * (1 + Math.cos(Math.PI * done)))
 }
 
-type GPT3Context = Pick<AttentionOptions, 'attentionMask' | 'bias' | 'cache' | 'window'>
+type GPT3Context = Pick<AttentionOptions, 'attentionMask' | 'bias' | 'cache' | 'window' | 'constantOutOfReach'>
 
 /** Into the residual stream: of two such projections a block, weights start smaller by √(2 nLayers), as in GPT-2. */
 function projectBack(scope: Scope, x: Tensor, c: GPT3Config): Tensor {
@@ -195,6 +195,7 @@ export function gpt3Block(scope: Scope, x: Tensor, c: GPT3Config, context: GPT3C
 export class GPT3 extends SegmentedCausalNetwork<GPT3Config> {
   static readonly table = GPT3Config
   static override readonly baseModelPrefix = 'transformer.'
+  static readonly tiedHead = { head: 'lm_head.weight', table: 'transformer.wte.weight' }
 
   /** @returns logits [batch, seq, vocabSize] */
   forward(scope: Scope, inputs: CausalInputs, options: CausalOptions = {}) {
@@ -208,11 +209,13 @@ export class GPT3 extends SegmentedCausalNetwork<GPT3Config> {
     const positionIds = inputs.positionIds ?? cache?.positionIds ?? arange(tokens.shape[1]) // [seq] serves every sequence
     const positions = embedding(table(transformer.at('wpe'), c.maxPositions), positionIds)
     let x = scope.dropout(tokens.add(positions), c.embeddingDropout)
-    // The reference hides the future more than padding. It shows where a query has nothing but padding before it.
+    // The reference hides the future more than padding, and puts a number in place of what is out of the band. It shows
+    // where a query sees nothing but padding.
     const bias = attentionMask && hideKeys(causalMask(tokens.shape[1]))
+    const context = { attentionMask, bias, cache, constantOutOfReach: true }
     for (const [i, kind] of c.attentionLayers.entries()) {
       const window = kind === 'local' ? c.window : 0
-      x = scope.block(gpt3Block, transformer.at('h', i), x, c, { attentionMask, bias, cache, window })
+      x = scope.block(gpt3Block, transformer.at('h', i), x, c, { ...context, window })
     }
     x = layerNorm(transformer.at('ln_f'), x, c.layerNormEpsilon)
     const head = table(c.tieWordEmbeddings ? transformer.at('wte') : scope.at('lm_head'), c.vocabSize)

@@ -18,7 +18,7 @@
  */
 
 import { type AttentionOptions, attention } from '../nn/attention.ts'
-import { type ConfigOf, config, flag, positive, rate, size, text } from '../nn/config.ts'
+import { type ConfigOf, config, flag, paddingToken, positive, rate, size, text } from '../nn/config.ts'
 import { gatedMlp } from '../nn/gated.ts'
 import { normal } from '../nn/initializers.ts'
 import { linear, rmsNorm } from '../nn/layers.ts'
@@ -29,6 +29,7 @@ import {
   type CausalOutputs,
   causalOutputs,
   embedTokens,
+  paddingRow,
 } from '../nn/model.ts'
 import { ropeFields, ropeTables } from '../nn/rope-config.ts'
 import type { Scope } from '../nn/scope.ts'
@@ -48,6 +49,7 @@ export const LlamaConfig = config('LLaMA', ['LlamaForCausalLM'], {
   rmsNormEpsilon: ['rms_norm_eps', positive, 1e-6],
   ...ropeFields(),
   tieWordEmbeddings: ['tie_word_embeddings', flag, false],
+  padTokenId: paddingToken('none'),
   attentionBias: ['attention_bias', flag, false],
   mlpBias: ['mlp_bias', flag, false],
   attentionDropout: ['attention_dropout', rate, 0],
@@ -142,7 +144,7 @@ export function llamaDecoder(
   const table = (part: Scope) => part.param('weight', [c.vocabSize, c.dModel], normal(c.initializerRange))
   const context = { attentionMask, positionIds, cache, rotary: ropeTables(c, { ...inputs, cache }) }
 
-  let x = embedTokens(() => table(model.at('embed_tokens')), inputs)
+  let x = embedTokens(() => table(model.at('embed_tokens')), inputs, paddingRow(c))
   for (let i = 0; i < c.nLayers; i++) x = block(model.at('layers', i), x, context, i)
   x = rmsNorm(model.at('norm'), x, c.rmsNormEpsilon)
   const head = table(c.tieWordEmbeddings ? model.at('embed_tokens') : scope.at('lm_head'))
@@ -152,6 +154,7 @@ export function llamaDecoder(
 export class Llama extends CausalNetwork<LlamaConfig> {
   static readonly table = LlamaConfig
   static override readonly baseModelPrefix = 'model.'
+  static readonly tiedHead = { head: 'lm_head.weight', table: 'model.embed_tokens.weight' }
 
   forward(scope: Scope, inputs: CausalInputs, options: CausalOptions = {}) {
     const { config: c } = this

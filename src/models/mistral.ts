@@ -34,6 +34,7 @@ export type MistralConfig = ConfigOf<typeof MistralConfig>
 export class Mistral extends CausalNetwork<MistralConfig> {
   static readonly table = MistralConfig
   static override readonly baseModelPrefix = 'model.'
+  static readonly tiedHead = { head: 'lm_head.weight', table: 'model.embed_tokens.weight' }
 
   forward(scope: Scope, inputs: CausalInputs, options: CausalOptions = {}) {
     const { config: c } = this

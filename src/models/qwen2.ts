@@ -56,6 +56,7 @@ export const qwen2Block = (scope: Scope, x: Tensor, c: Qwen2Config, context: Lla
 export class Qwen2 extends CausalNetwork<Qwen2Config> {
   static readonly table = Qwen2Config
   static override readonly baseModelPrefix = 'model.'
+  static readonly tiedHead = { head: 'lm_head.weight', table: 'model.embed_tokens.weight' }
 
   forward(scope: Scope, inputs: CausalInputs, options: CausalOptions = {}) {
     const { config: c } = this

@@ -47,6 +47,7 @@ export const qwen3Block = (scope: Scope, x: Tensor, c: Qwen3Config, context: Lla
 export class Qwen3 extends CausalNetwork<Qwen3Config> {
   static readonly table = Qwen3Config
   static override readonly baseModelPrefix = 'model.'
+  static readonly tiedHead = { head: 'lm_head.weight', table: 'model.embed_tokens.weight' }
 
   forward(scope: Scope, inputs: CausalInputs, options: CausalOptions = {}) {
     const { config: c } = this

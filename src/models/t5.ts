@@ -52,12 +52,14 @@ import type { Scope } from '../nn/scope.ts'
 import {
   activation,
   arange,
+  causalMask,
   clamp,
   constant,
   countTo,
   crossEntropy,
   embedding,
   expandDims,
+  hideKeys,
   rmsNorm,
   type Tensor,
 } from '../tensor/index.ts'
@@ -266,6 +268,7 @@ export function t5DecoderBlock(
 
 export class T5 extends EncoderDecoderNetwork<T5Config> {
   static readonly table = T5Config
+  static readonly tiedHead = { head: 'lm_head.weight', table: 'shared.weight' }
 
   /**
    * @param inputs.decoderInputIds - int32 [batch, targetSeq]; the labels one place later where left out
@@ -316,8 +319,11 @@ export class T5 extends EncoderDecoderNetwork<T5Config> {
     const { attentionMask, crossKeysValues, crossAttentionMask } = inputs
     const { cache } = options
     const decoder = scope.at('decoder')
-    const bias = this.decoderBias(decoder, inputs, options)
-    const context = { causal: true, attentionMask, bias, cache }
+    const distances = this.decoderBias(decoder, inputs, options)
+    // The reference hides padding and the future alike. It shows where a query has nothing but padding before it.
+    const seen = attentionMask && causalMask(attentionMask.shape[1]).and(expandDims(attentionMask, 1).greater(0))
+    const bias = seen ? distances.add(expandDims(hideKeys(seen), 1)) : distances
+    const context = { causal: seen === undefined, bias, cache }
     let x = scope.dropout(
       embedTokens(() => this.embeddings(scope.at('shared')), inputs),
       c.dropout,

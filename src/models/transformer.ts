@@ -172,7 +172,7 @@ export function multiHeadAttention(
   context: TransformerContext,
 ): Tensor {
   const query = project(scope.at('q_proj'), x, c.dModel, c)
-  const options = { nHeads, dropout: { scope, rate: c.attentionDropout }, ...context }
+  const options = { nHeads, zeroBlind: true, dropout: { scope, rate: c.attentionDropout }, ...context }
   return project(scope.at('out_proj'), attention(query, key, value, options), c.dModel, c)
 }
 
@@ -217,6 +217,7 @@ export function decoderLayer(
 export class Transformer extends EncoderDecoderNetwork<TransformerConfig> {
   static readonly table = TransformerConfig
   static override readonly baseModelPrefix = 'model.'
+  static readonly tiedHead = { head: 'lm_head.weight', table: 'model.shared.weight' }
 
   override get vocabSize(): number {
     return this.config.decoderVocabSize

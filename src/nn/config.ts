@@ -36,6 +36,8 @@ export const text: Type<string> = z.string().regex(/^\P{C}{0,100}$/u, 'must be a
 export const textLike = (pattern: RegExp, must: string): Type<string> => z.string().regex(pattern, must)
 /** One of a few words. */
 export const oneOf = <const T extends string>(...words: readonly T[]): Type<T> => z.enum(words)
+/** A switch that no model here has on. @param must - what is wrong with one that is: `must be …` */
+export const off = (must: string): Type<false> => z.literal(false, must)
 /** At least one value. */
 export const listOf = <T>(type: Type<T>): Type<readonly T[]> => z.array(type).min(1)
 /** Two values, one after the other. */
@@ -175,6 +177,13 @@ export const nullMeans = <const W extends string, T>(
   read: (json) => (json[name] === null ? word : readField(json, name, type)),
   write: (value) => ({ [name]: value === word ? null : value }),
 })
+
+/**
+ * The token that fills sequences up, whose row of the table learns nothing from being looked up. A negative one counts
+ * from the end of the vocabulary.
+ */
+export const paddingToken = (initial: number | 'none'): FieldCodec<number | 'none', object> =>
+  nullMeans<'none', number | 'none'>('none', 'pad_token_id', between(-(2 ** 31), 2 ** 31 - 1), initial)
 
 /** Token ids of which a file with one has the bare number: `eos_token_id`. */
 export const tokenIds = (name: string, initial: readonly number[]): FieldCodec<readonly number[], object> => ({

@@ -26,7 +26,8 @@ export interface GptSettings {
 }
 
 /** What attention is told beside its input. */
-export interface GptContext extends Pick<AttentionOptions, 'attentionMask' | 'bias' | 'cache' | 'scale'> {
+export interface GptContext
+  extends Pick<AttentionOptions, 'attentionMask' | 'bias' | 'cache' | 'causal' | 'scale' | 'zeroBlind'> {
   /** [batch, seq, 1]: 0 for queries whose scores are all 0, so that they attend evenly and learn nothing. */
   readonly asks?: Tensor
 }

@@ -11,9 +11,11 @@ import {
   full,
   indicator,
   input,
+  matmul,
   pad,
   rotary as rotate,
   scalar,
+  softmax,
   symbol,
   type Tensor,
 } from '../tensor/index.ts'
@@ -142,6 +144,55 @@ export class PrefixCache implements KvCache {
     })
   }
 }
+
+/**
+ * Many texts that begin alike in one sequence: a tree of tokens, each of which sees those on its way to the root and, before
+ * them, what is cached, which all have in common.
+ */
+export class TreeCache implements KvCache {
+  /** Of each layer: [1, past or seq, nKvHeads * headDim], keys turned by their positions. */
+  readonly entries: {
+    readonly pastKey: Tensor
+    readonly pastValue: Tensor
+    readonly key: Tensor
+    readonly value: Tensor
+  }[] = []
+  readonly positionIds: Tensor
+  /** Added to the scores: 0 where a token sees another, and where not enough to vanish: [1, 1, seq, past + seq]. */
+  readonly bias: Tensor
+  readonly totalLength: Tensor
+  private readonly past = symbol('past')
+
+  constructor(seq: Dim) {
+    this.positionIds = input('positionIds', [1, seq], 'int32')
+    this.bias = input('bias', [1, 1, seq, addDims(this.past, seq)])
+    this.totalLength = dimTensor(addDims(this.past, seq)).reshape([1])
+  }
+
+  /** @throws Error where tokens see others by how far apart they stand in the sequence, which is no distance here */
+  attend(query: Tensor, key: Tensor, value: Tensor, options: CachedOptions): Tensor {
+    const { nHeads, nKvHeads, headDim, window = 0 } = options
+    if (options.attentionMask || options.bias || window > 0) {
+      throw new TreeRefused('a tree of texts takes no attention mask, bias or window')
+    }
+    const layer = this.entries.length
+    const pastKey = input(`past.${layer}.key`, [1, this.past, nKvHeads * headDim])
+    const pastValue = input(`past.${layer}.value`, [1, this.past, nKvHeads * headDim])
+    const turnedKey = turned(key, nKvHeads, this.positionIds, options)
+    this.entries.push({ pastKey, pastValue, key: turnedKey, value })
+    const turnedQuery = turned(query, nHeads, this.positionIds, options)
+    // Queries that share keys are stacked, so that one product serves them all: [1, nKvHeads, group * seq, headDim].
+    const group = nHeads / nKvHeads
+    const q = splitHeads(turnedQuery, nHeads).reshape([1, nKvHeads, -1, headDim])
+    const [k, v] = [concat([pastKey, turnedKey], 1), concat([pastValue, value], 1)].map((x) => splitHeads(x, nKvHeads))
+    const bias = group === 1 ? this.bias : concat(new Array<Tensor>(group).fill(this.bias), 2)
+    const probabilities = softmax(matmul(q, k, { transposeB: true, alpha: options.scale }).add(bias))
+    return mergeHeads(matmul(probabilities, v).reshape([1, nHeads, -1, headDim]))
+  }
+}
+
+/** The model’s attention is of a kind that a `TreeCache` has not. */
+export class TreeRefused extends Error {}
 
 /** Keys and values of one layer that no token made: each [batch, length, nKvHeads * headDim], keys as attention reads them. */
 export interface LearnedLayer {

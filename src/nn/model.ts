@@ -28,7 +28,7 @@ import {
 /** What the parts above models may rely on: a model is a function of a scope and named tensors. */
 
 /** What a model is for, and so what may be asked of it. */
-export type ModelKind = 'causal' | 'encoder-decoder' | 'encoder' | 'vision' | 'diffusion'
+export type ModelKind = 'causal' | 'encoder-decoder' | 'encoder' | 'question-answering' | 'vision' | 'diffusion'
 
 export interface Model {
   readonly kind: ModelKind
@@ -53,6 +53,8 @@ export interface ModelClass<C extends object = object> {
   readonly table: ConfigTable<C>
   /** Names under which checkpoints without a head leave parameters out: `transformer.`. */
   readonly baseModelPrefix: string
+  /** Names of the head and of the table of tokens, which may be one parameter. */
+  readonly tiedHead?: { readonly head: string; readonly table: string }
   /** Other names under which checkpoints may have a parameter, tried in order. */
   readonly aliases?: (name: string) => readonly string[]
   new (config: Partial<C>): Model
@@ -131,6 +133,8 @@ export interface CausalLm extends Model {
    * then int32 [batch, 2, seq], where each token's blank stands in the text, and where in its blank it stands.
    */
   readonly fillsBlanks?: boolean
+  /** What tokens' embeddings are multiplied by, and `inputsEmbeds` are already. Default 1. */
+  readonly embeddingScale?: number
   forward(scope: Scope, inputs: CausalInputs, options?: CausalOptions): CausalOutputs
 }
 
@@ -185,6 +189,12 @@ export function embedTokens(
   if (!inputIds && !inputsEmbeds) throw new Error('a language model needs inputIds, or inputsEmbeds in their place')
   const tokens = inputsEmbeds ?? tokenRows(table(), inputIds as Tensor, paddingId)
   return tokenTypeIds ? tokens.add(embedding(table(), tokenTypeIds)) : tokens
+}
+
+/** The row of the table that `embedTokens` is to leave alone. */
+export function paddingRow({ padTokenId, vocabSize }: { padTokenId: number | 'none'; vocabSize: number }) {
+  if (padTokenId === 'none') return undefined
+  return padTokenId < 0 ? vocabSize + padTokenId : padTokenId
 }
 
 function tokenRows(table: Tensor, ids: Tensor, paddingId?: number): Tensor {

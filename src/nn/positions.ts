@@ -14,6 +14,7 @@ export interface RotaryConfig {
 /** How the angles are stretched for contexts longer than those trained on, in the checkpoint's words. */
 export type RopeScaling =
   | { readonly type: 'linear'; readonly factor: number }
+  | { readonly type: 'dynamic'; readonly factor: number; readonly originalMaxPositions: number }
   | {
       readonly type: 'llama3'
       readonly factor: number
@@ -33,11 +34,19 @@ export type RopeScaling =
     }
 
 /** The turn per position of every feature pair, in radians. */
-export function rotaryFrequencies({ rotaryDim, theta, scaling }: RotaryConfig): Float64Array {
-  const base = Float64Array.from({ length: rotaryDim / 2 }, (_, i) => theta ** (-(2 * i) / rotaryDim))
+export function rotaryFrequencies({ rotaryDim, theta, rows, scaling }: RotaryConfig): Float64Array {
+  const turns = (theta: number) =>
+    Float64Array.from({ length: rotaryDim / 2 }, (_, i) => theta ** (-(2 * i) / rotaryDim))
+  const base = turns(theta)
   switch (scaling?.type) {
     case 'linear':
       return base.map((frequency) => frequency / scaling.factor)
+    case 'dynamic': {
+      // The base grows with a sequence that is longer than those trained on; up to there, nothing changes.
+      const { factor, originalMaxPositions } = scaling
+      const stretched = (factor * Math.max(rows, originalMaxPositions)) / originalMaxPositions - (factor - 1)
+      return stretched === 1 ? base : turns(theta * stretched ** (rotaryDim / (rotaryDim - 2)))
+    }
     case 'llama3': {
       const { factor, lowFreqFactor, highFreqFactor, originalMaxPositions } = scaling
       return base.map((frequency) => {

@@ -141,8 +141,8 @@ export function ropeTables(
   { inputIds, inputsEmbeds, positionIds, cache }: Positions = {},
 ): { cos: Tensor; sin: Tensor } {
   const seq = (inputIds ?? inputsEmbeds)?.shape[1]
-  const counted = typeof seq === 'number' && positionIds === undefined ? seq : MOST_ROWS
-  const rows = Math.min(c.maxPositions, cache ? (cache.capacity ?? MOST_ROWS) : counted)
+  const isCounted = typeof seq === 'number' && positionIds === undefined && !cache
+  const rows = isCounted ? seq : Math.min(c.maxPositions, cache?.capacity ?? MOST_ROWS)
   return rotaryTables({ rotaryDim: c.headDim, theta: c.ropeTheta, rows, scaling: c.ropeScaling })
 }
 
@@ -165,6 +165,8 @@ function readScaling(scaling: Scaling, maxPositions: number): RopeScaling | unde
       return undefined
     case 'linear':
       return { type, factor: need('factor') }
+    case 'dynamic':
+      return { type, factor: need('factor'), originalMaxPositions: maxPositions }
     case 'llama3':
       return {
         type,
@@ -185,7 +187,7 @@ function readScaling(scaling: Scaling, maxPositions: number): RopeScaling | unde
       }
     default:
       throw new Error(
-        `config.json: rope scaling of type '${type}' is not known; known are default, linear, llama3, yarn`,
+        `config.json: rope scaling of type '${type}' is not known; known are default, linear, dynamic, llama3, yarn`,
       )
   }
 }
@@ -207,6 +209,7 @@ function writeScaling(scaling: RopeScaling | undefined): Record<string, unknown>
   const common = { rope_type: scaling.type, factor: scaling.factor }
   switch (scaling.type) {
     case 'linear':
+    case 'dynamic': // from `max_position_embeddings` on
       return common
     case 'llama3':
       return {

@@ -17,8 +17,8 @@ const [WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM] = [720, 360, 56, 16, 32, 28]
 /** Steps that the running mean looks back over, roughly. */
 const SMOOTHING = 20
 const TICKS = 5
-/** Where the names of a figure's lines begin. */
-const LEGEND = 500
+/** What a figure leaves at its right side for the names of its lines. */
+const LEGEND = 196
 
 /** Of a figure's lines, one after the other: told apart in grey, too. */
 const DASHES = ['none', '6 3', '2 3', '9 3 2 3', '1 2', '12 4']
@@ -151,7 +151,8 @@ function drawFigure({ title, x: axis, logX = false, lines }: Figure): string[] {
   // What is no whole power of ten is no round number.
   const marks = columns.filter((power) => !logX || Number.isInteger(power))
   const nameOf = (mark: number): string => (logX ? `1e${mark}` : `${mark}`)
-  const { grid, x, y, points: pointsOf } = axes(columns, rows, { marks, nameOf })
+  const end = WIDTH - LEGEND
+  const { grid, x, y, points: pointsOf } = axes(columns, rows, { marks, nameOf, end })
   return [
     ...grid,
     ...named.flatMap(({ name, points }, i) => {
@@ -164,11 +165,11 @@ function drawFigure({ title, x: axis, logX = false, lines }: Figure): string[] {
           ([at, value]) =>
             `<circle cx="${x(at)}" cy="${y(value)}" r="3" class="p"><title>${name}: ${Number(value.toPrecision(4))}</title></circle>`,
         ),
-        `<path ${stroke} d="M${LEGEND} ${legend - 4}h28"/><text x="${LEGEND + 34}" y="${legend}">${name}</text></g>`,
+        `<path ${stroke} d="M${end + 16} ${legend - 4}h28"/><text x="${end + 50}" y="${legend}">${name}</text></g>`,
       ]
     }),
     `<text x="${LEFT}" y="${TOP - 12}">${escapedText(title)}</text>`,
-    `<text x="${WIDTH - RIGHT}" y="${HEIGHT - BOTTOM - 6}" text-anchor="end">${escapedText(axis)}</text>`,
+    `<text x="${end + 16}" y="${HEIGHT - 8}">${escapedText(axis)}</text>`,
   ]
 }
 
@@ -176,20 +177,21 @@ function drawFigure({ title, x: axis, logX = false, lines }: Figure): string[] {
  * Where values lie in a panel, and the lines and numbers at its sides.
  *
  * @param columns - ascending: the axis from its first to its last
+ * @param options.end - where the axis ends, in the panel
  */
 function axes(
   columns: readonly number[],
   rows: readonly number[],
-  { marks = columns, nameOf = (mark: number): string => `${mark}` } = {},
+  { marks = columns, nameOf = (mark: number): string => `${mark}`, end = WIDTH - RIGHT } = {},
 ) {
   const [left, right] = [columns[0], columns[columns.length - 1]]
   const [low, high] = [rows[0], rows[rows.length - 1]]
-  const x = (value: number) => (LEFT + ((WIDTH - LEFT - RIGHT) * (value - left)) / (right - left)).toFixed(1)
+  const x = (value: number) => (LEFT + ((end - LEFT) * (value - left)) / (right - left)).toFixed(1)
   const y = (value: number) => (TOP + ((HEIGHT - TOP - BOTTOM) * (high - value)) / (high - low)).toFixed(1)
   const grid = [
     ...rows.map(
       (v) =>
-        `<path d="M${LEFT} ${y(v)}H${WIDTH - RIGHT}" class="grid"/><text x="${LEFT - 8}" y="${y(v)}" dy="4" text-anchor="end">${v}</text>`,
+        `<path d="M${LEFT} ${y(v)}H${end}" class="grid"/><text x="${LEFT - 8}" y="${y(v)}" dy="4" text-anchor="end">${v}</text>`,
     ),
     ...marks.map((v) => `<text x="${x(v)}" y="${HEIGHT - 8}" text-anchor="middle">${nameOf(v)}</text>`),
   ]

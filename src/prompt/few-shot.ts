@@ -138,8 +138,8 @@ export async function chooseAnswers(
   })
 }
 
-/** GPT-3's search for a free answer (§2.4), to the end of its line. */
-export const FREE_FORM: WriteOptions = { numBeams: 4, lengthPenalty: 0.6, stop: ['\n'] }
+/** GPT-3's search for a free answer (§2.4), to the end of its line: T5's, ((5 + length) / 6)^0.6. */
+export const FREE_FORM: WriteOptions = { numBeams: 4, lengthPenalty: 0.6, lengthNorm: 'gnmt', stop: ['\n'] }
 
 /** The free answer to each prompt, without the space around it. */
 export async function answerFreely(

@@ -1,5 +1,6 @@
 import { logLikelihoods, type Score, type ScoringRequest } from '../eval/log-likelihoods.ts'
-import { beamSearch } from '../generate/beam.ts'
+import { TreeScorer } from '../eval/token-tree.ts'
+import { type BeamOptions, beamSearch } from '../generate/beam.ts'
 import { CachedDecoder, type Writer, writerOf } from '../generate/decoder.ts'
 import { Engine } from '../generate/engine.ts'
 import { StopText } from '../generate/stop-text.ts'
@@ -52,10 +53,11 @@ export interface WriteOptions extends WorkOptions, Pick<SamplingOptions, 'topP' 
   temperature?: number
   /** The same seed draws the same tokens: one for all prompts, each of which has a stream of its own, or one each. */
   seed?: number | readonly number[]
-  /** Beam search over this many sequences instead, ranked by log P / length^lengthPenalty. */
+  /** Beam search over this many sequences instead. */
   numBeams?: number
-  /** Of beam search. Default 1. */
+  /** Of beam search: what log P is divided by. Default the length itself. */
   lengthPenalty?: number
+  lengthNorm?: BeamOptions['lengthNorm']
 }
 
 export interface OpenOptions extends Pick<LoadOptions, 'quantize' | 'onProgress' | 'signal'> {
@@ -68,6 +70,8 @@ export interface OpenOptions extends Pick<LoadOptions, 'quantize' | 'onProgress'
 
 const DEFAULT_SLOTS = 8
 const DEFAULT_CONTEXT = 8192
+/** Tokens of an answer to a source, its start token included. */
+const DEFAULT_ANSWER = 1024
 const DEFAULT_MAX_NEW_TOKENS = 256
 const DEFAULT_SEED = 1337
 /** Prompts whose streams of draws are apart from those of other seeds. */
@@ -77,38 +81,45 @@ const STREAMS = 2 ** 20
 export async function openLanguageModel(reference: string, options: OpenOptions = {}): Promise<TextModel> {
   const loaded = await loadModel(reference, { ...options, mapped: true })
   try {
-    return await TextModel.create(reference, loaded, options)
+    return TextModel.create(reference, loaded, options)
   } finally {
     loaded.releaseFiles()
   }
 }
 
-/** A loaded model with its tokenizer: texts in, likelihoods and texts out. */
+/**
+ * A loaded model with its tokenizer: texts in, likelihoods and texts out. What likelihoods need is compiled when the first
+ * are asked for, and so is what writes.
+ */
 export class TextModel implements LanguageModel {
+  readonly kind: Writer['kind']
+  readonly contextLength: number
   /** Prompts that were too long so far, and lost their beginning. */
   cutPrompts = 0
   private readonly leading: readonly number[]
+  private decoder?: Promise<CachedDecoder>
+  private tree?: Promise<TreeScorer | undefined>
 
   private constructor(
     readonly name: string,
     private readonly tokenizer: Tokenizer,
-    private readonly decoder: CachedDecoder,
+    private readonly model: Writer,
+    private readonly weights: Weights,
     private readonly stopTokenIds: readonly number[],
-    readonly kind: Writer['kind'],
+    private readonly options: OpenOptions,
   ) {
+    this.kind = model.kind
     this.leading = this.hasEncoder ? [] : leadingIds(tokenizer)
+    const longest = model.kind === 'causal' ? model.maxPositions : DEFAULT_ANSWER
+    this.contextLength = Math.min(options.contextLength ?? Math.min(longest, DEFAULT_CONTEXT), longest)
   }
 
   private get hasEncoder(): boolean {
     return this.kind === 'encoder-decoder'
   }
 
-  get contextLength(): number {
-    return this.decoder.capacity
-  }
-
   /** @throws Error where the model does not write text, or has no tokenizer */
-  static async create(
+  static create(
     name: string,
     {
       model,
@@ -116,13 +127,24 @@ export class TextModel implements LanguageModel {
       tokenizer,
       stopTokenIds,
     }: Pick<LoadedModel, 'model' | 'tokenizer' | 'stopTokenIds'> & { weights: Weights },
-    { provider, slots = DEFAULT_SLOTS, contextLength = DEFAULT_CONTEXT }: OpenOptions = {},
-  ): Promise<TextModel> {
-    const writer: Writer = writerOf(model)
+    options: OpenOptions = {},
+  ): TextModel {
+    const writer = writerOf(model)
     if (!tokenizer) throw new Error(`${name} has no tokenizer.json, so it cannot be prompted with text`)
-    const capacity = writer.kind === 'causal' ? Math.min(contextLength, writer.maxPositions) : undefined
-    const decoder = await CachedDecoder.create(writer, weights, { slots, capacity, provider, copyWeights: true })
-    return new TextModel(name, tokenizer, decoder, stopTokenIds, writer.kind)
+    return new TextModel(name, tokenizer, writer, weights, stopTokenIds, options)
+  }
+
+  private openDecoder(): Promise<CachedDecoder> {
+    const { provider, slots = DEFAULT_SLOTS } = this.options
+    return (this.decoder ??= CachedDecoder.create(this.model, this.weights, {
+      ...{ slots, capacity: this.contextLength, provider, copyWeights: true },
+    }))
+  }
+
+  private async openTree(): Promise<TreeScorer | undefined> {
+    const { model, weights, options } = this
+    if (model.kind !== 'causal') return undefined
+    return (this.tree ??= TreeScorer.create(model, weights, { provider: options.provider, copyWeights: true }))
   }
 
   /**
@@ -135,8 +157,31 @@ export class TextModel implements LanguageModel {
     return scores.map(({ logProb, perToken, isGreedy }) => ({ logProb, tokens: perToken.length, isGreedy }))
   }
 
-  scoreIds(requests: readonly ScoringRequest[], options?: WorkOptions): Promise<Score[]> {
-    return logLikelihoods(this.decoder, requests, options)
+  async scoreIds(requests: readonly ScoringRequest[], { onProgress, signal }: WorkOptions = {}): Promise<Score[]> {
+    const tree = await this.openTree()
+    const scores = new Array<Score>(requests.length)
+    let done = 0
+    const score = async (
+      places: readonly number[],
+      by: (some: readonly ScoringRequest[], options: WorkOptions) => Promise<Score[]>,
+    ): Promise<void> => {
+      if (places.length === 0) return
+      const before = done
+      const onPart = (count: number): void => onProgress?.((done = before + count), requests.length)
+      const found = await by(
+        places.map((place) => requests[place]),
+        { onProgress: onPart, signal },
+      )
+      for (const [i, place] of places.entries()) scores[place] = found[i]
+    }
+    const places = requests.map((_, place) => place)
+    const isForTree = (place: number): boolean => tree?.takes(requests[place]) ?? false
+    await score(places.filter(isForTree), (some, options) => (tree as TreeScorer).score(some, options))
+    await score(
+      places.filter((place) => !isForTree(place)),
+      async (some, options) => logLikelihoods(await this.openDecoder(), some, options),
+    )
+    return scores
   }
 
   async generate(prompts: readonly string[], options: WriteOptions = {}): Promise<string[]> {
@@ -152,8 +197,9 @@ export class TextModel implements LanguageModel {
       return texts
     }
     // A new engine: what scoring left in the slots is not what an earlier one knew of.
-    const engine = new Engine(this.decoder)
-    return Promise.all(prompts.map(async (prompt, i) => tell(await this.write(engine, prompt, i, options))))
+    const decoder = await this.openDecoder()
+    const engine = new Engine(decoder)
+    return Promise.all(prompts.map(async (prompt, i) => tell(await this.write(engine, decoder, prompt, i, options))))
   }
 
   encode(text: string): number[] {
@@ -162,7 +208,8 @@ export class TextModel implements LanguageModel {
   }
 
   release(): void {
-    this.decoder.release()
+    void this.decoder?.then((decoder) => decoder.release())
+    void this.tree?.then((tree) => tree?.release())
   }
 
   private encodePair({ context, continuation }: TextRequest): { contextIds: number[]; continuationIds: number[] } {
@@ -184,7 +231,7 @@ export class TextModel implements LanguageModel {
       whole.unshift(first)
       length = 1
     }
-    const room = this.decoder.capacity + 1
+    const room = this.contextLength + 1
     const cut = Math.max(0, whole.length - room)
     if (cut >= length) {
       throw new RangeError(`a continuation has ${whole.length - length} tokens; ${this.name} takes ${room - 1} at once`)
@@ -196,13 +243,19 @@ export class TextModel implements LanguageModel {
   private promptIds(prompt: string, maxNewTokens: number): number[] {
     const ids = this.encode(prompt)
     if (this.hasEncoder) return ids
-    const room = this.decoder.capacity - Math.min(maxNewTokens, this.decoder.capacity >> 1)
+    const room = this.contextLength - Math.min(maxNewTokens, this.contextLength >> 1)
     if (ids.length <= room) return ids
     this.cutPrompts++
     return ids.slice(-room)
   }
 
-  private async write(engine: Engine, prompt: string, index: number, options: WriteOptions): Promise<string> {
+  private async write(
+    engine: Engine,
+    decoder: CachedDecoder,
+    prompt: string,
+    index: number,
+    options: WriteOptions,
+  ): Promise<string> {
     const {
       maxNewTokens = DEFAULT_MAX_NEW_TOKENS,
       temperature = 0,
@@ -225,7 +278,7 @@ export class TextModel implements LanguageModel {
         signal,
         seed: typeof seed === 'number' ? seed * STREAMS + index : seed[index],
       },
-      ...this.decoder.promptOf(ids),
+      ...decoder.promptOf(ids),
       stopTokenIds: this.stopTokenIds,
       stopWhen: (id: number): boolean => {
         if (!this.stopTokenIds.includes(id)) text += stopText.push(detokenizer.push(id))
@@ -237,10 +290,12 @@ export class TextModel implements LanguageModel {
   }
 
   private async search(prompt: string, options: WriteOptions): Promise<string> {
-    const { maxNewTokens = DEFAULT_MAX_NEW_TOKENS, numBeams: nBeams = 1, lengthPenalty, stop = [] } = options
+    const { maxNewTokens = DEFAULT_MAX_NEW_TOKENS, numBeams: nBeams = 1, stop = [] } = options
+    const { lengthPenalty, lengthNorm } = options
     const ids = this.promptIds(prompt, maxNewTokens)
-    const found = await beamSearch(this.decoder, this.decoder.promptOf(ids), {
-      ...{ nBeams, lengthPenalty, maxNewTokens },
+    const decoder = await this.openDecoder()
+    const found = await beamSearch(decoder, decoder.promptOf(ids), {
+      ...{ nBeams, lengthPenalty, lengthNorm, maxNewTokens },
       stopTokenIds: [...this.stopTokenIds, ...stop.flatMap((text) => this.idsBeginningWith(text))],
     })
     const stopText = new StopText(stop)

@@ -91,7 +91,9 @@ export class PromptTuning implements SoftPrompt {
   forward(scope: Scope, { inputIds, attentionMask }: SoftPromptInputs): { logits: Tensor } {
     const { virtualTokens } = this
     const frozen = scope.frozen()
-    const tokens = embedding(frozen.param(this.table.name, this.table.shape), inputIds)
+    const rows = embedding(frozen.param(this.table.name, this.table.shape), inputIds)
+    const { embeddingScale = 1 } = this.model
+    const tokens = embeddingScale === 1 ? rows : rows.mul(embeddingScale)
     const [batch, seq, dModel] = tokens.shape
     const prompt = broadcastTo(expandDims(this.learned(scope), 0), [batch, virtualTokens, dModel])
     const inputsEmbeds = concat([prompt, tokens], 1)
@@ -122,10 +124,15 @@ export class PromptTuning implements SoftPrompt {
     if (!table) throw new Error(`the weights lack ${name}, whose rows a prompt is to begin with`)
     const random = new StepRandom(typeof from === 'number' ? from : 0, 0)
     const [vocabSize, dModel] = shape
+    const { embeddingScale = 1 } = this.model
     const data = new Float32Array(this.virtualTokens * dModel)
     for (let i = 0; i < this.virtualTokens; i++) {
       const id = typeof from === 'number' ? random.below(vocabSize) : from[i % from.length]
-      data.set((table.data as Float32Array).subarray(id * dModel, (id + 1) * dModel), i * dModel)
+      const row = (table.data as Float32Array).subarray(id * dModel, (id + 1) * dModel)
+      data.set(
+        row.map((value) => value * embeddingScale),
+        i * dModel,
+      )
     }
     return tensorData('float32', [this.virtualTokens, dModel], data)
   }

@@ -56,6 +56,23 @@ export function onnxWeights(model: Uint8Array, name: string): OnnxWeight[] {
   return weights
 }
 
+/** The model with a text under a name, beside its graph: in protobuf's format, what is appended is added. */
+export function withText(model: Uint8Array, key: string, value: string): Uint8Array {
+  const added = onnx.ModelProto.encode({ metadataProps: [{ key, value }] } as onnxProto.onnx.IModelProto).finish()
+  const all = new Uint8Array(model.length + added.length)
+  all.set(model)
+  all.set(added, model.length)
+  return all
+}
+
+/**
+ * The text under a name, where the model has one.
+ *
+ * @param name - what errors call the model
+ */
+export const onnxText = (model: Uint8Array, key: string, name: string): string | undefined =>
+  decode(model, name).metadataProps?.find((entry) => entry.key === key)?.value ?? undefined
+
 /** A name out of the file, short and on one line. */
 const shown = (name: string | null | undefined): string => (name ?? '').slice(0, 80).replace(/\p{C}/gu, '?')
 

@@ -194,7 +194,7 @@ export const embeddingRequest = z.object({
       z.array(z.string().min(1)).min(1).max(maxPrompts),
       z.array(tokenIds.min(1)).min(1).max(maxPrompts),
     ],
-    { error: 'must be text or token ids, or an array of one of them, none of them empty' },
+    { error: `must be text or token ids, or an array of at most ${maxPrompts} of one of them, none of them empty` },
   ),
   encoding_format: z.enum(['float', 'base64']).nullish(),
   dimensions: unsupported(),

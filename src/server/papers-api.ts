@@ -61,7 +61,9 @@ const checks = ({ same, learns, usable, lacking }: Pick<PaperStatus, 'same' | 'l
 
 async function detail(root: string, paper: PaperStatus): Promise<PaperDetail> {
   const { header, files, learns } = paper
-  const sources = await Promise.all(files.map((file) => sourcesAt(root, file)))
+  // Of a paper that is only planned, another's file may be there already.
+  const shown = paper.state === 'planned' ? [] : files
+  const sources = await Promise.all(shown.map((file) => sourcesAt(root, file)))
   return {
     ...summary(paper),
     over: header?.over ?? null,

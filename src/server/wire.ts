@@ -375,7 +375,7 @@ export interface PaperDetail extends PaperSummary {
 export interface TabModel {
   /** Shipped with the package, or left by a run. */
   readonly place: 'shipped' | 'run'
-  /** Of its folder. */
+  /** Of its folder; `RUN/STAGE` of what a stage has left. */
   readonly name: string
   /** As its config.json names it: `LlamaForCausalLM`. */
   readonly architecture: string

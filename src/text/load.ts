@@ -1,11 +1,22 @@
 import { mkdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
+import { gunzipSync } from 'node:zlib'
 import { z } from 'zod'
 import { type Tokenizer, tokenizerFromJson } from './tokenizer.ts'
+import {
+  isOfClip,
+  isOfGpt1,
+  mergesOf,
+  tokenizerFromClip,
+  tokenizerFromClipMerges,
+  tokenizerFromGpt1,
+  type Vocabulary,
+} from './word-end-bpe.ts'
 
 /**
- * Loads a tokenizer from a folder, or from its `tokenizer.json`; also from GPT-2's own pair of files (`encoder.json`
- * and `vocab.bpe`, or `vocab.json` and `merges.txt`), or from BERT's `vocab.txt`.
+ * Loads a tokenizer from a folder, or from its `tokenizer.json`; also from the pair of files of GPT-1, GPT-2 or CLIP
+ * (`vocab.json` and `merges.txt`, or the names that they were released under), from BERT's `vocab.txt`, or from CLIP's
+ * `bpe_simple_vocab_16e6.txt.gz`.
  *
  * @throws Error with one sentence on what is missing or malformed.
  */
@@ -14,7 +25,8 @@ export async function loadTokenizer(path: string): Promise<Tokenizer> {
   if (!info) throw new Error(`${path}: there is no such file or folder`)
   const folder = info.isDirectory() ? path : dirname(path)
   const file = info.isDirectory() ? join(path, 'tokenizer.json') : path
-  const oldFiles = ['encoder.json', 'vocab.bpe', 'vocab.json', 'merges.txt', WORD_PIECES]
+  const oldFiles = [...PAIRS.flat(), WORD_PIECES]
+  if (info.isFile() && path.endsWith('.txt.gz')) return readClipMerges(path)
   const namesOld = !info.isDirectory() && oldFiles.includes(basename(path))
   const text = namesOld ? undefined : await readIfThere(file)
   if (text !== undefined) {
@@ -22,16 +34,27 @@ export async function loadTokenizer(path: string): Promise<Tokenizer> {
     const config = basename(file) === 'tokenizer.json' ? await readConfig(folder) : {}
     return naming(file, () => tokenizerFromJson(parseJson(text), config))
   }
-  const gpt2 = await readGpt2Files(folder)
-  if (gpt2) return gpt2
+  const pair = await readPair(folder)
+  if (pair) return pair
   const pieces = await readIfThere(join(folder, WORD_PIECES))
   if (pieces !== undefined) {
     const config = await readConfig(folder)
     return naming(join(folder, WORD_PIECES), () => tokenizerFromWordPieces(pieces, config))
   }
-  throw new Error(`${path}: found no tokenizer.json, nor vocab.json with merges.txt (GPT-2), nor vocab.txt (BERT)`)
+  if (await stat(join(folder, CLIP_MERGES)).catch(() => undefined)) return readClipMerges(join(folder, CLIP_MERGES))
+  throw new Error(
+    `${path}: found no tokenizer.json, nor vocab.json with merges.txt (GPT-1, GPT-2, CLIP), nor vocab.txt (BERT)`,
+  )
 }
 
+/** A vocabulary and its merges, under today's names and under those of GPT-2's and of GPT-1's release. */
+const PAIRS = [
+  ['encoder.json', 'vocab.bpe'],
+  ['vocab.json', 'merges.txt'],
+  ['encoder_bpe_40000.json', 'vocab_40000.bpe'],
+] as const
+/** CLIP's release: merges alone. */
+const CLIP_MERGES = 'bpe_simple_vocab_16e6.txt.gz'
 /** BERT's vocabulary: a token a line. */
 const WORD_PIECES = 'vocab.txt'
 
@@ -62,19 +85,33 @@ async function readConfig(folder: string): Promise<object> {
   }
 }
 
-async function readGpt2Files(folder: string): Promise<Tokenizer | undefined> {
-  for (const [vocabName, mergesName] of [
-    ['encoder.json', 'vocab.bpe'],
-    ['vocab.json', 'merges.txt'],
-  ]) {
-    const [vocab, merges] = await Promise.all([
+/** The kind is told by the vocabulary: GPT-1's and CLIP's tokens say where words end, and CLIP's begin a text. */
+async function readPair(folder: string): Promise<Tokenizer | undefined> {
+  for (const [vocabName, mergesName] of PAIRS) {
+    const [vocabText, mergesText] = await Promise.all([
       readIfThere(join(folder, vocabName)),
       readIfThere(join(folder, mergesName)),
     ])
-    if (vocab === undefined || merges === undefined) continue
-    return naming(join(folder, vocabName), () => tokenizerFromGpt2(parseJson(vocab), merges))
+    if (vocabText === undefined || mergesText === undefined) continue
+    const config = await readConfig(folder)
+    return naming(join(folder, vocabName), () => {
+      const vocab = parseJson(vocabText)
+      if (typeof vocab !== 'object' || vocab === null) throw new Error('must map every token to its id')
+      const own = vocab as Vocabulary
+      if (isOfClip(own)) return tokenizerFromClip(own, mergesOf(mergesText), config)
+      if (isOfGpt1(own)) return tokenizerFromGpt1(own, mergesOf(mergesText), config)
+      return tokenizerFromGpt2(vocab, mergesText)
+    })
   }
   return undefined
+}
+
+async function readClipMerges(path: string): Promise<Tokenizer> {
+  const packed = await readFile(path)
+  return naming(path, () => {
+    const text = gunzipSync(packed, { maxOutputLength: MOST_BYTES }).toString('utf8')
+    return tokenizerFromClipMerges(text)
+  })
 }
 
 /**
@@ -108,10 +145,7 @@ export function tokenizerFromGpt2(vocab: unknown, merges: string): Tokenizer {
       model: {
         type: 'BPE',
         vocab,
-        merges: merges
-          .split(/\r?\n/)
-          .filter((line) => line.trim() !== '' && !line.startsWith('#version'))
-          .map((line) => line.split(' ')),
+        merges: mergesOf(merges),
       },
     },
     id === undefined ? {} : { bos_token: endOfText, eos_token: endOfText, unk_token: endOfText },

@@ -5,7 +5,7 @@ import { makeModel } from './models.ts'
 import { makeNormalizer } from './normalizers.ts'
 import { isPlain, normalizesPlainly } from './plain.ts'
 import { makePreTokenizer, type PreTokenizer } from './pre-tokenizers.ts'
-import { type PostProcessorJson, parseTokenizerJson } from './tokenizer-json.ts'
+import { type DecoderJson, type PostProcessorJson, parseTokenizerJson, type TokenizerFile } from './tokenizer-json.ts'
 import { quote, wellFormed } from './unicode.ts'
 
 export interface EncodeOptions {
@@ -78,6 +78,23 @@ const tokenizerConfig = z.object({
     .catch(undefined),
 })
 
+/**
+ * The decoder of a file. CLIP's joins bytes and says nothing of ends of words, which the reference implementation makes
+ * spaces of, but for the last.
+ */
+function spacesBetweenWords({ decoder, model }: TokenizerFile): DecoderJson {
+  const ending = model.type === 'BPE' ? model.end_of_word_suffix : undefined
+  if (!ending || decoder?.type !== 'ByteLevel') return decoder as DecoderJson
+  return {
+    type: 'Sequence',
+    decoders: [
+      decoder,
+      { type: 'Replace', pattern: { String: ending }, content: ' ' },
+      { type: 'Strip', content: ' ', start: 0, stop: 1 },
+    ],
+  }
+}
+
 /** Words longer than this are encoded each time; there are few equal ones. */
 const MAX_CACHED_WORD = 64
 const MAX_CACHED_WORDS = 100_000
@@ -119,7 +136,7 @@ export function tokenizerFromJson(tokenizerJson: unknown, config: unknown = {}):
     : { split: (text) => [text], spell: (word) => word }
   const model = makeModel(file.model, modelVocab)
   const template = file.post_processor ? makeTemplate(file.post_processor) : [TEXT]
-  const decoder = file.decoder ? makeDecoder(file.decoder) : () => [joinBySpaces()]
+  const decoder = file.decoder ? makeDecoder(spacesBetweenWords(file)) : () => [joinBySpaces()]
   const isNormalized = (token: (typeof file.added_tokens)[number]) => token.normalized ?? !token.special
   if (file.normalizer && !normalizesPlainly(file.normalizer) && file.added_tokens.some(isNormalized)) {
     throw new Error(

@@ -4,12 +4,23 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Browser, BrowserContext, BrowserContextOptions, Page } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { wordTokenizerJson } from '../../src/data/word-tokenizer.ts'
+import { loadServedModel } from '../../src/generate/served.ts'
 import type { GenerationRequest } from '../../src/generate/types.ts'
 import { encodePng } from '../../src/image/png.ts'
+import { Bert } from '../../src/models/bert.ts'
+import { Mqan } from '../../src/models/mqan.ts'
+import { type Model, traceModel } from '../../src/nn/model.ts'
+import { saveModel } from '../../src/optim/model-folder.ts'
 import { listen, type RunningServer } from '../../src/server/listen.ts'
 import { ConversationStore } from '../../src/server/store.ts'
 import type { Message } from '../../src/server/wire.ts'
+import { sizeOf, type TensorData } from '../../src/tensor/index.ts'
+import { trainByteLevelBpe } from '../../src/text/bpe-trainer.ts'
+import { tokenizerFromJson } from '../../src/text/tokenizer.ts'
+import { percent } from '../../web/src/demos/parts/token-text.ts'
 import { noStore } from '../server/support.ts'
+import { fractions } from '../tensor/check.ts'
 import { ScriptedModel } from './scripted-model.ts'
 import { audit, builtPage, lacksChromium, launchChromium } from './site.ts'
 
@@ -35,6 +46,38 @@ const desktop = { viewport: { width: 1280, height: 800 }, reducedMotion: 'reduce
 
 /** Long enough for a busy machine. */
 const soon = { timeout: 15_000 }
+
+/** As a run leaves one. */
+function tinyBert() {
+  const text = 'The people want peace, and the wealth of the country is growing.'
+  const tokenizer = trainByteLevelBpe([text], { vocabSize: 280, specialTokens: ['[MASK]'] })
+  const model = new Bert({
+    ...{ vocabSize: tokenizerFromJson(tokenizer).vocabSize, maxPositions: 64, head: 'masked-lm' },
+    ...{ dModel: 8, nLayers: 1, nHeads: 1 },
+  })
+  return { model, weights: drawn(model), files: { 'tokenizer.json': JSON.stringify(tokenizer) } }
+}
+
+function tinyMqan() {
+  const specialTokens = ['<pad>', '</s>', '<unk>']
+  const words = 'has who the ? red white blue coins keys stones'.split(' ')
+  const tokenizer = wordTokenizerJson(words, { specialTokens, unknown: '<unk>' })
+  const model = new Mqan({
+    ...{ vocabSize: specialTokens.length + words.length, extraWords: 10, maxAnswer: 4, padTokenId: 0 },
+    ...{ dModel: 8, dInner: 8, nHeads: 2, nLayers: 1, unknownTokenId: 2, endTokenIds: [1] },
+  })
+  return { model, weights: drawn(model), files: { 'tokenizer.json': JSON.stringify(tokenizer) } }
+}
+
+function drawn(model: Model): Map<string, TensorData> {
+  const draw = fractions(5)
+  return new Map(
+    [...traceModel(model).parameters.values()].map(({ name, shape }): [string, TensorData] => {
+      const data = Float32Array.from({ length: sizeOf(shape) }, () => draw() - 0.5)
+      return [name, { dtype: 'float32', shape, data }]
+    }),
+  )
+}
 
 /** Writes at a reader's pace. */
 class SlowModel extends ScriptedModel {
@@ -65,6 +108,8 @@ describe.skipIf(lacksChromium)('the shell and its pages in Chromium', { timeout:
     const picture = encodePng({ width: 4, height: 4, channels: 1, data: new Uint8Array(16).fill(128) })
     writeFileSync(join(run, 'samples', 'drawn-00000100.png'), picture)
 
+    await saveModel(join(folder, 'runs', 'masked'), tinyBert())
+    await saveModel(join(folder, 'runs', 'facts', 'stages', 'joint'), tinyMqan())
     const store = ConversationStore.open({ dataDir: join(folder, 'data') })
     const [launched, built] = await Promise.all([launchChromium(), builtPage(), store])
     browser = launched
@@ -260,8 +305,23 @@ describe.skipIf(lacksChromium)('the shell and its pages in Chromium', { timeout:
     await page.getByText('step 200 of 200').waitFor()
     await expect.poll(() => loss.textContent(), soon).toBe('0.5657')
     expect(asked.filter((url) => url.includes('/metrics')).every((url) => /cursor=\d{3,}\./.test(url))).toBe(true)
-    writeFileSync(join(run, 'result.json'), JSON.stringify(result({ state: 'finished', holds: true, step: 200 })))
+    const figures = [
+      {
+        title: 'Size and skill',
+        x: 'parameters',
+        logX: true,
+        lines: {
+          ours: [
+            [1e6, 0.25],
+            [1e7, 0.5],
+          ],
+        },
+      },
+    ]
+    const ended = { state: 'finished', holds: true, step: 200, figures }
+    writeFileSync(join(run, 'result.json'), JSON.stringify(result(ended)))
     await page.getByText('It holds.').waitFor()
+    await page.getByRole('img', { name: 'Size and skill. ours 1.0e6: 0.25, 1.0e7: 0.5' }).waitFor()
     await page.locator('.chip-finished').waitFor()
   })
 
@@ -377,6 +437,102 @@ describe.skipIf(lacksChromium)('the shell and its pages in Chromium', { timeout:
     expect(await page.getByRole('combobox', { name: 'Model' }).inputValue()).toBe('scripted-base')
   })
 
+  describe('what can be tried on a paper’s page', () => {
+    // One page for all of it: what runs models is loaded once.
+    it('gives the server’s probabilities in the tab, attention, beams, tokens, and answers after more examples', async () => {
+      const page = await open('/papers/llama')
+      const bars = page.getByRole('list', { name: /^What may come next/ }).getByRole('button')
+      await bars.first().waitFor()
+      const field = page.getByRole('textbox', { name: 'Text' })
+      const text = await field.inputValue()
+      const served = await loadServedModel('jackdaw-base')
+      const likeliest: string[] = []
+      for await (const event of served.generate({
+        promptIds: await served.encode(text),
+        maxNewTokens: 1,
+        topLogProbs: 5,
+      })) {
+        if (event.type !== 'token') continue
+        for (const { text, logProb } of event.topLogProbs ?? [])
+          likeliest.push(`${text.trim()}, ${percent(Math.exp(logProb))}`)
+      }
+      const heard = (all: Element[]) =>
+        all.map((bar) =>
+          [...bar.children]
+            .slice(1)
+            .map((part) => part.textContent)
+            .join(''),
+        )
+      const named = await bars.evaluateAll(heard)
+      expect(named.slice(0, 5)).toEqual(likeliest)
+      await bars.first().click()
+      const longer = `${text} ${likeliest[0].split(',')[0]}`
+      expect(await field.inputValue()).toBe(longer)
+      await expect.poll(() => bars.evaluateAll(heard), soon).not.toEqual(named)
+
+      await page.getByRole('tab', { name: 'Attention, head by head' }).click()
+      const words = page.getByRole('list', { name: 'Who looks' }).getByRole('button')
+      await words.first().click()
+      // The first word sees only itself.
+      await page.getByText('takes 100 % of “The”').waitFor()
+
+      await rail(page, 'Papers').click()
+      await page.getByRole('link', { name: 'T5', exact: true }).click()
+      await page.getByRole('tab', { name: 'Beam search as a tree' }).click()
+      await page.getByRole('slider', { name: 'Beams' }).fill('2')
+      const found = page.getByRole('table', { name: /^What was found/ }).getByRole('row')
+      await expect.poll(() => found.count(), soon).toBe(3)
+      // Six tokens, of each step two sequences, and the way of the best.
+      await expect.poll(() => page.locator('.node').count(), soon).toBe(12)
+      expect(await page.locator('.node.is-best').count()).toBe(6)
+
+      await page.getByRole('tab', { name: 'What a model reads' }).click()
+      const tokens = page.getByRole('list', { name: 'Tokens' }).getByRole('listitem')
+      await page.getByRole('textbox', { name: 'Text' }).fill('caw')
+      await expect.poll(() => tokens.allTextContents(), soon).toEqual(['c99', 'a97', 'w119'])
+      await page.getByRole('combobox', { name: 'Tokenizer of' }).selectOption('jackdaw-base')
+      await expect.poll(() => tokens.count(), soon).toBeLessThan(3)
+
+      await rail(page, 'Papers').click()
+      await page.getByRole('link', { name: 'LLaMA' }).click()
+      await page.getByRole('tab', { name: 'Learning from examples in the prompt' }).click()
+      await page.getByRole('combobox', { name: 'Model' }).selectOption('jackdaw-base')
+      await page.getByRole('combobox', { name: 'Task' }).selectOption('The same word again')
+      const curve = page.getByRole('img', { name: /^Mean probability/ })
+      await expect.poll(() => curve.getAttribute('aria-label'), soon).toMatch(/8: \d/)
+      const [, none, eight] = /0: (.+?) %.*8: (.+?) %/.exec((await curve.getAttribute('aria-label')) ?? '') ?? []
+      expect(Number(eight)).toBeGreaterThan(Number(none.replace('under ', '')))
+      await page.getByRole('slider', { name: 'K, examples' }).fill('8')
+      expect(await page.locator('.demo .listing').innerText()).toMatch(/^(\w+: \w+\n){8}whale: whale$/)
+    })
+
+    it('fills blanks with the models that runs have left, and says of the others how to train them', async () => {
+      const page = await open('/papers/bert')
+      const bert = page.getByRole('region', { name: 'BERT' })
+      await expect.poll(() => bert.getByRole('table', { name: 'Blank 2' }).getByRole('row').count(), soon).toBe(4)
+      await page.getByRole('textbox', { name: /^Text, with ___/ }).fill('the ___')
+      await expect.poll(() => bert.getByRole('table').count(), soon).toBe(1)
+      await page.getByRole('region', { name: 'T5' }).getByText('No small T5 is here yet.').waitFor()
+
+      await page.goto(`${server.url}/papers/decanlp`)
+      const answer = page.getByRole('list', { name: 'Answer' }).getByRole('button')
+      await answer.last().click()
+      await page.getByText(/out of the vocabulary, .* copied from the context/).waitFor()
+      const pointed = page.getByRole('list', { name: 'Context, pointed at' }).getByRole('listitem')
+      expect(await pointed.count()).toBe(15)
+      expect(await pointed.last().textContent()).toMatch(/^keys[\d.]+ %$/)
+    })
+
+    it('keeps a demo that fails to itself', async () => {
+      const page = await open('/models')
+      await page.route('**/api/tab-models/**', (route) => route.fulfill({ status: 500, json: {} }))
+      await page.evaluate(() => history.pushState({}, '', '/papers/llama'))
+      await page.reload()
+      await page.getByText('The server answered 500.').waitFor()
+      await page.getByRole('heading', { name: 'The equations and the code' }).waitFor()
+    })
+  })
+
   it.each([
     ['light', { width: 1280, height: 800 }],
     ['dark', { width: 390, height: 844 }],
@@ -391,8 +547,18 @@ describe.skipIf(lacksChromium)('the shell and its pages in Chromium', { timeout:
     }
     const link = (name: string) => page.getByRole('main').getByRole('link', { name, exact: true })
     await look('/papers', 'GPT-2')
-    await link('PPO').click()
-    await look('/papers/ppo', 'The equations and the code')
+    await link('LLaMA').click()
+    await page.getByRole('list', { name: /^What may come next/ }).waitFor()
+    await look('/papers/llama', 'The equations and the code')
+    for (const [demo, there] of [
+      ['What a model reads', page.getByText('tokens for')],
+      ['Attention, head by head', page.getByRole('button', { name: 'layer 4, head 6' })],
+    ] as const) {
+      await page.getByRole('tab', { name: demo }).click()
+      await there.waitFor()
+      await audit(page, demo, '.demo:not([hidden])')
+      expect(await page.evaluate(() => document.documentElement.scrollWidth - innerWidth), demo).toBe(0)
+    }
     await rail(page, 'Lab').click()
     await look('/lab', 'lr-0.1')
     await link('lr-0.1').click()

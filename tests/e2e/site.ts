@@ -59,11 +59,16 @@ function stateOf(paths: readonly string[]): string {
   return hash.digest('hex').slice(0, 16)
 }
 
-/** Nothing that axe-core finds. */
-export async function audit(page: Page, what: string): Promise<void> {
+/**
+ * Nothing that axe-core finds.
+ *
+ * @param within - a selector, where only a part of the page is looked at
+ */
+export async function audit(page: Page, what: string, within = 'html'): Promise<void> {
   if (!(await page.evaluate(() => 'axe' in globalThis))) await page.evaluate(axe.source)
-  const { violations } = await page.evaluate(() =>
-    (globalThis as unknown as { axe: typeof axe }).axe.run({ resultTypes: ['violations'] }),
+  const { violations } = await page.evaluate(
+    (selector) => (globalThis as unknown as { axe: typeof axe }).axe.run(selector, { resultTypes: ['violations'] }),
+    within,
   )
   const found = violations.map(({ id, impact, nodes }) => ({ what, id, impact, nodes: nodes.map(({ html }) => html) }))
   expect(found).toEqual([])

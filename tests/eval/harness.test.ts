@@ -89,8 +89,8 @@ describe('results', () => {
     const table = resultsTable(await evaluated(adder(), { limit: 6 }))
     expect(table).toBe(
       [
-        'task        n  shot  filter  metric          value  ± stderr  95 %',
-        '──────────  ─  ────  ──────  ─────────────  ──────  ────────  ────────────────',
+        'task        n  shot  filter  metric          value  ± stderr  95 %              chance',
+        '──────────  ─  ────  ──────  ─────────────  ──────  ────────  ────────────────  ──────',
         'multiarith  6     0  none    exact_match ↑  0.6667    0.2108  0.3000 to 0.9032\n',
       ].join('\n'),
     )
@@ -117,6 +117,8 @@ describe('a run with a folder', () => {
     expect(results.results).toEqual(whole.results)
     expect(JSON.parse(readFileSync(join(out, 'results.json'), 'utf8')).results).toEqual(whole.results)
     const lines = readFileSync(join(out, 'samples_multiarith.jsonl'), 'utf8').trim().split('\n')
+    // What was asked is what the model read.
+    expect(JSON.parse(lines[149])).toMatchObject({ arguments: [model.prompts.at(-1)], filtered_resps: ['150'] })
     expect(lines.map((line) => JSON.parse(line).doc_id)).toEqual(Array.from({ length: 150 }, (_, i) => i))
   })
 
@@ -221,6 +223,8 @@ describe('questions are asked', () => {
     const direct = await evaluate(model, [run('strategyqa', text)], { unconditional: true })
     expect(direct.results.strategyqa).toMatchObject({ 'acc,none': 1, 'acc_norm,none': 1, 'acc_per_token,none': 1 })
     expect(direct.results.strategyqa).toHaveProperty('acc_mutual_info,none')
+    expect(direct.chance).toEqual({ strategyqa: 0.5 })
+    expect(resultsTable(direct)).toMatch(/acc ↑ +1\.0000.* 0\.5000\n/)
     expect(model.asked[0]).toEqual({ context: 'Q: Is it 1?\nA:', continuation: ' Yes' })
     const generated = await evaluate(model, [run('strategyqa', text)], { prompt: 'generate' })
     expect(generated.results.strategyqa['exact_match,none']).toBe(0.5)

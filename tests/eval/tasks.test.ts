@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { openDataFile } from '../../src/eval/data-file.ts'
 import { type Question, type ReasoningTask, rightChoice } from '../../src/eval/reasoning.ts'
@@ -139,6 +140,38 @@ describe('a bad file is told with its line', () => {
     ],
   ])('%#', (task, text, sentence) => {
     expect(() => read(task, text)).toThrow(sentence)
+  })
+
+  it('whatever the damage, in one sentence', () => {
+    const files: [ReasoningTask, string][] = [
+      [gsm8k, lines({ question: 'a "b"', answer: '#### 1' }, { question: 'c', answer: '#### 2' })],
+      [aqua, lines({ question: 'a', options: ['A)1', 'B)2', 'C)3', 'D)4', 'E)5'], correct: 'A' })],
+      [svamp, JSON.stringify([{ Body: '[{', Question: 'b\\"]', Answer: 1 }], undefined, 1)],
+      [multiarith, JSON.stringify(SUM)],
+      [strategyqa, JSON.stringify({ examples: [{ input: 'a', target_scores: { Yes: 1, No: 0 } }] }, undefined, 1)],
+      [bigbenchDate, JSON.stringify({ x: [['{']], examples: [{ input: 'a', target_scores: { a: 1, b: 0 } }] })],
+    ]
+    const damage = fc.record({
+      file: fc.nat(files.length - 1),
+      at: fc.nat(200),
+      cut: fc.nat(12),
+      put: fc.constantFrom('', '"', '[', '}', ',', '0', 'null', '\n', '\\'),
+    })
+    fc.assert(
+      fc.property(fc.array(damage, { minLength: 1, maxLength: 3 }), (damages) => {
+        const [task, whole] = files[damages[0].file]
+        const text = damages.reduce((rest, { at, cut, put }) => {
+          const place = at % (rest.length + 1)
+          return rest.slice(0, place) + put + rest.slice(place + cut)
+        }, whole)
+        try {
+          for (const { stem } of read(task, text)) expect(typeof stem).toBe('string')
+        } catch (error) {
+          expect((error as Error).message).toMatch(/^sets\/questions(, line \d+( \(entry \d+\))?)?: [^\n]{5,300}$/)
+        }
+      }),
+      { numRuns: 2000 },
+    )
   })
 
   it('and one that is not there by its name', () => {

@@ -149,4 +149,9 @@ describe('beam search', () => {
     expect(found[0].score).toBeCloseTo(Math.log(0.2 * 0.5) / 2, 5)
     for (const found of texts) expect(found).not.toContain('a')
   })
+
+  it('ends with a token that is barred where that token ends a text', async () => {
+    const { texts } = await search({ '': { a: 0.6, '.': 0.4 } }, { nBeams: 2, maxNewTokens: 3, barredTokenIds: [END] })
+    expect(texts).toContain('.')
+  })
 })

@@ -37,6 +37,9 @@ const MAY_NAME_ENGINE = /^src\/runtime\//
 const EMITTER = 'src/tensor/emitter.ts'
 const MAY_EMIT = /^src\/(tensor|runtime)\//
 
+/** Demos run models in the page: by the door that every page has. */
+const DEMOS = /^web\/src\/demos\//
+const DEMOS_MAY_IMPORT = 'src/browser.ts'
 /** The page shares the wire format and its defaults with the server. */
 const PAGE_MAY_IMPORT = ['src/server/wire.ts', 'src/server/page-sampling.ts', 'src/server/parts.ts']
 
@@ -71,6 +74,7 @@ function complaint({ from, target }: Import): string | undefined {
   if (ENGINE.test(target)) return MAY_NAME_ENGINE.test(from) ? undefined : wrong
   if (target === EMITTER) return MAY_EMIT.test(from) ? undefined : wrong
   if (from.startsWith('web/')) {
+    if (DEMOS.test(from) && target === DEMOS_MAY_IMPORT) return undefined
     return target.startsWith('src/') && !PAGE_MAY_IMPORT.includes(target) ? wrong : undefined
   }
   const folder = folderOf(from)
@@ -119,6 +123,7 @@ describe('the rule notices', () => {
     ['src/server/app.ts', "import '../cli/main.ts'"],
     ['src/nn/layers.ts', "import '../tensor/emitter.ts'"],
     ['web/src/app.tsx', "import '../../src/server/store.ts'"],
+    ['web/src/pages/lab.tsx', "import '../../../src/browser.ts'"],
   ]
   it.each(refused)('%s: %s', (path, source) => {
     expect(importsOf(path, source).map(complaint)).not.toContain(undefined)
@@ -130,6 +135,7 @@ describe('the rule notices', () => {
     ['src/text/load.ts', "import { TensorData } from '../tensor/data.ts'"],
     ['src/runtime/ort-api.ts', "import koffi from 'koffi'"],
     ['web/src/app.tsx', "import '../../src/server/wire.ts'"],
+    ['web/src/demos/beams.tsx', "import '../../../src/browser.ts'"],
   ]
   it.each(allowed)('and lets be %s: %s', (path, source) => {
     expect(importsOf(path, source).map(complaint)).toEqual(source.split('\n').map(() => undefined))

@@ -1,14 +1,17 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import fc from 'fast-check'
 import onnxProto from 'onnx-proto'
 import { InferenceSession, Tensor } from 'onnxruntime-node'
 import { afterAll, expect, it } from 'vitest'
+import { convertModel } from '../../src/hub/convert.ts'
 import { openCheckpoint } from '../../src/hub/open.ts'
 import { readTensors } from '../../src/hub/safetensors.ts'
+import { loadModel } from '../../src/load/load.ts'
 import { exportOnnx, openOnnx } from '../../src/load/onnx-file.ts'
-import { onnxWeights } from '../../src/runtime/onnx-weights.ts'
+import { onnxWeights, withText } from '../../src/runtime/onnx-weights.ts'
 import '../../src/runtime/node.ts'
 import { PARITY_TOLERANCE, relativeError } from '../parity/parity.ts'
 import { lacksShared, sharedPath } from '../shared.ts'
@@ -79,5 +82,24 @@ it('names and shapes of any length are refused in one short line', () => {
     { name: 'a', dataType: 1, dims: [-2, -2], rawData },
   ]) {
     expect(() => onnxWeights(model(tensor), 'model.onnx')).toThrow(/^model\.onnx: weight 'a.{0,200}$/)
+  }
+})
+
+it('a folder made of an exported model is the model that was exported', async () => {
+  const source = fileURLToPath(new URL('../parity/gpt2-scaled-by-layer', import.meta.url))
+  const [path, back] = [join(folder, 'whole.onnx'), join(folder, 'back')]
+  await exportOnnx(source, path)
+  await convertModel(path, back, {}, async () => {}, openOnnx)
+  const [own, again] = [await loadModel(source), await loadModel(back)]
+  expect(again.model.toConfig()).toEqual(own.model.toConfig())
+  expect(again.stopTokenIds).toEqual(own.stopTokenIds)
+  for (const [name, weight] of own.weights) expect(again.weights.get(name), name).toEqual(weight)
+})
+
+it('what an ONNX file says of its model must be an object', () => {
+  const path = join(folder, 'said.onnx')
+  for (const said of ['', '[]', 'null', '{']) {
+    writeFileSync(path, withText(onnxProto.onnx.ModelProto.encode({}).finish(), 'config.json', said))
+    expect(() => openOnnx(path)).toThrow(`${path}: what it has under config.json is no JSON object`)
   }
 })

@@ -45,6 +45,9 @@ describe('config.json', () => {
     expect(() => read({ position_embedding_type: 'relative_key' })).toThrow(
       /^config.json is not a BERT configuration: position_embedding_type: /,
     )
+    expect(() => read({ is_decoder: true })).toThrow(
+      'config.json is not a BERT configuration: is_decoder: must be false: this model reads in both directions',
+    )
     expect(() => read({ num_attention_heads: 5 })).toThrow('num_attention_heads: 5 heads cannot share 768 features')
     expect(() => read({ architectures: ['BertForSequenceClassification'], num_labels: 1 })).toThrow(
       'at least two classes',

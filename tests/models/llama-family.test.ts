@@ -7,6 +7,7 @@ import { MistralConfig } from '../../src/models/mistral.ts'
 import { Qwen2Config } from '../../src/models/qwen2.ts'
 import { Qwen3Config } from '../../src/models/qwen3.ts'
 import type { ConfigTable } from '../../src/nn/config.ts'
+import { paddingRow } from '../../src/nn/model.ts'
 import { int32, trace } from '../../src/nn/trace.ts'
 
 type Json = Record<string, unknown>
@@ -38,6 +39,15 @@ describe('models after LLaMA', () => {
     expect(MistralConfig.read({ sliding_window: null }).slidingWindow).toBe(0)
     expect(MistralConfig.read({ num_attention_heads: 16 }).nKvHeads).toBe(8)
     expect(MistralConfig.read({ num_attention_heads: 16, num_key_value_heads: null }).nKvHeads).toBe(16)
+  })
+
+  it('have a padding token, which may be counted from the end, or none', () => {
+    expect(Qwen2Config.read({}).padTokenId).toBe('none')
+    expect(Qwen2Config.read({ pad_token_id: 5 }).padTokenId).toBe(5)
+    expect(Gemma3Config.read({}).padTokenId).toBe(0)
+    expect(Gemma3Config.read({ pad_token_id: null }).padTokenId).toBe('none')
+    const { vocabSize } = MistralConfig.read({})
+    expect(paddingRow({ vocabSize, padTokenId: MistralConfig.read({ pad_token_id: -1 }).padTokenId })).toBe(31_999)
   })
 
   it('take no notice of settings that they do not have', () => {

@@ -24,10 +24,9 @@ VOCAB = 47
 torch.set_num_threads(1)
 
 
-def causal(model_class, config, padding='right', **options):
-    return model_class, config(
-        vocab_size=VOCAB, bos_token_id=0, eos_token_id=0, pad_token_id=0, **options
-    ), dict(length=24, padding=padding)
+def causal(model_class, config, padding='right', blank=False, **options):
+    ids = dict(vocab_size=VOCAB, bos_token_id=0, eos_token_id=0, pad_token_id=0)
+    return model_class, config(**{**ids, **options}), dict(length=24, padding=padding, blank=blank)
 
 
 def gpt2(**options):
@@ -99,25 +98,31 @@ def with_segments(case, length=23):
     return model_class, config, {**shape, 'length': length, 'padding': 'left', 'segments': True}
 
 
-def t5(length=24, batch=2, decoder_inputs=False, **options):
+# Padding within the text, longer than a window: queries after it see padding alone.
+def padded_within(case):
+    model_class, config, shape = case
+    return model_class, config, {**shape, 'padding': 'within'}
+
+
+def t5(length=24, batch=2, decoder_inputs=False, blank=False, labels=True, **options):
     size = dict(d_model=16, d_kv=6, d_ff=20, num_layers=2, num_heads=2)
     config = transformers.T5Config(
         vocab_size=VOCAB, dropout_rate=0, decoder_start_token_id=0, **{**size, **options}
     )
-    shape = dict(length=length, batch=batch, decoder_inputs=decoder_inputs)
+    shape = dict(length=length, batch=batch, decoder_inputs=decoder_inputs, blank=blank, labels=labels)
     return transformers.T5ForConditionalGeneration, config, shape
 
 
-def bert(architecture, length=13, **options):
+def bert(architecture, length=13, blank=False, **options):
     off = dict(hidden_dropout_prob=0, attention_probs_dropout_prob=0)
     size = dict(hidden_size=12, intermediate_size=20, num_hidden_layers=2, num_attention_heads=2)
     config = transformers.BertConfig(
         vocab_size=VOCAB, max_position_embeddings=20, **{**off, **size, **options}
     )
-    return getattr(transformers, architecture), config, dict(length=length, draw=draw_text)
+    return getattr(transformers, architecture), config, dict(length=length, blank=blank, draw=draw_text)
 
 
-def marian(length=14, answers=None, **options):
+def marian(length=14, answers=None, decoder_inputs=False, blank=False, **options):
     off = dict(dropout=0, attention_dropout=0, activation_dropout=0)
     size = dict(
         d_model=12, encoder_layers=2, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=3,
@@ -125,7 +130,8 @@ def marian(length=14, answers=None, **options):
     )
     ids = dict(pad_token_id=0, decoder_start_token_id=0, eos_token_id=1, forced_eos_token_id=None)
     config = transformers.MarianConfig(vocab_size=VOCAB, **{**off, **size, **ids, **options})
-    return transformers.MarianMTModel, config, dict(length=length, answers=answers)
+    shape = dict(length=length, answers=answers, decoder_inputs=decoder_inputs, blank=blank)
+    return transformers.MarianMTModel, config, shape
 
 
 def rope(rope_type, theta=10000.0, **options):
@@ -153,6 +159,20 @@ CASES = {
         tie_word_embeddings=False,
     ),
     'gpt2-unscaled': lambda: gpt2(scale_attn_weights=False, activation_function='gelu', layer_norm_epsilon=1e-3),
+    # A sequence of padding alone, and queries that have nothing else before them.
+    'gpt1-blank': lambda: gpt1(padding='left', blank=True, n_layer=1),
+    'gpt2-blank': lambda: gpt2(padding='left', blank=True),
+    'bert-blank': lambda: bert('BertForMaskedLM', blank=True, length=7),
+    't5-blank': lambda: t5(decoder_inputs=True, blank=True, labels=False, num_layers=1),
+    'transformer-blank': lambda: marian(decoder_inputs=True, blank=True, length=9),
+    # The row of the padding token learns from the head only.
+    'llama-padding-row': lambda: llama(pad_token_id=7, num_hidden_layers=1, tie_word_embeddings=True),
+    'gemma3-padding-row': lambda: gemma3(pad_token_id=7, num_hidden_layers=1, head_dim=6, tie_word_embeddings=False),
+    # Said to be the table of tokens, and stored beside it.
+    'llama-own-head': lambda: llama(tie_word_embeddings=True, num_hidden_layers=1, num_key_value_heads=1),
+    'llama-rope-dynamic': lambda: llama(
+        max_position_embeddings=16, num_hidden_layers=1, head_dim=8, rope_parameters=rope('dynamic', 50.0, factor=3.0)
+    ),
     'llama': lambda: llama(),
     'llama-multi-query-tied': lambda: llama(num_key_value_heads=1, tie_word_embeddings=True, hidden_act='gelu'),
     'llama-biases-wide-heads': lambda: llama(
@@ -211,6 +231,7 @@ CASES = {
     'gpt-neo-segments': lambda: with_segments(gpt_neo(
         ['local'], window_size=2, hidden_size=16, num_heads=1, activation_function='gelu', layer_norm_epsilon=1e-3,
     )),
+    'gpt-neo-hole': lambda: padded_within(gpt_neo(['local', 'global'], window_size=3, num_heads=3)),
     'codegen': lambda: codegen(),
     'codegen-tied': lambda: codegen(
         n_layer=1, n_embd=48, n_head=8, rotary_dim=6, n_inner=20, tie_word_embeddings=True, activation_function='relu',
@@ -235,7 +256,9 @@ CASES = {
         feed_forward_proj='gated-gelu', tie_word_embeddings=False, num_layers=1, layer_norm_epsilon=1e-3
     ),
 }
-OWN_HEAD = {'t5-gated', 't5-gated-4'}
+OWN_HEAD = {'t5-gated', 't5-gated-4', 'llama-own-head'}
+# Its sequences are longer than the positions that a cache has.
+SILENT = {'llama-rope-dynamic'}
 REWRITTEN = {'t5-gated-4': as_written_by_4}
 
 
@@ -257,12 +280,19 @@ def randomise(model, generator):
             buffer.copy_(0.5 * torch.randn(buffer.shape, generator=generator))
 
 
-def draw_inputs(model, generator, length, batch=2, decoder_inputs=False, padding='right', segments=False):
+def draw_inputs(
+    model, generator, length, batch=2, decoder_inputs=False, padding='right', segments=False, blank=False, labels=True
+):
+    wants_labels = labels
     input_ids = torch.randint(3, VOCAB, (batch, length), generator=generator)
     mask = torch.ones_like(input_ids)
     mask[0, -5:] = 0
     if padding == 'left':
         mask = mask.flip(1)
+    if padding == 'within':
+        mask = mask.roll(-8, 1)
+    if blank:
+        mask[1] = 0
     if model.config.is_encoder_decoder:
         labels = torch.randint(3, VOCAB, (batch, length - 3), generator=generator)
         labels[-1, -4:] = -100
@@ -274,19 +304,22 @@ def draw_inputs(model, generator, length, batch=2, decoder_inputs=False, padding
         inputs.update(position_ids=torch.arange(length).flip(0).expand(batch, -1))
     if decoder_inputs:
         seen = torch.ones_like(labels)
-        seen[0, -6:] = 0
+        seen[0, :6] = 0 if blank else 1
+        seen[0, -6:] = 1 if blank else 0
         inputs.update(decoder_input_ids=labels.flip(1).clamp(min=3), decoder_attention_mask=seen)
+    if not wants_labels:
+        del inputs['labels']
     return inputs
 
 
 # What BERT reads: segments, padding on either side, and words to be told again.
-def draw_text(model, generator, length):
+def draw_text(model, generator, length, blank=False):
     name, config = type(model).__name__, model.config
     input_ids = torch.randint(6, VOCAB, (3, length), generator=generator)
     input_ids[1, -4:] = config.pad_token_id
     mask = torch.ones_like(input_ids)
     mask[1, -4:] = 0
-    mask[2, :2] = 0
+    mask[2, : length if blank else 2] = 0
     segments = torch.zeros_like(input_ids)
     segments[:, 6:] = config.type_vocab_size - 1
     inputs = dict(input_ids=input_ids, attention_mask=mask, token_type_ids=segments)
@@ -362,7 +395,7 @@ def make(name):
     grads = {k: p.grad for k, p in model.named_parameters() if p.grad is not None}
     if grads:
         write('grads.safetensors', grads)
-    if not model.can_generate():
+    if not model.can_generate() or name in SILENT:
         return
     prompt = inputs['input_ids'][-1:, :13]
     answers = dict(input_ids=prompt[0].tolist(), runs=generations(model, prompt, rules))

@@ -99,7 +99,7 @@ describe('an answer is chosen', () => {
 it('free answers are searched for with 4 beams and α = 0.6, to the end of the line', async () => {
   const scripted = new ScriptedModel({ write: () => ' Lima ' })
   expect(await answerFreely(scripted, ['Q: Capital of Peru?\nA:'])).toEqual(['Lima'])
-  expect(scripted.options[0]).toMatchObject({ numBeams: 4, lengthPenalty: 0.6, stop: ['\n'] })
+  expect(scripted.options[0]).toMatchObject({ numBeams: 4, lengthPenalty: 0.6, lengthNorm: 'gnmt', stop: ['\n'] })
 })
 
 describe.skipIf(lacksShared('models/smollm2.json'))('SmolLM2 in context', () => {

@@ -10,6 +10,7 @@ import { readTensors } from '../../src/hub/safetensors.ts'
 import { loadModel } from '../../src/load/load.ts'
 import { GPT2 } from '../../src/models/gpt2.ts'
 import { Llama } from '../../src/models/llama.ts'
+import { Palm } from '../../src/models/palm.ts'
 import type { CausalLm } from '../../src/nn/model.ts'
 import { int32, trace } from '../../src/nn/trace.ts'
 import { languageModelInputs } from '../../src/optim/language-model.ts'
@@ -122,14 +123,15 @@ const off = { embeddingDropout: 0.5, attentionDropout: 0.5, residualDropout: 0.5
 const MODELS: [string, CausalLm][] = [
   ['GPT-2', new GPT2({ ...sizes, ...off })],
   ['LLaMA', new Llama({ ...sizes, nKvHeads: 2 })],
+  ['PaLM', new Palm(sizes)],
 ]
 const TEXT = [4, 19, 33, 8, 8, 31, 2, 16, 27, 30]
 
 /** What a model of random weights can be made to say is little: by how many nats the loss falls. */
 const KINDS: [string, (model: CausalLm) => SoftPrompt, number][] = [
-  ['prompt tuning', (model) => new PromptTuning(model, { virtualTokens: 4 }), 0.2],
-  ['prefix tuning', (model) => new PrefixTuning(model, { virtualTokens: 4 }), 1],
-  ['prefix tuning by a network', (model) => new PrefixTuning(model, { virtualTokens: 4, encoderHidden: 16 }), 1],
+  ['prompt tuning', (model) => new PromptTuning(model, { virtualTokens: 4 }), 0.1],
+  ['prefix tuning', (model) => new PrefixTuning(model, { virtualTokens: 4 }), 0.4],
+  ['prefix tuning by a network', (model) => new PrefixTuning(model, { virtualTokens: 4, encoderHidden: 16 }), 0.4],
 ]
 
 describe.each(MODELS)('%s', (_, model) => {
@@ -197,6 +199,60 @@ describe.each(MODELS)('%s', (_, model) => {
       decoder.release()
       trainer.release()
     })
+  })
+})
+
+/** Tiny checkpoints of every other causal model: windows, scaled embeddings, rotated parts of heads, several caches. */
+const CHECKPOINTS = readdirSync(PARITY).filter((name) =>
+  /^(gpt1|gpt3|codegen|llama|mistral|qwen2|qwen3|gemma3)(-|$)/.test(name),
+)
+
+describe.each(CHECKPOINTS)('of tokens’ own embeddings, keys and values, a prompt is the tokens: %s', (name) => {
+  const loaded = async () => {
+    const { model, weights } = await loadModel(join(PARITY, name))
+    return { model: model as CausalLm, weights: weights as Map<string, TensorData> }
+  }
+  const [HEAD, REST] = [TEXT.slice(0, 4), TEXT.slice(4)]
+  const behind = async (prompt: SoftPrompt, learned: TensorData, weights: Map<string, TensorData>) => {
+    const run = await compile(
+      trace((scope, { inputIds }) => prompt.forward(scope, { inputIds }), { inputIds: int32(1, REST.length) }),
+      new Map([...weights, ['prompt_embeddings', learned]]),
+    )
+    const { logits } = await run({ inputIds: tensorData('int32', [1, REST.length], Int32Array.from(REST)) })
+    run.release()
+    return numbers(logits)
+  }
+
+  it('embeddings', async () => {
+    const { model, weights } = await loaded()
+    const prompt = new PromptTuning(model, { virtualTokens: HEAD.length })
+    const expected = (await fullLogits(model, weights, TEXT)).slice(HEAD.length).flatMap((row) => [...row])
+    expectClose(await behind(prompt, prompt.fromVocabulary(weights, HEAD), weights), expected)
+  })
+
+  it('keys and values', async () => {
+    const { model, weights } = await loaded()
+    const prompt = new PrefixTuning(model, { virtualTokens: HEAD.length })
+    const decoder = await CachedDecoder.create(model, weights)
+    await decoder.prefill(0, HEAD, 0)
+    const cache = decoder.getCache(0, HEAD.length)
+    decoder.release()
+    const { parameters } = trace((scope) => ({ learned: prompt.learned(scope) }), {})
+    const shape = parameters.get('prompt_embeddings')?.shape as readonly number[]
+    // [virtualTokens, nLayers · 2 · nKvHeads · headDim] of what the cache has as [nKvHeads, virtualTokens, padded headDim].
+    const parts = cache.flatMap(({ key, value }) => [key, value])
+    const headDim = shape[1] / parts.length / parts[0].shape[0]
+    const rows = HEAD.flatMap((_, position) =>
+      parts.flatMap(({ shape: [heads, length, width], data }) =>
+        Array.from({ length: heads }, (_, head) => {
+          const at = (head * length + position) * width
+          return [...(data as Float32Array).subarray(at, at + headDim)]
+        }).flat(),
+      ),
+    )
+    const learned = tensorData('float32', shape, Float32Array.from(rows))
+    const expected = (await fullLogits(model, weights, TEXT)).slice(HEAD.length).flatMap((row) => [...row])
+    expectClose(await behind(prompt, learned, weights), expected)
   })
 })
 

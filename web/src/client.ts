@@ -16,6 +16,10 @@ import type {
   SampleTexts,
   Status,
   StoredFile,
+  TabModel,
+  TabModelList,
+  Tokenize,
+  TokenList,
   UpdateConversation,
 } from '../../src/server/wire.ts'
 import { noteReached } from './connection.ts'
@@ -142,6 +146,25 @@ export const stopReply = (messageId: string) => request('POST', `/api/messages/$
 export const listPapers = () => json<PaperList>('GET', '/api/papers')
 
 export const getPaper = (slug: string) => json<PaperDetail>('GET', `/api/papers/${encodeURIComponent(slug)}`)
+
+export const listTabModels = () => json<TabModelList>('GET', '/api/tab-models')
+
+export const getTabModelFile = ({ place, name }: TabModel, file: string) =>
+  request('GET', `/api/tab-models/${place}/${encodeURIComponent(name)}/${file}`)
+
+/** How a served model cuts a text. */
+export const postTokens = (body: Tokenize, signal: AbortSignal) =>
+  json<TokenList>('POST', '/api/tokens', body, { signal })
+
+/** Texts, each token with its log-probability after those before it. */
+export interface ScoredTexts {
+  readonly choices: readonly {
+    readonly logprobs: { readonly token_logprobs: readonly (number | null)[]; readonly text_offset: readonly number[] }
+  }[]
+}
+
+export const postScored = (model: string, prompt: readonly string[], signal: AbortSignal) =>
+  json<ScoredTexts>('POST', '/v1/completions', { model, prompt, echo: true, logprobs: 0, max_tokens: 0 }, { signal })
 
 const runUrl = (run: string) => `/api/runs/${encodeURIComponent(run)}`
 const sampleUrl = (run: string, file: string) =>

@@ -55,16 +55,14 @@ export function guest(require: NodeJS.Require, { driver, sleepMs, outputBytes }:
       [dns, Object.keys(dns)],
       [dns.promises, Object.keys(dns.promises)],
       [modules, ['_load', '_resolveFilename', 'createRequire', 'register']],
-      [
-        process,
-        ['kill', 'binding', '_linkedBinding', 'dlopen', 'getBuiltinModule', 'chdir', 'setuid', 'setgid', 'abort'],
-      ],
-      [process, ['_debugProcess', '_startProfilerIdleNotifier', '_kill', 'send', 'emitWarning', 'reallyExit', 'exit']],
+      [process, ['kill', 'binding', '_linkedBinding', 'dlopen', 'getBuiltinModule', 'setuid', 'setgid', 'abort']],
+      [process, ['_debugProcess', '_startProfilerIdleNotifier', '_kill', 'send', 'emitWarning']],
       [globalThis, ['fetch', 'WebSocket', 'EventSource', 'require', 'module', 'Worker', 'BroadcastChannel']],
     ]
     for (const [holder, names] of reach) {
       for (const name of names) {
-        if (typeof Reflect.get(holder, name) !== 'function' && holder !== globalThis) continue
+        // A global is not looked at: some load half of Node when they are.
+        if (holder !== globalThis && typeof Reflect.get(holder, name) !== 'function') continue
         Object.defineProperty(holder, name, { value: refuse, configurable: false, writable: false })
       }
     }

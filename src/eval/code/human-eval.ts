@@ -18,11 +18,11 @@
  * | n, c, k | `samples`, `passed`, `k` |
  */
 
-import { readFile } from 'node:fs/promises'
-import { gunzipSync } from 'node:zlib'
-import * as z from 'zod'
-import type { SamplingOptions, ServedModel } from '../../generate/types.ts'
+import { z } from 'zod'
+import type { LanguageModel, WorkOptions } from '../../prompt/language-model.ts'
+import { type DataFile, openDataFile, readJsonLines } from '../data-file.ts'
 import { passAtK } from '../metrics/pass-at-k.ts'
+import { meanOf } from '../statistics.ts'
 import { Sandbox, type Verdict } from './sandbox.ts'
 
 /** A problem, as the file has it. */
@@ -43,32 +43,22 @@ export const STOPS: readonly string[] = ['\nclass', '\ndef', '\n#', '\nif', '\np
 
 /** Tokens of the longest completion. */
 const MAX_NEW_TOKENS = 512
+/** From so many samples on they are drawn hot: one of many has to be right. */
+const MANY = 10
+const DEFAULT_SEED = 1337
 
 /**
- * Problems in HumanEval's format, a JSON object a line; `.gz` is unpacked.
+ * Problems in HumanEval's format, a JSON object a line; a file may be packed (`.gz`).
  *
  * @throws Error with one sentence where a line is none
  */
-export async function readProblems(file: string): Promise<Problem[]> {
-  const bytes = await readFile(file)
-  const isPacked = bytes[0] === 0x1f && bytes[1] === 0x8b
-  const lines = (isPacked ? gunzipSync(bytes) : bytes).toString('utf8').split('\n')
-  const problems = lines.flatMap((line, i) => (line.trim() === '' ? [] : [readProblem(line, `${file}:${i + 1}`)]))
-  if (problems.length === 0) throw new Error(`${file} holds no problems`)
+export function readProblems(file: string | DataFile): Problem[] {
+  const data = typeof file === 'string' ? openDataFile(file) : file
+  const problems = readJsonLines(data, Problem)
   const ids = problems.map(({ task_id }) => task_id)
   const twice = ids.find((id, i) => ids.indexOf(id) !== i)
-  if (twice !== undefined) throw new Error(`${file} has the problem ${twice} twice`)
+  if (twice !== undefined) throw new Error(`${data.path}: has the problem ${twice} twice`)
   return problems
-}
-
-function readProblem(line: string, where: string): Problem {
-  try {
-    return Problem.parse(JSON.parse(line))
-  } catch (error) {
-    const why =
-      error instanceof z.ZodError ? `${error.issues[0].path.join('.')}: ${error.issues[0].message}` : 'no JSON'
-    throw new Error(`${where} is no problem of HumanEval's format (${why})`)
-  }
 }
 
 /** A completion up to where something else begins. */
@@ -81,96 +71,111 @@ export function upToStop(completion: string): string {
 export const checkCompletion = (sandbox: Sandbox, problem: Problem, completion: string): Promise<Verdict> =>
   sandbox.check(`${problem.prompt}${completion}\n`, { ...problem, entryPoint: problem.entry_point })
 
-/** Writes what follows a prompt, up to where a stop begins. */
-export type Complete = (prompt: string, sample: number, signal?: AbortSignal) => Promise<string>
+/** Continues prompts, each up to where a stop begins. A prompt that is there several times is continued several times. */
+export type Complete = (prompts: readonly string[], work?: WorkOptions) => Promise<readonly string[]>
 
-/**
- * A model's completions as the paper draws them (§2.3, §3.2): nucleus 0.95, the stops; temperature 0.2, which is best for
- * pass@1, or 0.8, which is best where many samples are drawn.
- */
-export const completions =
-  (model: ServedModel, { samples, ...options }: { samples: number } & SamplingOptions): Complete =>
-  async (prompt, sample, signal) => {
-    const promptIds = await model.encode(prompt)
-    const sampling = { topP: 0.95, temperature: samples >= 10 ? 0.8 : 0.2, maxNewTokens: MAX_NEW_TOKENS, ...options }
-    let text = ''
-    const seed = (options.seed ?? 1337) + sample
-    for await (const event of model.generate({ ...sampling, stop: STOPS, seed, promptIds, signal })) {
-      if (event.type === 'token') text += event.text
-    }
-    return text
-  }
-
-export interface HumanEvalOptions {
+export interface DrawSettings {
   /** Completions of each problem. Default 1; the paper draws 200. */
+  samples?: number
+  /** Default 0.2, which is best for pass@1; 0.8 where many samples are drawn. */
+  temperature?: number
+  maxNewTokens?: number
+  seed?: number
+}
+
+/** A model's completions as the paper draws them (§2.3, §3.3): nucleus 0.95, its stops. */
+export const completions =
+  (
+    model: Pick<LanguageModel, 'generate'>,
+    { samples = 1, temperature, maxNewTokens, seed }: DrawSettings = {},
+  ): Complete =>
+  (prompts, work) =>
+    model.generate(prompts, {
+      ...{ topP: 0.95, temperature: temperature ?? (samples >= MANY ? 0.8 : 0.2), stop: STOPS },
+      ...{ maxNewTokens: maxNewTokens ?? MAX_NEW_TOKENS, seed: seed ?? DEFAULT_SEED, ...work },
+    })
+
+export interface SolveOptions extends WorkOptions {
+  samples?: number
+  sandbox: Sandbox
+}
+
+export interface ProblemResult {
+  readonly taskId: string
+  readonly completions: readonly string[]
+  /** Of each: `passed`, `timed out`, or `failed: …`. */
+  readonly results: readonly string[]
+  readonly passed: number
+}
+
+/** Draws completions of problems, and runs them. */
+export async function solve(
+  problems: readonly Problem[],
+  complete: Complete,
+  { samples = 1, sandbox, onProgress, signal }: SolveOptions,
+): Promise<ProblemResult[]> {
+  const total = problems.length * samples
+  const prompts = problems.flatMap(({ prompt }) => new Array<string>(samples).fill(prompt))
+  // Writing and running count half each.
+  const texts = await complete(prompts, { signal, onProgress: (done) => onProgress?.(done / 2, total) })
+  let run = 0
+  const checked = async (problem: Problem, sample: number): Promise<{ completion: string; verdict: Verdict }> => {
+    const completion = upToStop(texts[sample])
+    const verdict = await checkCompletion(sandbox, problem, completion)
+    signal?.throwIfAborted()
+    onProgress?.((total + ++run) / 2, total)
+    return { completion, verdict }
+  }
+  return Promise.all(
+    problems.map(async (problem, i): Promise<ProblemResult> => {
+      const all = await Promise.all(Array.from({ length: samples }, (_, j) => checked(problem, i * samples + j)))
+      return {
+        taskId: problem.task_id,
+        completions: all.map(({ completion }) => completion),
+        results: all.map(({ verdict }) => verdict.result),
+        passed: all.filter(({ verdict }) => verdict.passed).length,
+      }
+    }),
+  )
+}
+
+export interface HumanEvalOptions extends WorkOptions {
   samples?: number
   /** Which pass@k to report, where there are as many samples. Default 1, 10, 100. */
   ks?: readonly number[]
   /** Default: one of its own, which is closed at the end. */
   sandbox?: Sandbox
-  onProgress?: (done: number, total: number) => void
-  signal?: AbortSignal
-}
-
-export interface ProblemResult {
-  readonly taskId: string
-  /** Of each sample: `passed`, `timed out`, or `failed: …`. */
-  readonly results: readonly string[]
-  readonly completions: readonly string[]
-  readonly passed: number
 }
 
 export interface HumanEvalResult {
-  /** By k: the mean over the problems. */
-  readonly passAtK: Readonly<Record<number, number>>
-  /** The standard error of that mean, of the problems drawn. */
-  readonly standardError: Readonly<Record<number, number>>
+  /** By k: the mean over the problems, and its standard error. */
+  readonly passAtK: Readonly<Record<number, { readonly value: number; readonly stderr: number }>>
   readonly problems: readonly ProblemResult[]
 }
 
-/** Draws completions of every problem, runs them in the sandbox, and reports pass@k. */
+/** Those of the paper for which there are enough samples. */
+export const ksFor = (samples: number, ks: readonly number[] = [1, 10, 100]): number[] => ks.filter((k) => k <= samples)
+
+/** Problems whose completions are written at a time: they are in memory together. */
+const TOGETHER = 32
+
+/** HumanEval: draws completions of every problem, runs them in the sandbox, and reports pass@k. */
 export async function evaluateHumanEval(
   problems: readonly Problem[],
   complete: Complete,
-  { samples = 1, ks = [1, 10, 100], sandbox, onProgress, signal }: HumanEvalOptions = {},
+  { samples = 1, ks, sandbox: given, onProgress, signal }: HumanEvalOptions = {},
 ): Promise<HumanEvalResult> {
-  const running = sandbox ?? new Sandbox()
-  const total = problems.length * samples
-  let done = 0
-  const sampled = async (problem: Problem, sample: number): Promise<{ completion: string; verdict: Verdict }> => {
-    const completion = upToStop(await complete(problem.prompt, sample, signal))
-    signal?.throwIfAborted()
-    const verdict = await checkCompletion(running, problem, completion)
-    onProgress?.(++done, total)
-    return { completion, verdict }
-  }
+  const sandbox = given ?? new Sandbox()
+  const results: ProblemResult[] = []
   try {
-    const ofProblem = async (problem: Problem): Promise<ProblemResult> => {
-      const all = await Promise.all(Array.from({ length: samples }, (_, sample) => sampled(problem, sample)))
-      return {
-        taskId: problem.task_id,
-        results: all.map(({ verdict }) => verdict.result),
-        completions: all.map(({ completion }) => completion),
-        passed: all.filter(({ verdict }) => verdict.passed).length,
-      }
-    }
-    const results = await Promise.all(problems.map(ofProblem))
-    const reported = ks.filter((k) => k <= samples)
-    const perProblem = reported.map((k) => [k, results.map(({ passed }) => passAtK(samples, passed, k))] as const)
-    return {
-      passAtK: Object.fromEntries(perProblem.map(([k, values]) => [k, mean(values)])),
-      standardError: Object.fromEntries(perProblem.map(([k, values]) => [k, standardError(values)])),
-      problems: results,
+    for (let start = 0; start < problems.length; start += TOGETHER) {
+      const part = problems.slice(start, start + TOGETHER)
+      const tell = (done: number): void => onProgress?.(start * samples + done, problems.length * samples)
+      results.push(...(await solve(part, complete, { samples, sandbox, signal, onProgress: tell })))
     }
   } finally {
-    if (!sandbox) running.close()
+    if (!given) sandbox.close()
   }
-}
-
-const mean = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0) / values.length
-
-function standardError(values: readonly number[]): number {
-  const centre = mean(values)
-  const squares = values.reduce((sum, value) => sum + (value - centre) ** 2, 0)
-  return Math.sqrt(squares / Math.max(1, values.length - 1) / values.length)
+  const estimate = (k: number) => meanOf(results.map(({ passed }) => passAtK(samples, passed, k)))
+  return { passAtK: Object.fromEntries(ksFor(samples, ks).map((k) => [k, estimate(k)])), problems: results }
 }

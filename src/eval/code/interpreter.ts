@@ -76,10 +76,6 @@ export class Interpreter {
     return this.child.pid
   }
 
-  get isGone(): boolean {
-    return this.gone !== undefined
-  }
-
   /**
    * Hands the interpreter something to read, once it waits for it, and answers with what it says to it.
    *
@@ -98,9 +94,10 @@ export class Interpreter {
 
   /** Until an instance waits for a task, or for what comes next. */
   async ready(): Promise<void> {
+    this.complain()
     while (!this.waits) {
-      this.complain()
       await once(this.changes, 'change')
+      this.complain()
     }
   }
 

@@ -10,7 +10,7 @@ import { Interpreter, InterpreterError, type Message, type Raised } from './inte
  */
 
 export interface SandboxOptions {
-  /** Programs that run at a time. Default: one for every two processors. */
+  /** Programs that run at a time, in two processes each of which one works. Default: one a processor, four at most. */
   workers?: number
   /** Processor time of a program where the system tells it (Linux), else time that passes. Default 3000. */
   timeoutMs?: number
@@ -59,9 +59,10 @@ interface Pair {
   test?: Interpreter
 }
 
-/** A process that has worked for so long is replaced; at the second figure the system ends it. */
+/** Each has two processes of 200 MB. */
+const MOST_WORKERS = 4
+/** A process that has worked for so long is replaced; where there is no one left to do so, the system ends it later. */
 const RETIRE_SECONDS = 60
-const END_SECONDS = 300
 /** Time that passes, as a multiple of the processor time that a program has: other processes want the processor, too. */
 const PATIENCE = 8
 const LOOK_MS = 100
@@ -75,7 +76,7 @@ export class Sandbox {
   private isClosed = false
 
   constructor({
-    workers = Math.max(1, Math.floor(availableParallelism() / 2)),
+    workers = Math.min(MOST_WORKERS, availableParallelism()),
     timeoutMs = 3000,
     memoryMb = 256,
   }: SandboxOptions = {}) {
@@ -153,7 +154,7 @@ export class Sandbox {
   }
 
   private async borrow<T>(use: (pair: Pair) => Promise<T>): Promise<T> {
-    if (this.isClosed) throw new Error('this sandbox is closed')
+    if (this.isClosed) throw new Error(CLOSED)
     const pair = this.idle.pop() ?? (await new Promise<Pair>((resolve) => this.queue.push(resolve)))
     try {
       return await use(pair)
@@ -167,21 +168,31 @@ export class Sandbox {
   /** An interpreter that waits for its task: the one that is there, or a new one. */
   private async start(pair: Pair, role: keyof Pair): Promise<Interpreter> {
     const there = pair[role]
-    const seconds = there ? (processorMs(there.pid) ?? 0) / 1000 : 0
-    if (there && !there.isGone && seconds < RETIRE_SECONDS) {
-      await there.ready()
-      return there
-    }
+    if (there && (processorMs(there.pid) ?? 0) < RETIRE_SECONDS * 1000 && (await isReady(there))) return there
     there?.kill('has worked long enough')
-    if (this.isClosed) throw new Error('this sandbox is closed')
+    if (this.isClosed) throw new Error(CLOSED)
     const { memoryMb } = this
+    const processorSeconds = 4 * RETIRE_SECONDS + Math.ceil((2 * this.timeoutMs) / 1000)
     const guest = { ...DEFAULT_GUEST, sleepMs: this.timeoutMs }
-    const interpreter = new Interpreter({ memoryMb, processorSeconds: END_SECONDS, ...guest })
+    const interpreter = new Interpreter({ memoryMb, processorSeconds, ...guest })
     pair[role] = interpreter
-    await interpreter.ready()
-    return interpreter
+    try {
+      await interpreter.ready()
+      return interpreter
+    } catch (error) {
+      throw new Error(this.isClosed ? CLOSED : `an interpreter ${(error as Error).message} before it had begun`)
+    }
   }
 }
+
+const CLOSED = 'this sandbox is closed'
+
+/** Its process may have ended since the last program, or be unable to begin again. */
+const isReady = (interpreter: Interpreter): Promise<boolean> =>
+  interpreter.ready().then(
+    () => true,
+    () => false,
+  )
 
 /** One program in a sandbox of its own. */
 export async function runProgram(source: string, options?: SandboxOptions): Promise<ProgramResult> {

@@ -7,6 +7,7 @@ import { coinFlip } from './coin-flip.ts'
 import { commonsenseqa } from './commonsenseqa.ts'
 import { generation } from './generation.ts'
 import { gsm8k } from './gsm8k.ts'
+import { humaneval } from './humaneval.ts'
 import { lastLetters } from './last-letters.ts'
 import { multiarith } from './multiarith.ts'
 import { multipleChoice } from './multiple-choice.ts'
@@ -23,7 +24,7 @@ const REASONING = [
 ]
 
 /** Everything that can be evaluated, by name. */
-export const TASKS: readonly Task[] = [...REASONING.map(asTask), multipleChoice, generation, perplexity]
+export const TASKS: readonly Task[] = [...REASONING.map(asTask), humaneval, multipleChoice, generation, perplexity]
 
 /** Names for several tasks: their scores are also told together. */
 export const GROUPS: Readonly<Record<string, readonly string[]>> = {

@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { fewShotPrompt } from '../../prompt/few-shot.ts'
 import { askChoices, CHOICE_METRICS } from '../ask-reasoning.ts'
 import { readJsonLines } from '../data-file.ts'
+import { randomBaseline } from '../scaling.ts'
 import type { Task } from '../task.ts'
 
 const entry = z
@@ -43,6 +44,7 @@ export const multipleChoice: Task = {
     const asked = questions.slice(numFewshot)
     return {
       ...{ size: asked.length, outputType: 'multiple_choice', numFewshot, config: { ...settings } },
+      chance: randomBaseline(asked.map(({ choices }) => choices.length)),
       metrics: CHOICE_METRICS.filter(({ name }) => name !== 'acc_mutual_info' || settings.unconditional),
       ask: (model, items, work) =>
         askChoices(

@@ -5,6 +5,7 @@ import { softmax } from './activation.ts'
 import { customGradient } from './custom.ts'
 import { indicator, minimum, neg } from './elementwise.ts'
 import { matmul } from './matmul.ts'
+import { max } from './reduce.ts'
 import { arange, broadcastTo, cast, concat, expandDims, sumTo } from './shape.ts'
 
 /** Attention: the whole of it for training, and its fused parts: rotary positions, attention over a key-value cache. */
@@ -40,6 +41,12 @@ export interface AttentionOptions {
    * of values, whose logits nobody wants, and which costs nothing. Default false.
    */
   readonly zeroBlind?: boolean
+  /**
+   * With `causal` and `attentionMask`: scores out of reach are constants, as in models that put a number in their place
+   * instead of adding one. A query that sees padding alone, and so attends to what is hidden from it, then learns nothing
+   * through them. Default false.
+   */
+  readonly constantOutOfReach?: boolean
   /** Added to the scores, broadcast to [batch, nHeads, queries, keys]. */
   readonly bias?: Tensor
   readonly rotary?: Rotary
@@ -91,6 +98,11 @@ export function attention(
     const sees = options.zeroBlind ? seesAny(block, options) : undefined
     return sees ? x.mul(sees) : x
   }
+  const withinReach = ({ start, end }: Block, dScores: Tensor): Tensor => {
+    if (!options.constantOutOfReach || !options.causal || !options.attentionMask) return dScores
+    const reach = cast(causalMask(end, options.window).slice({ axis: 0, start }), 'float32')
+    return stack(unstack(dScores).mul(reach))
+  }
   if (drop) {
     const whole = { start: 0, end: queries, seen: keys }
     return mergeHeads(seeing(whole, unstack(matmul(stack(drop(probabilities(whole))), v))))
@@ -112,7 +124,7 @@ export function attention(
       const rowSums = isShort
         ? dProbs.mul(probs).sum({ axis: -1, keepDims: true })
         : stack(dRows.mul(output).sum({ axis: -1, keepDims: true }))
-      const dScores = probs.mul(dProbs.sub(rowSums))
+      const dScores = withinReach(block, probs.mul(dProbs.sub(rowSums)))
       return {
         dScores,
         dq: unstack(matmul(dScores, keysOf(k, block), { alpha: scale })),
@@ -217,10 +229,11 @@ function scoreBias(
   return parts.length === 0 ? undefined : parts.reduce((a, b) => a.add(b))
 }
 
-/** 1 for queries that see a key, 0 for those that see none: [batch, 1, queries, 1]. Undefined where all see one. */
+/** 1 for queries that see a key, 0 for those that see none: [batch, 1, queries or 1, 1]. Undefined where all see one. */
 function seesAny({ start, end, seen }: Block, { causal, window, attentionMask }: AttentionOptions): Tensor | undefined {
-  if (!attentionMask || !causal) return undefined
+  if (!attentionMask) return undefined
   const tokens = attentionMask.slice({ axis: 1, start: 0, end: seen }).cast('float32')
+  if (!causal) return expandDims(expandDims(max(tokens, { axis: 1, keepDims: true }), 1), 3)
   const visible = indicator(causalMask(end, window).slice({ axis: 0, start }))
   const counts = matmul(tokens, visible, { transposeB: true }) // [batch, queries]
   return expandDims(expandDims(minimum(counts, 1), 1), 3)

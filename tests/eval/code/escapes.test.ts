@@ -365,11 +365,24 @@ describe('a sandbox', () => {
   it('that is closed runs nothing, and leaves no process', async () => {
     const closed = new Sandbox({ workers: 1 })
     expect((await closed.run('print(1)')).output).toBe('1\n')
-    const running = closed.run('while True: pass')
+    // Twice, so that one is stopped as it waits for the other, or for an interpreter.
+    const running = [closed.run('while True: pass'), closed.run('while True: pass')]
     await new Promise((resolve) => setTimeout(resolve, 200))
     closed.close()
-    expect((await running).status).toBe('crashed')
+    for (const run of await Promise.allSettled(running)) {
+      if (run.status === 'fulfilled') expect(run.value.status).toBe('crashed')
+      else expect(run.reason.message).toBe('this sandbox is closed')
+    }
     await expect(closed.run('1')).rejects.toThrow('this sandbox is closed')
+  })
+
+  it('puts another interpreter in the place of one whose process was ended', async () => {
+    const sturdy = new Sandbox({ workers: 1 })
+    expect((await sturdy.run('print(1)')).output).toBe('1\n')
+    for (const { program } of Reflect.get(sturdy, 'pairs')) process.kill(program.pid, 'SIGKILL')
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    expect((await sturdy.run('print(2)')).output).toBe('2\n')
+    sturdy.close()
   })
 
   it('refuses limits that are none', () => {

@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import {
   checkCompletion,
@@ -8,10 +9,14 @@ import {
   evaluateHumanEval,
   type Problem,
   readProblems,
+  STOPS,
   upToStop,
 } from '../../../src/eval/code/human-eval.ts'
 import { Sandbox } from '../../../src/eval/code/sandbox.ts'
-import type { GenerationRequest, ServedModel } from '../../../src/generate/types.ts'
+import { evaluate } from '../../../src/eval/harness.ts'
+import { findTask } from '../../../src/eval/tasks/index.ts'
+import type { WriteOptions } from '../../../src/prompt/language-model.ts'
+import { ScriptedModel } from '../../prompt/scripted-model.ts'
 import { lacksShared, sharedPath } from '../../shared.ts'
 
 const FILE = 'data/code/HumanEval.jsonl.gz'
@@ -51,46 +56,45 @@ describe('completions', () => {
   })
 
   it('are drawn as the paper draws them: nucleus 0.95, its stops, colder for one sample than for many', async () => {
-    const asked: GenerationRequest[] = []
-    const model = {
-      encode: (text: string) => [...Buffer.from(text)],
-      async *generate(request: GenerationRequest) {
-        asked.push(request)
-        yield { type: 'token', id: 1, text: '    return 1' } as const
-      },
-    } as unknown as ServedModel
-    expect(await completions(model, { samples: 1 })('def f():', 0)).toBe('    return 1')
-    await completions(model, { samples: 200, seed: 5 })('def f():', 3)
-    await completions(model, { samples: 1, temperature: 0.5 })('def f():', 0)
-    expect(asked.map(({ topP, temperature, seed }) => ({ topP, temperature, seed }))).toEqual([
-      { topP: 0.95, temperature: 0.2, seed: 1337 },
-      { topP: 0.95, temperature: 0.8, seed: 8 },
-      { topP: 0.95, temperature: 0.5, seed: 1337 },
+    const asked: WriteOptions[] = []
+    const generate = async (prompts: readonly string[], options: WriteOptions = {}) => {
+      asked.push(options)
+      return prompts.map(() => '    return 1')
+    }
+    expect(await completions({ generate })(['def f():', 'def g():'])).toEqual(['    return 1', '    return 1'])
+    await completions({ generate }, { samples: 200, seed: 5 })(['def f():'])
+    await completions({ generate }, { temperature: 0.5, maxNewTokens: 9 })(['def f():'])
+    expect(asked).toEqual([
+      { topP: 0.95, temperature: 0.2, seed: 1337, maxNewTokens: 512, stop: STOPS },
+      { topP: 0.95, temperature: 0.8, seed: 5, maxNewTokens: 512, stop: STOPS },
+      { topP: 0.95, temperature: 0.5, seed: 1337, maxNewTokens: 9, stop: STOPS },
     ])
-    expect(asked[0].stop).toEqual(['\nclass', '\ndef', '\n#', '\nif', '\nprint'])
+    expect(STOPS).toEqual(['\nclass', '\ndef', '\n#', '\nif', '\nprint'])
   })
 })
 
 describe('a file of problems', () => {
   const folder = mkdtempSync(join(tmpdir(), 'jackdaw-problems-'))
   afterAll(() => rmSync(folder, { recursive: true }))
-  const written = (text: string): string => {
+  const written = (text: string | Uint8Array): string => {
     const file = join(folder, 'problems.jsonl')
     writeFileSync(file, text)
     return file
   }
 
-  it('is a problem a line, blank lines apart', async () => {
+  it('is a problem a line, blank lines apart', () => {
     const lines = PROBLEMS.map((problem) => JSON.stringify(problem))
-    expect(await readProblems(written(`${lines.join('\n\n')}\n`))).toEqual(PROBLEMS)
+    expect(readProblems(written(`${lines.join('\n\n')}\n`))).toEqual(PROBLEMS)
+    expect(readProblems(written(gzipSync(lines.join('\n'))))).toEqual(PROBLEMS)
   })
 
-  it('that is none is told where it is wrong', async () => {
+  it('that is none is told where it is wrong', () => {
     const [line] = PROBLEMS.map((problem) => JSON.stringify(problem))
-    await expect(readProblems(written('\n'))).rejects.toThrow('holds no problems')
-    await expect(readProblems(written(`${line}\n{"task_id": 3}`))).rejects.toThrow(/jsonl:2 is no problem .*task_id/)
-    await expect(readProblems(written('def f():'))).rejects.toThrow('no JSON')
-    await expect(readProblems(written(`${line}\n${line}`))).rejects.toThrow('Test/0 twice')
+    const read = (text: string) => () => readProblems(written(text))
+    expect(read('\n')).toThrow('is empty')
+    expect(read(`${line}\n{"task_id": 3}`)).toThrow(/jsonl, line 2: "task_id"/)
+    expect(read('def f():')).toThrow('line 1: is not JSON')
+    expect(read(`${line}\n${line}`)).toThrow('has the problem Test/0 twice')
   })
 })
 
@@ -104,27 +108,48 @@ describe('HumanEval', () => {
       [wrong[0], right[1], wrong[1], wrong[2]],
     ]
     const told: number[] = []
-    const { passAtK, standardError, problems } = await evaluateHumanEval(
-      PROBLEMS,
-      async (prompt, sample) => canned[PROBLEMS.findIndex((problem) => problem.prompt === prompt)][sample],
-      { samples: 4, ks: [1, 2, 4, 100], sandbox, onProgress: (done) => told.push(done) },
-    )
+    const { passAtK, problems } = await evaluateHumanEval(PROBLEMS, async () => canned.flat(), {
+      ...{ samples: 4, ks: [1, 2, 4, 100], sandbox, onProgress: (done: number) => told.push(done) },
+    })
     expect(problems.map(({ passed }) => passed)).toEqual([3, 1])
-    expect(passAtK).toEqual({ 1: (3 / 4 + 1 / 4) / 2, 2: (1 + 0.5) / 2, 4: 1 })
-    expect(standardError[1]).toBeCloseTo(0.25, 12)
+    const values = Object.entries(passAtK).map(([k, { value }]) => [Number(k), value])
+    expect(values).toEqual([
+      [1, (3 / 4 + 1 / 4) / 2],
+      [2, (1 + 0.5) / 2],
+      [4, 1],
+    ])
+    expect(passAtK[1].stderr).toBeCloseTo(0.25, 12)
     expect(problems[1].results).toEqual([
       'failed: AssertionError (line 2)',
       'passed',
       'failed: ValueError: no (line 2)',
       expect.stringMatching(/^failed: SyntaxError: /),
     ])
-    expect(told).toEqual([1, 2, 3, 4, 5, 6, 7, 8])
+    expect(told).toEqual([4.5, 5, 5.5, 6, 6.5, 7, 7.5, 8])
+  })
+
+  it('is a task of the harness, with the samples and what became of them', async () => {
+    const { results, configs } = await evaluate(
+      new ScriptedModel({
+        write: (prompt) => (prompt.includes('largest') ? '    return max(values)' : '    return 0'),
+      }),
+      [
+        {
+          task: findTask('humaneval'),
+          data: { path: 'problems', text: PROBLEMS.map((problem) => JSON.stringify(problem)).join('\n') },
+          beside: () => ({ path: '', text: '' }),
+        },
+      ],
+      { samples: 2 },
+    )
+    expect(results.humaneval).toMatchObject({ 'pass@1,none': 0.5, 'pass@1_stderr,none': 0.5, sample_len: 2 })
+    expect(configs.humaneval).toMatchObject({ samples: 2, top_p: 0.95, output_type: 'generate_until' })
   })
 
   it.skipIf(lacksShared(FILE))(
     'all 164 canonical solutions pass, and none with its body gone',
     async () => {
-      const problems = await readProblems(sharedPath(FILE))
+      const problems = readProblems(sharedPath(FILE))
       expect(problems.length).toBe(164)
       const of = (complete: (problem: Problem) => string) =>
         Promise.all(
@@ -144,7 +169,7 @@ describe('HumanEval', () => {
   it.skipIf(lacksShared(FILE))(
     'a test whose answers are changed fails the canonical solution',
     async () => {
-      const problems = await readProblems(sharedPath(FILE))
+      const problems = readProblems(sharedPath(FILE))
       /** `assert X == Y` becomes `assert X != Y` at the last place: the solution is right, the test is wrong. */
       const broken = problems.flatMap((problem) => {
         const at = problem.test.lastIndexOf(' == ')

@@ -11,7 +11,8 @@ import { quantize } from '../../../src/hub/gguf/quantize.ts'
 import { writeGguf } from '../../../src/hub/gguf/write.ts'
 import { openCheckpoint } from '../../../src/hub/open.ts'
 import { readTensors } from '../../../src/hub/safetensors.ts'
-import { modelFromConfig } from '../../../src/load/registry.ts'
+import { loadModel } from '../../../src/load/load.ts'
+import { modelFromCheckpoint } from '../../../src/load/registry.ts'
 import { forward } from '../../../src/load/run.ts'
 import '../../../src/runtime/node.ts'
 import { PARITY_TOLERANCE, relativeError } from '../../parity/parity.ts'
@@ -24,6 +25,8 @@ const convert = (from: string, to: string) => convertModel(from, to, {}, async (
 
 const FIXTURES = [
   ['llama-rope-linear', 'llama'],
+  ['llama-own-head', 'llama'],
+  ['llama-padding-row', 'llama'],
   ['mistral', 'llama'],
   ['mistral-no-window', 'llama'],
   ['qwen2', 'qwen2'],
@@ -51,9 +54,16 @@ describe('models in GGUF', () => {
       checkpoint.close()
     }
     if (name === 'mistral-no-window') return // which is LLaMA
-    const settings = (path: string) => modelFromConfig(openCheckpoint(path).config).model.toConfig()
+    const settings = (path: string) => modelFromCheckpoint(openCheckpoint(path)).model.toConfig()
     const { initializer_range: _, max_window_layers: __, ...own } = settings(fixture(name))
     expect(settings(at(`${name}.gguf`))).toMatchObject(own)
+  })
+
+  it('are loaded without a tokenizer where there was none, and end where the folder does', async () => {
+    await convert(fixture('llama-padding-row'), at('silent.gguf'))
+    const [file, own] = [await loadModel(at('silent.gguf')), await loadModel(fixture('llama-padding-row'))]
+    expect(file.tokenizer).toBeUndefined()
+    expect(file.stopTokenIds).toEqual(own.stopTokenIds)
   })
 
   it('stores Gemma’s norms as what they multiply by', async () => {

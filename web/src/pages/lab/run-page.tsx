@@ -6,6 +6,7 @@ import { useId } from 'react'
 import type { RunDetail } from '../../../../src/server/wire.ts'
 import { ApiError, getRun } from '../../client.ts'
 import { Failure } from '../../components/failure.tsx'
+import { LineFigure } from '../../components/line-figure.tsx'
 import { PageFrame } from '../../shell/page-frame.tsx'
 import { QueryState } from '../../shell/query-state.tsx'
 import { ResultFacts } from '../papers/result-facts.tsx'
@@ -100,6 +101,19 @@ function Run({ run, now }: { run: RunDetail; now: number }) {
         <section aria-labelledby="samples">
           <h2 id="samples">Samples</h2>
           <Samples run={name} samples={samples} />
+        </section>
+      )}
+      {result?.figures && result.figures.length > 0 && (
+        <section aria-labelledby="figures">
+          <h2 id="figures">Figures</h2>
+          <div className="charts">
+            {result.figures.map(({ title, x, logX, lines }) => (
+              <div key={title} className="card">
+                <h3>{title}</h3>
+                <LineFigure label={title} lines={lines} xName={x} logX={logX} showY={figureOf} />
+              </div>
+            ))}
+          </div>
         </section>
       )}
       {result && (

@@ -7,6 +7,7 @@ import { CopyButton } from '../../components/copy-button.tsx'
 import { PageFrame } from '../../shell/page-frame.tsx'
 import { QueryState } from '../../shell/query-state.tsx'
 import { checkNames } from './checks.tsx'
+import { PaperDemos } from './paper-demos.tsx'
 import { ResultFacts } from './result-facts.tsx'
 import { SourceView } from './source-view.tsx'
 
@@ -96,6 +97,8 @@ function Paper({ paper }: { paper: PaperDetail }) {
           </ul>
         </section>
       )}
+
+      {state !== 'planned' && <PaperDemos slug={paper.slug} />}
 
       {state !== 'planned' && (
         <section aria-labelledby="checks">
