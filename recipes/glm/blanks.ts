@@ -1,7 +1,7 @@
 /**
  * GLM against a left-to-right model of the same size, on the text of three npm packages (speeches, a novel, an
- * encyclopaedia of countries): which of them knows better what belongs into a blank? Both read the same stretches of the
- * same paragraphs for the same number of steps. Of a left-to-right model every token of them is a lesson, of GLM those in
+ * encyclopaedia of countries), letter by letter: which of them knows better what belongs into a blank? Both read the same
+ * number of stretches of the same paragraphs. Of a left-to-right model every letter of them is a lesson, of GLM those in
  * blanks only; it sees both sides of a blank for that, and the other only what is before it.
  *
  *     npm ci --prefix recipes/corpus
@@ -20,6 +20,7 @@ import {
   spanLength,
   stretchOf,
 } from '../../src/data/blanks.ts'
+import { charTokenizerJson } from '../../src/data/char-tokenizer.ts'
 import { type CorpusDocument, corpusSplit } from '../../src/data/corpus.ts'
 import { IGNORED_LABEL } from '../../src/data/loader.ts'
 import { StepRandom } from '../../src/data/random.ts'
@@ -32,7 +33,6 @@ import { cosineSchedule } from '../../src/optim/schedule.ts'
 import type { Trainer } from '../../src/optim/trainer.ts'
 import { compile } from '../../src/runtime/compile.ts'
 import { crossEntropySum, type TensorData } from '../../src/tensor/index.ts'
-import { trainByteLevelBpe } from '../../src/text/bpe-trainer.ts'
 import { type Tokenizer, tokenizerFromJson } from '../../src/text/tokenizer.ts'
 
 const SPECIAL_TOKENS = ['<|endoftext|>', '[MASK]', '[sMASK]', '[gMASK]', '<|startofpiece|>', '<|endofpiece|>'] as const
@@ -44,48 +44,47 @@ const AT_ONCE = 40
 /** Longer blanks than these say little about small models. */
 const LONGEST_BLANK = 6
 
-/** How well blanks were filled. */
+/** How well blanks were filled, of which both models are told how long they are. */
 type Scores = {
-  /** Natural logarithm of the probability of each token of a blank, [END] aside, on average. */
+  /** Natural logarithm of the probability of each letter of a blank, on average. */
   readonly logProb: number
-  /** Of blanks: how many come out word for word under greedy decoding, with their end where the model tells it. */
+  /** Of blanks: how many come out letter for letter under greedy decoding. */
   readonly exact: number
 }
 
 export default recipe({
   paper: 'glm',
   claim:
-    'infills held-out blanks better than a left-to-right model of the same size: more of them word for word, and a higher log-probability a token, with each of three seeds',
+    'infills held-out blanks better than a left-to-right model of the same size: more of them letter for letter, and a higher log-probability a letter, with each of three seeds',
   settings: {
     /** The folder whose node_modules hold the corpus; recipes/corpus where empty. */
     data: '',
-    steps: 2000,
+    steps: 4000,
     seed: 1337,
-    evalEvery: 500,
+    evalEvery: 1000,
     checkpointEvery: 500,
     seeds: 3,
-    vocabSize: 1024,
     dModel: 96,
     nLayers: 2,
     nHeads: 4,
     /** Tokens of a text; with blanks it may be longer by two for each. */
-    length: 56,
-    seq: 64,
-    batch: 16,
+    length: 40,
+    seq: 48,
+    batch: 32,
     learningRate: 3e-3,
     warmupSteps: 100,
     weightDecay: 0.1,
+    /** Of the texts that GLM reads, how many end in a blank; the others have short ones. */
+    endings: 0.2,
+    /** Of a text's tokens, how many are in short blanks: a small model has little time, and learns from these alone. */
+    spanShare: 0.4,
   },
   async run({ settings, say, stage, trainer, trainLoop, sample, claim }) {
     const split = corpusSplit(settings.data === '' ? undefined : settings.data)
     const [train, validation] = [split.train, split.validation].map((documents) =>
       documents.filter(({ source }) => SOURCES.has(source)),
     )
-    const texts = train.map(({ text }) => text)
-    say(`training a tokenizer on ${texts.length} documents`)
-    const { vocabSize } = settings
-    const json = trainByteLevelBpe(texts, { vocabSize, specialTokens: [...SPECIAL_TOKENS], splitDigits: true })
-    const tokenizer = tokenizerFromJson(json, { eos_token: SPECIAL_TOKENS[0] })
+    const tokenizer = lettersOf(train)
     const id = (token: (typeof SPECIAL_TOKENS)[number]) => tokenizer.idOf(token) as number
     const tokens: BlankTokens = {
       maskIds: { span: id('[MASK]'), sentence: id('[sMASK]'), document: id('[gMASK]') },
@@ -106,12 +105,25 @@ export default recipe({
       learningRate: cosineSchedule(settings.learningRate, { steps: settings.steps, warmupSteps: settings.warmupSteps }),
       weightDecay: settings.weightDecay,
     }
+    /** Tables of positions begin as waves, in both models alike: neighbours are then alike before anything is learned. */
+    const startingAt = (...tables: readonly (readonly [name: string, rows: number])[]) => ({
+      weights: new Map(tables.map(([name, rows]) => [name, waves(rows, dModel)])),
+      missing: 'init' as const,
+    })
     const loop = { steps: settings.steps, perStep: { texts: batch } }
     const files = { 'tokenizer.json': JSON.stringify(tokenizer.toJSON()) }
 
     const results: Record<'glm' | 'leftToRight', Scores[]> = { glm: [], leftToRight: [] }
     for (let i = 0; i < settings.seeds; i++) {
-      const loader = new BlankLoader(paragraphs, { batch, seq }, settings.length, tokens, settings.seed + i)
+      const loader = new BlankLoader(
+        paragraphs,
+        { batch, seq },
+        settings.length,
+        tokens,
+        settings.seed + i,
+        { span: 1 - settings.endings, sentence: 0, document: settings.endings },
+        settings.spanShare,
+      )
       const { value: infilling } = await stage(`glm-${i}`, async () => {
         const scores = await trainLoop({
           ...loop,
@@ -126,6 +138,10 @@ export default recipe({
               shiftLabels: int32(batch, seq),
             },
             ...learning,
+            ...startingAt(
+              ['glm.transformer.position_embeddings.weight', seq + 1],
+              ['glm.transformer.block_position_embeddings.weight', seq + 1],
+            ),
           }),
           batches: (step) => loader.batchAt(step),
           evaluate: async (trained) => {
@@ -144,6 +160,7 @@ export default recipe({
             objective: nextTokenObjective(leftToRight),
             inputs: { inputIds: int32(batch, seq), shiftLabels: int32(batch, seq) },
             ...learning,
+            ...startingAt(['transformer.wpe.weight', seq]),
           }),
           batches: (step) => stretches(paragraphs, settings, tokens, settings.seed + i, step),
           evaluate: async (trained) => ({
@@ -172,17 +189,40 @@ export default recipe({
   },
 })
 
+/** Sines and cosines of growing length (Vaswani et al., 2017, arXiv 1706.03762, §3.5), as large as other first weights. */
+function waves(rows: number, columns: number): TensorData {
+  const data = Float32Array.from({ length: rows * columns }, (_, i) => {
+    const [position, column] = [Math.floor(i / columns), i % columns]
+    const angle = position / 1000 ** ((2 * Math.floor(column / 2)) / columns)
+    return 0.05 * (column % 2 === 0 ? Math.sin(angle) : Math.cos(angle))
+  })
+  return { dtype: 'float32', shape: [rows, columns], data }
+}
+
 const shown = ({ exact, logProb }: Scores): string =>
   `${(100 * exact).toFixed(1)} % exact, ${logProb.toFixed(3)} a token`
+
+/** The letters of the corpus, and behind them the special tokens. */
+function lettersOf(documents: readonly CorpusDocument[]): Tokenizer {
+  const json = charTokenizerJson(documents.map(({ text }) => text).join(''))
+  const letters = Object.keys(json.model.vocab).length
+  const special = { single_word: false, lstrip: false, rstrip: false, normalized: false, special: true }
+  const added = SPECIAL_TOKENS.map((content, i) => ({ id: letters + i, content, ...special }))
+  return tokenizerFromJson({ ...json, added_tokens: added }, { eos_token: SPECIAL_TOKENS[0] })
+}
+
+/** Every so many paragraphs is read: enough for small models. */
+const READ_EVERY = 8
 
 /** Paragraphs as sentences of ids. */
 function paragraphsOf(documents: readonly CorpusDocument[], tokenizer: Tokenizer): number[][][] {
   return documents
     .flatMap(({ text }) => text.split('\n\n'))
+    .filter((_, i) => i % READ_EVERY === 0)
     .map((paragraph) =>
       paragraph.split(/(?<=[.!?;]) /).map((sentence, i) => tokenizer.encode(i === 0 ? sentence : ` ${sentence}`)),
     )
-    .filter((sentences) => sentences.flat().length >= 16)
+    .filter((sentences) => sentences.flat().length >= 40)
 }
 
 /** A text, and the blank in it. */
@@ -269,25 +309,25 @@ async function fillBlanks(
     const shape = { batch: part.length, seq }
     const batch = emptyBatch(shape, tokens)
     for (const [row, { blanked }] of part.entries()) fillRow(batch, row, shape, blanked, tokens)
-    const places = part.map(({ blanked: { sep, inputIds } }) => inputIds.map((_, i) => i).slice(sep))
+    const places = part.map(({ blanked: { sep, inputIds } }) => inputIds.map((_, i) => i).slice(sep, -1))
     const { logits } = await run({
       inputIds: ints([part.length, seq], batch.inputIds),
       positionIds: ints([part.length, 2, seq], batch.positionIds),
       sep: ints([part.length], batch.sep),
       rows: ints([places.flat().length], flatRows(places, seq)),
     })
-    filled.push(...read(logits, part, (blank) => [...blank.ids.slice(blank.span.start, blank.span.end), tokens.endId]))
+    filled.push(...read(logits, part, tokens.endId))
   }
   run.release()
   return filled
 }
 
-/** By a left-to-right model, from what is before the blank. It has no way to tell where a blank ends, and need not. */
+/** By a left-to-right model, from what is before the blank. */
 async function continueTexts(
   model: GPT2,
   trained: Trainer,
   blanks: readonly Blank[],
-  { padId }: BlankTokens,
+  { padId, endId }: BlankTokens,
   seq: number,
 ): Promise<Filled[]> {
   const run = await compile(
@@ -308,7 +348,7 @@ async function continueTexts(
       inputIds: ints([part.length, seq], inputIds),
       rows: ints([places.flat().length], flatRows(places, seq)),
     })
-    filled.push(...read(logits, part, (blank) => blank.ids.slice(blank.span.start, blank.span.end)))
+    filled.push(...read(logits, part, endId))
   }
   run.release()
   return filled
@@ -319,20 +359,21 @@ const ints = (shape: number[], data: Int32Array): TensorData => ({ dtype: 'int32
 const flatRows = (places: readonly (readonly number[])[], seq: number): Int32Array =>
   Int32Array.from(places.flatMap((row, i) => row.map((place) => i * seq + place)))
 
-/** @param targets - what the rows of a blank are to tell; what is beyond its tokens counts for exactness alone */
-function read(logits: TensorData, blanks: readonly Blank[], targets: (blank: Blank) => readonly number[]): Filled[] {
+/** @param endId - which is not to be told before a blank's length is reached */
+function read(logits: TensorData, blanks: readonly Blank[], endId: number): Filled[] {
   const vocabSize = logits.shape[1]
   let at = 0
   return blanks.map((blank) => {
-    const rows = targets(blank).map((id) => {
-      const row = (logits.data as Float32Array).subarray(at * vocabSize, ++at * vocabSize)
+    const rows = blank.ids.slice(blank.span.start, blank.span.end).map((id) => {
+      const row = (logits.data as Float32Array).slice(at * vocabSize, ++at * vocabSize)
+      row[endId] = Number.NEGATIVE_INFINITY
       const top = row.reduce((a, b) => Math.max(a, b))
       const logSum = top + Math.log(row.reduce((sum, x) => sum + Math.exp(x - top), 0))
       return { logProb: row[id] - logSum, likeliest: row.indexOf(top), isRight: row[id] === top }
     })
     return {
       blank,
-      logProbs: rows.slice(0, blank.span.end - blank.span.start).map(({ logProb }) => logProb),
+      logProbs: rows.map(({ logProb }) => logProb),
       isExact: rows.every(({ isRight }) => isRight),
       likeliest: rows.map(({ likeliest }) => likeliest),
     }

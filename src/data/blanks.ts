@@ -46,9 +46,10 @@ export function spanLength(random: StepRandom, mean = MEAN_LENGTH): number {
  * Spans until 15 % of the tokens are in them, in the order of the text (§2.1.1). Between two is a token, at least.
  *
  * @param length - of the text, at least 2
+ * @param share - instead of 15 %
  */
-export function sampleSpans(length: number, random: StepRandom): Span[] {
-  const wanted = Math.max(1, Math.ceil(BLANK_SHARE * length))
+export function sampleSpans(length: number, random: StepRandom, share = BLANK_SHARE): Span[] {
+  const wanted = Math.max(1, Math.ceil(share * length))
   const lengths: number[] = []
   for (let total = 0; total < wanted; ) {
     const next = Math.min(spanLength(random), length - 1)
@@ -178,6 +179,8 @@ export class BlankLoader {
     readonly tokens: BlankTokens,
     readonly seed: number,
     readonly shares: BlankShares = BLANK_SHARES,
+    /** Of the tokens of a text, how many are in spans at least. */
+    readonly spanShare = BLANK_SHARE,
   ) {
     this.#documents = documents
       .map((sentences) => sentences.filter((ids) => ids.length > 0))
@@ -205,7 +208,7 @@ export class BlankLoader {
       turn < this.shares.span ? 'span' : turn < this.shares.span + this.shares.sentence ? 'sentence' : 'document'
     const drawn =
       kind === 'span'
-        ? sampleSpans(ids.length, random)
+        ? sampleSpans(ids.length, random, this.spanShare)
         : kind === 'sentence'
           ? sampleSentences(
               sentences.map((sentence) => sentence.length),
