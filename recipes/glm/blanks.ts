@@ -59,9 +59,9 @@ export default recipe({
   settings: {
     /** The folder whose node_modules hold the corpus; recipes/corpus where empty. */
     data: '',
-    steps: 4000,
+    steps: 1600,
     seed: 1337,
-    evalEvery: 1000,
+    evalEvery: 400,
     checkpointEvery: 500,
     seeds: 3,
     dModel: 96,
