@@ -3,7 +3,8 @@ import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Hono } from 'hono'
 import { type BrokenRecipe, type RecipeFile, readRecipes } from '../optim/recipe-files.ts'
-import { checkLines, type Experiment, type PaperStatus, readPapers } from '../paper-status.ts'
+import { checkLines, type Experiment, type PaperStatus, readBeside, readPapers } from '../paper-status.ts'
+import { PAPERS } from '../papers.ts'
 import { RequestError } from './errors.ts'
 import { packageRoot } from './package.ts'
 import type { PaperChecks, PaperDetail, PaperExperiment, PaperList, PaperSource, PaperSummary } from './wire.ts'
@@ -26,7 +27,7 @@ export function paperRoutes({ root = packageRoot, recipes = readRecipes }: Paper
   }
   const read = async () => {
     const { recipes, broken } = await load()
-    return readPapers(root, recipes, broken)
+    return [...readPapers(root, recipes, broken), ...readBeside(root)]
   }
   const app = new Hono()
 
@@ -49,7 +50,20 @@ export function paperRoutes({ root = packageRoot, recipes = readRecipes }: Paper
 
 function summary({ number, slug, name, state, within, header, ...rest }: PaperStatus): PaperSummary {
   const { title = null, authors = null, year = null, arXiv = null } = header ?? {}
-  return { number, slug, name, state, within: within ?? null, title, authors, year, arXiv, checks: checks(rest) }
+  const isBeside = number > PAPERS.length
+  return {
+    number,
+    slug,
+    name,
+    state,
+    isBeside,
+    within: within ?? null,
+    title,
+    authors,
+    year,
+    arXiv,
+    checks: checks(rest),
+  }
 }
 
 const checks = ({ same, learns, usable, lacking }: Pick<PaperStatus, 'same' | 'learns' | 'usable' | 'lacking'>) =>

@@ -325,6 +325,8 @@ export interface PaperSummary {
   readonly slug: string
   readonly name: string
   readonly state: 'works' | 'in part' | 'planned'
+  /** Not of the reading list, but built on the same blocks. */
+  readonly isBeside: boolean
   /** The paper whose file tells it. */
   readonly within: string | null
   /** Of the header of its file: null where there is none yet. */

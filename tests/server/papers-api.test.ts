@@ -20,6 +20,8 @@ const read = async <T>(path: string, from: Pick<Hono, 'request'> = app) =>
 it('tells every paper of the index, and of one its ideas, checks and source', async () => {
   const { papers } = await read<PaperList>('/api/papers')
   expect(papers.map(({ number }) => number)).toEqual(papers.map((_, i) => i + 1))
+  // What runs on the same blocks follows the list.
+  expect(papers.filter(({ isBeside }) => isBeside).map(({ slug }) => slug)).toContain('mistral')
   const gpt2 = await read<PaperDetail>('/api/papers/gpt2')
   expect(papers.find(({ slug }) => slug === 'gpt2')).toMatchObject({ title: gpt2.title, checks: gpt2.checks })
   expect(gpt2.ideas.length).toBeGreaterThan(2)

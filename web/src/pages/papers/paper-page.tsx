@@ -46,7 +46,7 @@ function Paper({ paper }: { paper: PaperDetail }) {
     <article className="paper">
       <header className="paper-head">
         <p className="paper-kicker">
-          Number {number} of the reading list
+          {paper.isBeside ? 'Beside the reading list' : `Number ${number} of the reading list`}
           <span className={`chip chip-${state.replace(' ', '-')}`}>{isTold[state]}</span>
         </p>
         <p className="paper-headline">{title?.replace(` — ${name}`, '') ?? name}</p>

@@ -93,11 +93,11 @@ const found = (papers: readonly PaperSummary[], words: string) =>
   ).sort((a, b) => a.number - b.number)
 
 function PaperRow({ paper }: { paper: PaperSummary }) {
-  const { number, slug, name, state, title, authors, year, within } = paper
+  const { number, slug, name, state, isBeside, title, authors, year, within } = paper
   return (
     <li className={state === 'planned' ? 'paper-row is-planned' : 'paper-row'}>
       <span className="paper-number" aria-hidden="true">
-        {number}
+        {isBeside ? '+' : number}
       </span>
       <div className="paper-what">
         <h2>
