@@ -46,7 +46,6 @@ import {
   EncoderDecoderNetwork,
   embedTokens,
   type KeysValues,
-  shiftRight,
 } from '../nn/model.ts'
 import type { Scope } from '../nn/scope.ts'
 import {
@@ -56,7 +55,6 @@ import {
   clamp,
   constant,
   countTo,
-  crossEntropy,
   embedding,
   expandDims,
   hideKeys,
@@ -269,25 +267,6 @@ export function t5DecoderBlock(
 export class T5 extends EncoderDecoderNetwork<T5Config> {
   static readonly table = T5Config
   static readonly tiedHead = { head: 'lm_head.weight', table: 'shared.weight' }
-
-  /**
-   * @param inputs.decoderInputIds - int32 [batch, targetSeq]; the labels one place later where left out
-   * @returns logits [batch, targetSeq, vocabSize]
-   */
-  forward(scope: Scope, inputs: EncoderDecoderInputs) {
-    const { labels, attentionMask, decoderAttentionMask } = inputs
-    const { decoderStartTokenId, padTokenId } = this.config
-    const decoderInputIds = inputs.decoderInputIds ?? (labels && shiftRight(labels, decoderStartTokenId, padTokenId))
-    if (!decoderInputIds) throw new Error('T5 needs decoder_input_ids, or labels to make them from')
-    const encoderLastHiddenState = this.encode(scope, inputs)
-    const { logits } = this.decode(scope, {
-      inputIds: decoderInputIds,
-      attentionMask: decoderAttentionMask,
-      crossKeysValues: this.crossKeysValues(scope, encoderLastHiddenState),
-      crossAttentionMask: attentionMask,
-    })
-    return { logits, loss: labels && crossEntropy(logits, labels), encoderLastHiddenState }
-  }
 
   /** @returns [batch, seq, dModel] */
   encode(scope: Scope, { inputIds, attentionMask }: Pick<EncoderDecoderInputs, 'inputIds' | 'attentionMask'>): Tensor {

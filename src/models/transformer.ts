@@ -49,11 +49,10 @@ import {
   EncoderDecoderNetwork,
   embedTokens,
   type KeysValues,
-  shiftRight,
 } from '../nn/model.ts'
 import { sinusoidInit, sinusoidTable } from '../nn/positions.ts'
 import type { Scope } from '../nn/scope.ts'
-import { activation, crossEntropy, embedding, type Tensor } from '../tensor/index.ts'
+import { activation, embedding, type Tensor } from '../tensor/index.ts'
 
 /** What is left out is as in the reference implementation of Marian. */
 export const TransformerConfig = config(
@@ -235,25 +234,6 @@ export class Transformer extends EncoderDecoderNetwork<TransformerConfig> {
 
   override get barredTokenIds(): readonly number[] {
     return this.config.barredTokenIds
-  }
-
-  /**
-   * @param inputs.decoderInputIds - int32 [batch, targetSeq]; the labels one place later where left out
-   * @returns logits [batch, targetSeq, decoderVocabSize]
-   */
-  forward(scope: Scope, inputs: EncoderDecoderInputs) {
-    const { labels, attentionMask, decoderAttentionMask } = inputs
-    const { decoderStartTokenId, padTokenId } = this.config
-    const decoderInputIds = inputs.decoderInputIds ?? (labels && shiftRight(labels, decoderStartTokenId, padTokenId))
-    if (!decoderInputIds) throw new Error('the Transformer needs decoder_input_ids, or labels to make them from')
-    const encoderLastHiddenState = this.encode(scope, inputs)
-    const { logits } = this.decode(scope, {
-      inputIds: decoderInputIds,
-      attentionMask: decoderAttentionMask,
-      crossKeysValues: this.crossKeysValues(scope, encoderLastHiddenState),
-      crossAttentionMask: attentionMask,
-    })
-    return { logits, loss: labels && crossEntropy(logits, labels), encoderLastHiddenState }
   }
 
   /** @returns [batch, seq, dModel] */

@@ -330,8 +330,14 @@ export interface EncoderDecoderLm extends Model {
   decode(scope: Scope, inputs: DecodeInputs, options?: CausalOptions): CausalOutputs
 }
 
+interface EncoderDecoderConfig {
+  vocabSize: number
+  padTokenId: number
+  decoderStartTokenId: number
+}
+
 /** A model with an encoder and a decoder, as its paper's file writes it. */
-export abstract class EncoderDecoderNetwork<C extends { vocabSize: number; decoderStartTokenId: number }>
+export abstract class EncoderDecoderNetwork<C extends EncoderDecoderConfig>
   extends Network<C>
   implements EncoderDecoderLm
 {
@@ -365,7 +371,25 @@ export abstract class EncoderDecoderNetwork<C extends { vocabSize: number; decod
     return []
   }
 
-  abstract override forward(scope: Scope, inputs: EncoderDecoderInputs): EncoderDecoderOutputs
+  /**
+   * @param inputs.decoderInputIds - int32 [batch, targetSeq]; the labels one place later where left out
+   * @returns logits [batch, targetSeq, the decoder's vocabSize]
+   */
+  forward(scope: Scope, inputs: EncoderDecoderInputs): EncoderDecoderOutputs {
+    const { labels, attentionMask, decoderAttentionMask } = inputs
+    const { decoderStartTokenId, padTokenId } = this.config
+    const inputIds = inputs.decoderInputIds ?? (labels && shiftRight(labels, decoderStartTokenId, padTokenId))
+    if (!inputIds) throw new Error(`${this.constructor.name} needs decoder_input_ids, or labels to make them from`)
+    const encoderLastHiddenState = this.encode(scope, inputs)
+    const { logits } = this.decode(scope, {
+      inputIds,
+      attentionMask: decoderAttentionMask,
+      crossKeysValues: this.crossKeysValues(scope, encoderLastHiddenState),
+      crossAttentionMask: attentionMask,
+    })
+    return { logits, loss: labels && crossEntropy(logits, labels), encoderLastHiddenState }
+  }
+
   abstract encode(scope: Scope, inputs: Pick<EncoderDecoderInputs, 'inputIds' | 'attentionMask'>): Tensor
   abstract crossKeysValues(scope: Scope, encoderHiddenStates: Tensor): KeysValues[]
   abstract decode(scope: Scope, inputs: DecodeInputs, options?: CausalOptions): CausalOutputs

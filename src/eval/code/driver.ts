@@ -9,7 +9,7 @@ import type { GuestOptions } from './guest.ts'
  * can say what its function returned, and no more. Values cross as data: numbers, texts, bytes, ranges, lists, tuples,
  * dictionaries, sets; of a subclass what it is made of; of an iterator what it yields.
  */
-export const DRIVER = String.raw`
+export const DRIVER = `
 import _json, builtins, io, os, sys
 
 FINISHED, RAISED, EXITED, CALL, ANSWER = b'f', b'r', b'x', b'c', b'a'
