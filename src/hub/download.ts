@@ -3,7 +3,7 @@
  * checked against the hash that the hub gives for it. What is in the cache already is not fetched again.
  */
 import { createHash } from 'node:crypto'
-import { createReadStream, existsSync, statSync } from 'node:fs'
+import { constants, createReadStream, existsSync, statSync } from 'node:fs'
 import { mkdir, open, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -156,11 +156,12 @@ async function fetchAll(
   const stop = new AbortController()
   const signal = options.signal ? AbortSignal.any([options.signal, stop.signal]) : stop.signal
   const queue = [...names]
+  const fetching = new Map<string, Promise<void>>()
   const work = async () => {
     for (let name = queue.shift(); name !== undefined; name = queue.shift()) {
       const sibling = known.get(name)
       const fallback = { hash: sibling?.lfs?.sha256 ?? sibling?.blobId ?? undefined, size: sibling?.size ?? undefined }
-      await fetchFile(hub, cached, listing.sha, name, fallback, signal, report)
+      await fetchFile(hub, cached, listing.sha, name, fallback, fetching, signal, report)
     }
   }
   try {
@@ -183,6 +184,7 @@ async function fetchFile(
   commit: string,
   name: string,
   fallback: Partial<FileFacts>,
+  fetching: Map<string, Promise<void>>,
   signal: AbortSignal,
   report: (file: string, bytes: number, size: number) => void,
 ): Promise<void> {
@@ -193,30 +195,44 @@ async function fetchFile(
     return
   }
   const facts = await hub.facts(commit, name, fallback, signal)
-  const blob = cached.blob(facts.hash)
-  if (!existsSync(blob)) {
-    await mkdir(dirname(blob), { recursive: true })
-    const unfinished = `${blob}.incomplete`
-    const wasBegun = lengthOf(unfinished) > 0
-    await fetchBytes(hub, commit, name, facts, unfinished, signal, report)
-    if (!(await isWhole(unfinished, facts))) {
-      await rm(unfinished, { force: true })
-      // What an earlier run left may be bad; what one run fetched is what the server sends.
-      if (wasBegun) await fetchBytes(hub, commit, name, facts, unfinished, signal, report)
-      if (!wasBegun || !(await isWhole(unfinished, facts))) {
-        await rm(unfinished, { force: true })
-        throw new Error(`hf:${hub.repo}: ${name} arrived with another hash than the hub gives for it; try again`)
-      }
-    }
-    try {
-      await rename(unfinished, blob)
-    } catch (error) {
-      // Another process may have fetched the same file meanwhile: both write the same bytes at the same places.
-      if (!existsSync(blob)) throw error
-    }
-  }
+  // Files of the same bytes, as the parts of a pipeline may have them, are one blob: it is fetched once.
+  const fetched =
+    fetching.get(facts.hash) ?? fetchBlob(hub, cached.blob(facts.hash), commit, name, facts, signal, report)
+  fetching.set(facts.hash, fetched)
+  await fetched
   report(name, facts.size, facts.size)
   cached.link(commit, name, facts.hash)
+}
+
+async function fetchBlob(
+  hub: Hub,
+  blob: string,
+  commit: string,
+  name: string,
+  facts: FileFacts,
+  signal: AbortSignal,
+  report: (file: string, bytes: number, size: number) => void,
+): Promise<void> {
+  if (existsSync(blob)) return
+  await mkdir(dirname(blob), { recursive: true })
+  const unfinished = `${blob}.incomplete`
+  const wasBegun = lengthOf(unfinished) > 0
+  await fetchBytes(hub, commit, name, facts, unfinished, signal, report)
+  if (!(await isWhole(unfinished, facts))) {
+    await rm(unfinished, { force: true })
+    // What an earlier run left may be bad; what one run fetched is what the server sends.
+    if (wasBegun) await fetchBytes(hub, commit, name, facts, unfinished, signal, report)
+    if (!wasBegun || !(await isWhole(unfinished, facts))) {
+      await rm(unfinished, { force: true })
+      throw new Error(`hf:${hub.repo}: ${name} arrived with another hash than the hub gives for it; try again`)
+    }
+  }
+  try {
+    await rename(unfinished, blob)
+  } catch (error) {
+    // Another process may have fetched the same file meanwhile: both write the same bytes at the same places.
+    if (!existsSync(blob)) throw error
+  }
 }
 
 const lengthOf = (path: string): number => (existsSync(path) ? statSync(path).size : 0)
@@ -237,9 +253,10 @@ async function fetchBytes(
     async () => {
       // Longer than the file: it cannot be the beginning of it.
       if (lengthOf(path) > facts.size) await rm(path)
-      let position = lengthOf(path)
-      const file = await open(path, position > 0 ? 'r+' : 'w')
+      // Another process may move the file away at any time: it is made where it is not there.
+      const file = await open(path, constants.O_RDWR | constants.O_CREAT)
       try {
+        let position = (await file.stat()).size
         if (position === facts.size) return
         const { body, start } = await hub.body(commit, name, position, signal)
         if (start === 0) await file.truncate(0)

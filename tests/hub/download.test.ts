@@ -145,6 +145,20 @@ describe('downloads from the hub', () => {
     }
   })
 
+  it('fetch files of the same bytes once, and have them all', async () => {
+    const parts = ['unet', 'vae', 'text_encoder', 'safety_checker', 'prior']
+    const classes = parts.map((part) => `"${part}":["diffusers","UNet2DModel"]`)
+    files = { 'model_index.json': Buffer.from(`{"_class_name":"P",${classes}}`) }
+    for (const part of parts) {
+      files[`${part}/config.json`] = Buffer.from('{"same":1}')
+      files[`${part}/diffusion_pytorch_model.safetensors`] = weights
+    }
+    const folder = await download()
+    for (const [name, bytes] of Object.entries(files)) expect(readFileSync(join(folder, name))).toEqual(bytes)
+    expect(log.filter((line) => line.startsWith('GET /storage/'))).toHaveLength(1)
+    expect(log.filter((line) => line.startsWith('GET ') && line.endsWith('/config.json'))).toHaveLength(1)
+  })
+
   it('tell how many bytes there are and how many have come', async () => {
     const seen: DownloadProgress[] = []
     await download({ onProgress: (progress) => seen.push(progress) })
