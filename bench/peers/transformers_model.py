@@ -21,6 +21,9 @@ def load():
     torch.set_num_threads(THREADS)
     torch.manual_seed(0)
     name, settings = sys.argv[1], json.loads(sys.argv[2])
+    # A whole number is no float for the library, and JSON does not tell them apart.
+    if "initializer_factor" in settings:
+        settings["initializer_factor"] = float(settings["initializer_factor"])
     config = transformers.AutoConfig.for_model(**settings)
     model = getattr(transformers, settings["architectures"][0])(config)
     count = sum(parameter.numel() for parameter in model.parameters())
