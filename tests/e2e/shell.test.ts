@@ -443,6 +443,8 @@ describe.skipIf(lacksChromium)('the shell and its pages in Chromium', { timeout:
       const page = await open('/papers/llama')
       const bars = page.getByRole('list', { name: /^What may come next/ }).getByRole('button')
       await bars.first().waitFor()
+      // The page scrolls within the window: what is for screen readers only does not make the document longer.
+      expect(await page.evaluate(() => document.documentElement.scrollHeight - innerHeight)).toBe(0)
       const field = page.getByRole('textbox', { name: 'Text' })
       const text = await field.inputValue()
       const served = await loadServedModel('jackdaw-base')
