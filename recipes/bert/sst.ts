@@ -12,6 +12,7 @@ import { join } from 'node:path'
 import { parseCsv } from '../../src/data/csv.ts'
 import { type MaskingTokens, PretrainingLoader } from '../../src/data/masked-lm.ts'
 import { StepRandom } from '../../src/data/random.ts'
+import { mean } from '../../src/eval/statistics.ts'
 import { Bert, type BertConfig, maskedLmHead } from '../../src/models/bert.ts'
 import { int32, trace } from '../../src/nn/trace.ts'
 import { recipe } from '../../src/optim/recipe.ts'
@@ -56,8 +57,6 @@ function vocabularyOf(texts: readonly string[], least: number): string {
   const often = [...counts].filter(([, count]) => count >= least).sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1))
   return `${[...SPECIAL, ...often.map(([word]) => word)].join('\n')}\n`
 }
-
-const mean = (values: readonly number[]): number => values.reduce((a, b) => a + b) / values.length
 
 export default recipe({
   paper: 'bert',

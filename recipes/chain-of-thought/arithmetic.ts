@@ -14,6 +14,7 @@
 import { IGNORED_LABEL } from '../../src/data/loader.ts'
 import { StepRandom } from '../../src/data/random.ts'
 import { wordVocabulary } from '../../src/data/word-tokenizer.ts'
+import { mean } from '../../src/eval/statistics.ts'
 import { CachedDecoder } from '../../src/generate/decoder.ts'
 import { rollout } from '../../src/generate/rollout.ts'
 import { Llama } from '../../src/models/llama.ts'
@@ -294,6 +295,4 @@ export default recipe({
     claim({ ...Object.fromEntries(measured), leastOfChains: Math.min(...chains) }, holds)
   },
 })
-
-const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length
 const percent = (share: number): string => `${(100 * share).toFixed(1)} %`

@@ -19,6 +19,7 @@ import {
   scaleCurve,
   sharpness,
 } from '../../src/eval/scaling.ts'
+import { mean } from '../../src/eval/statistics.ts'
 import { CachedDecoder } from '../../src/generate/decoder.ts'
 import { rollout } from '../../src/generate/rollout.ts'
 import { Llama } from '../../src/models/llama.ts'
@@ -245,8 +246,6 @@ export default recipe({
     )
   },
 })
-
-const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length
 
 const meanScores = (of: readonly Scores[]): Record<keyof Scores, number> => ({
   exactMatch: mean(of.map(({ exactMatch }) => exactMatch)),

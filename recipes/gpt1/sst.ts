@@ -14,6 +14,7 @@ import { corpusSplit } from '../../src/data/corpus.ts'
 import { parseCsv } from '../../src/data/csv.ts'
 import { PackedDocuments, SequentialWindows } from '../../src/data/loader.ts'
 import { TokenDataset } from '../../src/data/token-dataset.ts'
+import { mean } from '../../src/eval/statistics.ts'
 import { GPT1 } from '../../src/models/gpt1.ts'
 import { heldOutLoss, languageModelInputs, nextTokenObjective } from '../../src/optim/language-model.ts'
 import { recipe } from '../../src/optim/recipe.ts'
@@ -50,8 +51,6 @@ function readSentences(folder: string, part: string): { text: string; label: num
     label === '2' ? [] : [{ text: sentence, label: Number(label) > 2 ? 1 : 0 }],
   )
 }
-
-const mean = (values: readonly number[]): number => values.reduce((a, b) => a + b) / values.length
 
 export default recipe({
   paper: 'gpt1',

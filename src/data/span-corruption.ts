@@ -7,6 +7,7 @@
  */
 
 import type { StepRandom } from './random.ts'
+import { roundHalfToEven } from './round.ts'
 
 export interface SpanOptions {
   /** Which share of the tokens is taken out. Default 0.15. */
@@ -23,13 +24,6 @@ export interface Span {
 
 const DEFAULTS = { noiseDensity: 0.15, meanSpanLength: 3 } as const
 
-/** As NumPy and TensorFlow round: halves to the even neighbour. */
-function roundToEven(value: number): number {
-  const below = Math.floor(value)
-  if (value - below !== 0.5) return Math.round(value)
-  return below % 2 === 0 ? below : below + 1
-}
-
 /** How many tokens of a text are taken out, in how many runs. The text decides, not chance. */
 function noiseIn(length: number, options: SpanOptions): { tokens: number; spans: number } {
   const { noiseDensity, meanSpanLength } = { ...DEFAULTS, ...options }
@@ -41,9 +35,9 @@ function noiseIn(length: number, options: SpanOptions): { tokens: number; spans:
   if (!Number.isInteger(length) || length < 2) {
     throw new RangeError(`span corruption: a text needs two tokens or more, got ${length}`)
   }
-  const tokens = Math.min(Math.max(roundToEven(length * noiseDensity), 1), length - 1)
+  const tokens = Math.min(Math.max(roundHalfToEven(length * noiseDensity), 1), length - 1)
   // Every run has a token before it that stays.
-  const spans = Math.max(roundToEven(Math.min(tokens, length - tokens) / meanSpanLength), 1)
+  const spans = Math.max(roundHalfToEven(Math.min(tokens, length - tokens) / meanSpanLength), 1)
   return { tokens, spans }
 }
 

@@ -11,11 +11,14 @@ export interface Estimate {
 
 export const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0)
 
+/** NaN of none. */
+export const mean = (values: readonly number[]): number => sum(values) / values.length
+
 /** The mean, and its standard error: the sample's standard deviation (n − 1 below) over √n. */
 export function meanOf(values: readonly number[]): Estimate {
   const n = values.length
   if (n === 0) return { value: Number.NaN, stderr: Number.NaN }
-  const value = sum(values) / n
+  const value = mean(values)
   const squares = sum(values.map((x) => (x - value) ** 2))
   return { value, stderr: n === 1 ? Number.NaN : Math.sqrt(squares / (n - 1) / n) }
 }

@@ -7,6 +7,7 @@
  */
 
 import { z } from 'zod'
+import { roundHalfToEven } from '../data/round.ts'
 import { type NoiseSchedule, noiseSchedule } from '../nn/noise-schedule.ts'
 import { Arena, paddedLength } from '../runtime/kernels.ts'
 import { grad, sizeOf, type Tensor, type TensorData, tensorData } from '../tensor/index.ts'
@@ -137,9 +138,6 @@ function spacedTimesteps(trained: number, options: SamplerOptions): number[] {
   }[spacing]
   return Array.from({ length: steps }, (_, i) => Math.min(at(i), trained - 1))
 }
-
-const roundHalfToEven = (x: number): number =>
-  x % 1 === 0.5 && Math.floor(x) % 2 === 0 ? Math.floor(x) : Math.round(x)
 
 /** What an element of the network's output means for x₀ and ε at a noise level. */
 function readPrediction(alphaBar: number, { predicts = 'epsilon', clip = 1 }: SamplerOptions) {

@@ -27,11 +27,12 @@ import {
   type CausalInputs,
   type CausalOptions,
   causalOutputs,
+  embedPositions,
   embedTokens,
   SegmentedCausalNetwork,
 } from '../nn/model.ts'
 import type { Scope } from '../nn/scope.ts'
-import { arange, causalMask, embedding, expandDims, hideKeys, maximum, type Tensor } from '../tensor/index.ts'
+import { causalMask, expandDims, hideKeys, maximum, type Tensor } from '../tensor/index.ts'
 
 /** What is left out is as in the released model. */
 export const GPT1Config = config(
@@ -98,8 +99,8 @@ export class GPT1 extends SegmentedCausalNetwork<GPT1Config> {
     const table = (part: Scope, rows: number) => part.param('weight', [rows, c.dModel], normal(c.initializerRange))
 
     const tokens = embedTokens(() => table(transformer.at('tokens_embed'), c.vocabSize), inputs)
-    const positionIds = inputs.positionIds ?? cache?.positionIds ?? arange(tokens.shape[1]) // [seq] serves every sequence
-    const positions = embedding(table(transformer.at('positions_embed'), c.maxPositions), positionIds)
+    const places = table(transformer.at('positions_embed'), c.maxPositions)
+    const positions = embedPositions(places, tokens.shape[1], inputs, cache)
     let x = scope.dropout(tokens.add(positions), c.embeddingDropout) // eq. 2
     const context = { cache, ...(attentionMask && padded(attentionMask)) }
     for (let i = 0; i < c.nLayers; i++) x = scope.block(gpt1Block, transformer.at('h', i), x, c, context)

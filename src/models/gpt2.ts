@@ -24,11 +24,12 @@ import {
   type CausalInputs,
   type CausalOptions,
   causalOutputs,
+  embedPositions,
   embedTokens,
   SegmentedCausalNetwork,
 } from '../nn/model.ts'
 import type { Scope } from '../nn/scope.ts'
-import { arange, embedding, type Tensor } from '../tensor/index.ts'
+import type { Tensor } from '../tensor/index.ts'
 
 /** What is left out is as in the released small model. */
 export const GPT2Config = config('GPT-2', ['GPT2LMHeadModel'], {
@@ -89,8 +90,7 @@ export class GPT2 extends SegmentedCausalNetwork<GPT2Config> {
     const scale = c.scaleAttention ? 1 / Math.sqrt(c.dModel / c.nHeads) : 1
 
     const tokens = embedTokens(() => table(transformer.at('wte'), c.vocabSize), inputs)
-    const positionIds = inputs.positionIds ?? cache?.positionIds ?? arange(tokens.shape[1]) // [seq] serves every sequence
-    const positions = embedding(table(transformer.at('wpe'), c.maxPositions), positionIds)
+    const positions = embedPositions(table(transformer.at('wpe'), c.maxPositions), tokens.shape[1], inputs, cache)
     let x = scope.dropout(tokens.add(positions), c.embeddingDropout)
     for (let i = 0; i < c.nLayers; i++) {
       const context = { attentionMask, cache, zeroBlind: true, scale: scale / (c.scaleAttentionByLayer ? i + 1 : 1) }

@@ -43,11 +43,12 @@ import {
   type CausalInputs,
   type CausalOptions,
   causalOutputs,
+  embedPositions,
   embedTokens,
   SegmentedCausalNetwork,
 } from '../nn/model.ts'
 import type { Scope } from '../nn/scope.ts'
-import { activation, arange, causalMask, embedding, hideKeys, type Tensor } from '../tensor/index.ts'
+import { activation, causalMask, hideKeys, type Tensor } from '../tensor/index.ts'
 
 /** Whether a layer attends to all that came before, or to the latest positions only. */
 export type AttentionLayer = 'global' | 'local'
@@ -206,8 +207,7 @@ export class GPT3 extends SegmentedCausalNetwork<GPT3Config> {
     const table = (part: Scope, rows: number) => part.param('weight', [rows, c.dModel], normal(c.initializerRange))
 
     const tokens = embedTokens(() => table(transformer.at('wte'), c.vocabSize), inputs)
-    const positionIds = inputs.positionIds ?? cache?.positionIds ?? arange(tokens.shape[1]) // [seq] serves every sequence
-    const positions = embedding(table(transformer.at('wpe'), c.maxPositions), positionIds)
+    const positions = embedPositions(table(transformer.at('wpe'), c.maxPositions), tokens.shape[1], inputs, cache)
     let x = scope.dropout(tokens.add(positions), c.embeddingDropout)
     // The reference hides the future more than padding, and puts a number in place of what is out of the band. It shows
     // where a query sees nothing but padding.

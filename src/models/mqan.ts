@@ -39,6 +39,7 @@ import {
   concat,
   expandDims,
   full,
+  hideKeys,
   indicator,
   log,
   matmul,
@@ -93,8 +94,6 @@ export const MqanConfig = config(
 export type MqanConfig = ConfigOf<typeof MqanConfig>
 
 const EPSILON = 1e-6
-/** Added to the scores of padding. */
-const MASKED = -1e9
 /** Of probabilities whose logarithm is taken. */
 const LEAST = 1e-20
 
@@ -176,8 +175,7 @@ export function answerLayer(scope: Scope, x: Tensor, context: Tensor, contextMas
 }
 
 /** softmax over the last axis, where there are words. */
-const overWords = (scores: Tensor, mask: Tensor): Tensor =>
-  softmax(scores.add(expandDims(mask, 1).neg().add(1).mul(MASKED)))
+const overWords = (scores: Tensor, mask: Tensor): Tensor => softmax(scores.add(hideKeys(expandDims(mask, 1))))
 
 /**
  * Dual coattention (eq. 3–5): what of the question each word of the context is about, and what of the context that is in

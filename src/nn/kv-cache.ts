@@ -9,12 +9,11 @@ import {
   dimTensor,
   expandDims,
   full,
-  indicator,
+  hideKeys,
   input,
   matmul,
   pad,
   rotary as rotate,
-  scalar,
   softmax,
   symbol,
   type Tensor,
@@ -25,9 +24,6 @@ import { type AttentionOptions, attention, mergeHeads, splitHeads } from './atte
 const HEAD_STEP = 8
 /** The fused kernel turns queries and keys itself where heads come in steps of this. */
 const ROTARY_STEP = 16
-
-/** Added to the score of a key that is not seen. */
-const MASKED = -1e9
 
 const paddedHeadDim = (headDim: number): number => Math.ceil(headDim / HEAD_STEP) * HEAD_STEP
 
@@ -234,8 +230,7 @@ export class LearnedCache implements KvCache {
     const { batch, seq, length } = this.of
     const learned = this.layers[this.layer++]
     const behind = (own: Tensor, first: Tensor | undefined): Tensor => (first ? concat([first, own], 1) : own)
-    const visible = indicator(this.seen(window)).reshape([1, 1, seq, addDims(seq, length)])
-    const mask = scalar(1).sub(visible).mul(MASKED)
+    const mask = hideKeys(this.seen(window)).reshape([1, 1, seq, addDims(seq, length)])
     return attention(
       turned(query, nHeads, this.positionIds, options),
       behind(turned(key, nKvHeads, this.positionIds, options), learned?.key),

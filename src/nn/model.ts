@@ -1,7 +1,9 @@
 import {
+  arange,
   concat,
   crossEntropy,
   customGradient,
+  type Dim,
   embedding,
   expandDims,
   full,
@@ -138,11 +140,16 @@ export interface CausalLm extends Model {
   forward(scope: Scope, inputs: CausalInputs, options?: CausalOptions): CausalOutputs
 }
 
-const causalInputs = (dModel: number) => ({
+/** What a text comes as. */
+const textInputs = (dModel: number) => ({
   inputIds: { ...int32('batch', 'seq'), unless: 'inputsEmbeds' },
   inputsEmbeds: optional(float32('batch', 'seq', dModel)),
   attentionMask: optional(int32('batch', 'seq')),
   positionIds: optional(int32('batch', 'seq')),
+})
+
+const causalInputs = (dModel: number) => ({
+  ...textInputs(dModel),
   labels: optional(int32('batch', 'seq')),
   shiftLabels: optional(int32('batch', 'seq')),
 })
@@ -190,6 +197,20 @@ export function embedTokens(
   const tokens = inputsEmbeds ?? tokenRows(table(), inputIds as Tensor, paddingId)
   return tokenTypeIds ? tokens.add(embedding(table(), tokenTypeIds)) : tokens
 }
+
+/**
+ * The rows of a table of learned positions: those that are given, else those of the cache, else counted from 0.
+ *
+ * @param table - [maxPositions, dModel]
+ * @param seq - tokens of each sequence
+ * @returns [batch, seq, dModel], or [seq, dModel], which serves every sequence
+ */
+export const embedPositions = (
+  table: Tensor,
+  seq: Dim,
+  { positionIds }: Pick<CausalInputs, 'positionIds'>,
+  cache?: KvCache,
+): Tensor => embedding(table, positionIds ?? cache?.positionIds ?? arange(seq))
 
 /** The row of the table that `embedTokens` is to leave alone. */
 export function paddingRow({ padTokenId, vocabSize }: { padTokenId: number | 'none'; vocabSize: number }) {
@@ -256,11 +277,8 @@ export abstract class TextEncoderNetwork<C extends { vocabSize: number; maxPosit
 
   /** What every such model takes. */
   protected readonly encoderInputs = {
-    inputIds: { ...int32('batch', 'seq'), unless: 'inputsEmbeds' },
-    inputsEmbeds: optional(float32('batch', 'seq', this.config.dModel)),
-    attentionMask: optional(int32('batch', 'seq')),
+    ...textInputs(this.config.dModel),
     tokenTypeIds: optional(int32('batch', 'seq')),
-    positionIds: optional(int32('batch', 'seq')),
   }
 
   get vocabSize(): number {

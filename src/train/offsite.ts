@@ -18,6 +18,7 @@
  * | M′ (tuned), M′ plugged in | `tuned`, `plugIn`           |
  */
 
+import { roundHalfToEven } from '../data/round.ts'
 import type { CausalLm } from '../nn/model.ts'
 import type { ParameterSpec, Scope } from '../nn/scope.ts'
 import { int32, trace } from '../nn/trace.ts'
@@ -46,12 +47,6 @@ export function uniformLayers(n: number, m: number): number[] {
   if (!(Number.isInteger(m) && m >= 1 && m <= n))
     throw new Error(`of ${n} middle layers 1 to ${n} can be kept, not ${m}`)
   return Array.from({ length: m }, (_, i) => (m === 1 ? 0 : roundHalfToEven((i * (n - 1)) / (m - 1))))
-}
-
-function roundHalfToEven(x: number): number {
-  const below = Math.floor(x)
-  if (x - below !== 0.5) return Math.round(x)
-  return below % 2 === 0 ? below : below + 1
 }
 
 /** What the owner of a model makes of it: a smaller model of the same kind, to be sent away. */
