@@ -103,7 +103,7 @@ function script(prompt: string, nth: number): string | Error {
   return `Answer ${nth + 1} to “${prompt}”.`
 }
 
-describe.skipIf(lacksChromium)('the page in Chromium', { timeout: 60_000 }, () => {
+describe.skipIf(lacksChromium)('the page in Chromium', { timeout: 180_000 }, () => {
   const folder = mkdtempSync(join(tmpdir(), 'jackdaw-page-'))
   const chat = new ScriptedModel('scripted-chat', true, script)
   const base = new ScriptedModel('scripted-base', false, (prompt) => (prompt.endsWith('two') ? ' three four' : ' two'))
@@ -153,7 +153,7 @@ describe.skipIf(lacksChromium)('the page in Chromium', { timeout: 60_000 }, () =
       ...options,
     })
     const page = await context.newPage()
-    page.setDefaultTimeout(15_000)
+    page.setDefaultTimeout(40_000)
     page.on('pageerror', (error) => faults.push(`${error}`))
     page.on('console', (message) => {
       // The browser itself reports failed requests, which some tests provoke.
@@ -288,6 +288,7 @@ describe.skipIf(lacksChromium)('the page in Chromium', { timeout: 60_000 }, () =
     const page = await open()
     await ask(page, 'by the chat')
     await inMain(page, 'Answer 1 to “by the chat”.').waitFor()
+    await answered(page)
     const picker = page.getByRole('combobox', { name: 'Model' })
     await picker.selectOption('scripted-base')
     await page.getByText('was only pre-trained').waitFor()
@@ -610,6 +611,8 @@ describe.skipIf(lacksChromium)('the page in Chromium', { timeout: 60_000 }, () =
     await ask(page, 'break, please')
     await button(page, 'Try again').click()
     await inMain(page, 'Mended now.').waitFor()
+    // Its words are there before its end is, and until then nothing else can be asked.
+    await answered(page)
     await page.route('**/reply', (route) => route.abort())
     await ask(page, 'with no line')
     await inMain(page, 'The server does not answer.').waitFor()
@@ -716,7 +719,7 @@ describe.skipIf(lacksChromium)('the page in Chromium', { timeout: 60_000 }, () =
     await page.keyboard.press('Control+k')
     await expect.poll(focused).toBe('Find anything')
     await page.keyboard.type('two lines')
-    await expect.poll(() => page.getByRole('dialog').getByRole('option').count(), { timeout: 15_000 }).toBe(1)
+    await expect.poll(() => page.getByRole('dialog').getByRole('option').count(), { timeout: 40_000 }).toBe(1)
     await page.keyboard.press('Enter')
     await page.getByRole('dialog').waitFor({ state: 'detached' })
     await inMain(page, 'Answer 1 to “typed').waitFor()

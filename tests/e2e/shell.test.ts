@@ -45,7 +45,7 @@ const line = (step: number) =>
 const desktop = { viewport: { width: 1280, height: 800 }, reducedMotion: 'reduce' } as const
 
 /** Long enough for a busy machine. */
-const soon = { timeout: 15_000 }
+const soon = { timeout: 40_000 }
 
 /** As a run leaves one. */
 function tinyBert() {
@@ -89,7 +89,7 @@ class SlowModel extends ScriptedModel {
   }
 }
 
-describe.skipIf(lacksChromium)('the shell and its pages in Chromium', { timeout: 60_000 }, () => {
+describe.skipIf(lacksChromium)('the shell and its pages in Chromium', { timeout: 180_000 }, () => {
   const folder = mkdtempSync(join(tmpdir(), 'jackdaw-shell-'))
   const run = join(folder, 'runs', 'lr-0.1')
   const faults: string[] = []
@@ -148,7 +148,7 @@ describe.skipIf(lacksChromium)('the shell and its pages in Chromium', { timeout:
 
   async function open(path: string, options?: BrowserContextOptions): Promise<Page> {
     const page = await (options ? await browser.newContext({ ...desktop, ...options }) : context).newPage()
-    page.setDefaultTimeout(15_000)
+    page.setDefaultTimeout(40_000)
     page.on('pageerror', (error) => faults.push(`${error}`))
     page.on('console', (message) => {
       if (message.type() === 'error' && !message.text().startsWith('Failed to load')) faults.push(message.text())
