@@ -36,12 +36,8 @@ const referenceOf = () => {
   const [rows, seq] = inputs.input_ids.shape
   const ids = Array.from(inputs.input_ids.data, Number)
   const sequences = Array.from({ length: rows }, (_, row) => ids.slice(row * seq, row * seq + lengths[row]))
-  return {
-    sequences,
-    seq,
-    ...readTensors(`${FIXTURE}/outputs.safetensors`),
-    grads: readTensors(`${FIXTURE}/grads.safetensors`),
-  }
+  const { rewards, loss } = readTensors(`${FIXTURE}/outputs.safetensors`)
+  return { sequences, seq, rewards, loss, grads: readTensors(`${FIXTURE}/grads.safetensors`) }
 }
 
 /** Batches as the graph is fed them. */
