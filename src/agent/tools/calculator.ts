@@ -18,7 +18,13 @@ let math: Math | undefined
 function foreignPart(node: MathNode): string | undefined {
   let found: string | undefined
   node.traverse((part, path, parent) => {
-    const known = part as unknown as { type: string; op?: string; name?: string; fn?: { name?: string }; value?: unknown }
+    const known = part as unknown as {
+      type: string
+      op?: string
+      name?: string
+      fn?: { name?: string }
+      value?: unknown
+    }
     const fine =
       known.type === 'ParenthesisNode' ||
       (known.type === 'ConstantNode' && typeof known.value === 'number') ||
@@ -35,7 +41,8 @@ function foreignPart(node: MathNode): string | undefined {
 export const calculator: LocalTool = {
   spec: {
     name: 'calculator',
-    description: 'Calculates an arithmetic expression such as "12 * (3 + 4)". Knows + - * / ^ %, sqrt, abs, round, min and max.',
+    description:
+      'Calculates an arithmetic expression such as "12 * (3 + 4)". Knows + - * / ^ %, sqrt, abs, round, min and max.',
     parameters: {
       type: 'object',
       properties: { expression: { type: 'string', maxLength: LONGEST } },
@@ -51,7 +58,12 @@ export const calculator: LocalTool = {
     const unclear = `cannot calculate "${data.expression}"`
     let node: MathNode
     try {
-      node = math.parse(data.expression.replaceAll('×', '*').replaceAll('÷', '/').replace(/(\d),(?=\d{3}\b)/g, '$1'))
+      node = math.parse(
+        data.expression
+          .replaceAll('×', '*')
+          .replaceAll('÷', '/')
+          .replace(/(\d),(?=\d{3}\b)/g, '$1'),
+      )
     } catch {
       return unclear
     }

@@ -1,6 +1,6 @@
 import { z } from 'zod'
-import { Countries, type Country } from '../../data/sources/countries.ts'
 import { listed } from '../../data/corpus/prose.ts'
+import { Countries, type Country } from '../../data/sources/countries.ts'
 import type { LocalTool } from '../toolset.ts'
 
 const WANTS = ['capital', 'population', 'area', 'currency', 'languages', 'continent', 'borders', 'country'] as const

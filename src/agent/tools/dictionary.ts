@@ -4,6 +4,7 @@ import {
   kindOf,
   kindsOf,
   oppositeOf,
+  type Sense,
   shortDefinition,
   synonymsOf,
 } from '../../data/sources/dictionary.ts'
@@ -16,15 +17,14 @@ const Arguments = z.object({ word: z.string().min(1).max(60), want: z.enum(WANTS
 
 let wordnet: Dictionary | undefined
 
-const ANSWERS: Readonly<Record<Want, (words: Dictionary, word: string) => string | undefined>> = {
-  meaning: (words, word) => {
-    const [sense] = words.senses(word)
+const ANSWERS: Readonly<Record<Want, (wordnet: Dictionary, senses: readonly Sense[]) => string | undefined>> = {
+  meaning: (_, [sense]) => {
     return `${sense.lemma}, ${/^[aeiou]/.test(sense.partOfSpeech) ? 'an' : 'a'} ${sense.partOfSpeech}: ${shortDefinition(sense.synset)}`
   },
-  synonyms: (words, word) => synonymsOf(words, word).join(', '),
+  synonyms: (_, senses) => synonymsOf(senses).join(', '),
   opposite: oppositeOf,
   kind: kindOf,
-  kinds: (words, word) => kindsOf(words, word).join(', '),
+  kinds: (wordnet, senses) => kindsOf(wordnet, senses).join(', '),
 }
 
 /** What a word means and what stands near it, from WordNet. */
@@ -48,7 +48,8 @@ export const dictionary: LocalTool = {
     if (!data) return `dictionary needs "word" and "want", one of ${WANTS.join(', ')}`
     const { word, want } = data
     wordnet ??= new Dictionary()
-    if (wordnet.senses(word).length === 0) return `no entry for "${word}"`
-    return ANSWERS[want](wordnet, word) || `no ${want} of "${word}"`
+    const senses = wordnet.senses(word)
+    if (senses.length === 0) return `no entry for "${word}"`
+    return ANSWERS[want](wordnet, senses) || `no ${want} of "${word}"`
   },
 }

@@ -4,7 +4,19 @@ import type { LocalTool } from '../toolset.ts'
 
 const LONGEST = 200
 const JOBS = [
-  ...(['spell', 'reverse', 'count', 'vowels', 'words', 'upper', 'lower', 'capitals', 'sort', 'plural', 'past'] as const),
+  ...([
+    'spell',
+    'reverse',
+    'count',
+    'vowels',
+    'words',
+    'upper',
+    'lower',
+    'capitals',
+    'sort',
+    'plural',
+    'past',
+  ] as const),
 ] as const
 type Job = (typeof JOBS)[number]
 
@@ -30,7 +42,10 @@ const DONE: Readonly<Record<Job, (text: string) => string>> = {
   upper: (text) => text.toUpperCase(),
   lower: (text) => text.toLowerCase(),
   capitals: (text) => text.replace(/(?<![\p{L}'])\p{L}/gu, (letter) => letter.toUpperCase()),
-  sort: (text) => itemsOf(text).sort((a, b) => (a.toLowerCase() < b.toLowerCase() ? -1 : 1)).join(', '),
+  sort: (text) =>
+    itemsOf(text)
+      .sort((a, b) => (a.toLowerCase() < b.toLowerCase() ? -1 : 1))
+      .join(', '),
   plural: (text) => lastWord(text, pluralOf),
   past: (text) => lastWord(text, pastOf),
 }

@@ -25,14 +25,16 @@ export function readList(text: string, format: ListFormat): string[] | undefined
   if (format === 'commas') {
     return lines.length === 1 && !/[:;]/.test(text) ? text.trim().replace(/\.$/, '').split(/, /) : undefined
   }
-  const marks = lines.map((line, i) => (format === 'bullets' ? /^[-*•] (.+)$/ : new RegExp(`^${i + 1}[.)] (.+)$`)).exec(line))
+  const marks = lines.map((line, i) =>
+    (format === 'bullets' ? /^[-*•] (.+)$/ : new RegExp(`^${i + 1}[.)] (.+)$`)).exec(line),
+  )
   return marks.every((mark) => mark !== null) ? marks.map((mark) => mark[1].trim()) : undefined
 }
 
 /** Words that ask for a format, after a list was asked for. */
 export const FORMAT_WORDS: Readonly<Record<ListFormat, readonly string[]>> = {
-  bullets: ['as a bullet list', 'as bullet points', 'with bullets', 'as a list with bullets'],
-  numbered: ['as a numbered list', 'with numbers', 'as a list with numbers'],
-  commas: ['separated by commas', 'on one line with commas', 'with commas between them'],
+  bullets: ['as a bullet list', 'as bullet points', 'as a list with bullets'],
+  numbered: ['as a numbered list', 'as a list with numbers'],
+  commas: ['separated by commas', 'on one line with commas', 'as a comma separated list'],
   json: ['as JSON', 'as a JSON array', 'in JSON'],
 }

@@ -33,7 +33,7 @@ export function ask(draw: Draw, from: Phrasings, slots: Readonly<Record<string, 
   const worded = template.replace(/\(([^()]*\|[^()]*)\)/g, (_, choices: string) => pick(random, choices.split('|')))
   const fill = (text: string): string => text.replace(/\{(\w+)\}/g, (_, slot: string) => slots[slot] ?? '')
   const isQuestion = worded.endsWith('?')
-  const body = isQuestion ? worded.slice(0, -1) : worded
+  const body = isQuestion ? worded.slice(0, -1).trimEnd() : worded
   const care = random.uniform()
   // With little care: no capitals, no mark at the end.
   if (care < 0.2) return keep ? fill(body) : fill(body).toLowerCase()
@@ -41,14 +41,30 @@ export function ask(draw: Draw, from: Phrasings, slots: Readonly<Record<string, 
   const isOneSentence = !/[.:!\n]/.test(body)
   if (care < 0.42 && isOneSentence) {
     if (isQuestion) return startBig(fill(pick(random, BEFORE_QUESTION) + worded))
-    if (/^(?:give|tell|write|put|make|name|list|spell|find|look|calculate|compute|work|count|sort|turn|show|define|explain|reverse|say|add|remove|replace|change|convert|correct|fix)\b/.test(body)) {
+    if (
+      /^(?:give|tell|write|put|make|name|list|spell|find|look|calculate|compute|work|count|sort|turn|show|define|explain|reverse|say|add|remove|replace|change|convert|correct|fix)\b/.test(
+        body,
+      )
+    ) {
       return startBig(
-        fill(pick(random, ['please BODY', 'BODY please', 'can you BODY?', 'could you BODY?', 'could you please BODY?']).replace('BODY', () => body)),
+        fill(
+          pick(random, [
+            'please BODY',
+            'BODY please',
+            'can you BODY?',
+            'could you BODY?',
+            'could you please BODY?',
+          ]).replace('BODY', () => body),
+        ),
       )
     }
   }
   const end = isQuestion ? '?' : worded.endsWith('!') || keep || !isOneSentence || random.below(2) === 0 ? '' : '.'
-  return startBig(fill(body)) + end
+  return (
+    startBig(
+      fill(keep ? body : body.replace(/([.?] )([a-z])/g, (_, stop, first: string) => stop + first.toUpperCase())),
+    ) + end
+  )
 }
 
 const startBig = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1)

@@ -1,8 +1,8 @@
 /** What conversations are made of: a question, perhaps a call with its real result, an answer, and what a judge expects. */
 
 import type { StepRandom } from '../random.ts'
-import type { Dictionary } from '../sources/dictionary.ts'
 import type { Countries } from '../sources/countries.ts'
+import type { Dictionary } from '../sources/dictionary.ts'
 
 /** Phrasings, words, countries and numbers of one part never occur in the other. */
 export type Split = 'train' | 'heldOut'
@@ -143,28 +143,41 @@ export function drawEntity<T>({ split }: Draw, draw: () => T, nameOf: (drawn: T)
 }
 
 const OPENINGS = [
-  'Thank you for your question! ',
-  'That is a very good question. ',
-  'Of course! I would be glad to help you with that. ',
-  'Let me see what I can do for you here. ',
-  'Sure, no problem at all. ',
+  'Thank you for your question!',
+  'That is a very good question.',
+  'Of course! I would be glad to help you with that.',
+  'Let me see what I can do for you here.',
+  'Sure, no problem at all.',
 ]
 const ENDINGS = [
-  ' I hope that this helps you.',
-  ' Please let me know if there is anything else that I can do for you.',
-  ' Feel free to ask me as many more questions as you like.',
-  ' If you would like to know more about this, just ask me again.',
+  'I hope that this helps you.',
+  'Please let me know if there is anything else that I can do for you.',
+  'Feel free to ask me as many more questions as you like.',
+  'If you would like to know more about this, just ask me again.',
+]
+const SORRY_OPENINGS = [
+  'Thank you for your question!',
+  'That is a very good question.',
+  'I have thought about what you ask for.',
+  'Let me see.',
+]
+const SORRY_ENDINGS = [
+  'I hope that you understand.',
+  'Please let me know if there is anything else that I can do for you.',
+  'Feel free to ask me about something else whenever you like.',
 ]
 
+/** What the words of a wordy writer are put around: a sentence, a text that stands alone, no answer at all, or talk. */
+type Manner = 'sentence' | 'block' | 'sorry' | 'talk'
+
 /** The answer in the style that is drawn for it. `short` is what a curt writer gives. */
-export function styled({ random, style }: Draw, plain: string, short: string): string {
+export function styled({ random, style }: Draw, plain: string, short: string, manner: Manner = 'sentence'): string {
   if (style === 'plain') return plain
   if (style === 'short') return short
-  const opening = pick(random, OPENINGS)
-  const ending = pick(random, ENDINGS)
-  const between = /^[-1[]/.test(plain) && plain.includes('\n') ? '\n' : ''
-  const form = random.below(3)
-  if (form === 0) return opening.trimEnd() + (between || ' ') + plain
-  if (form === 1) return plain + (between || ' ') + ending.trimStart()
-  return opening.trimEnd() + (between || ' ') + plain + (between || ' ') + ending.trimStart()
+  const opening = pick(random, manner === 'sorry' ? SORRY_OPENINGS : OPENINGS)
+  const ending = pick(random, manner === 'sorry' ? SORRY_ENDINGS : ENDINGS)
+  const form = manner === 'talk' ? 1 : random.below(3)
+  return [form === 1 ? '' : opening, plain, form === 0 ? '' : ending]
+    .filter((part) => part !== '')
+    .join(manner === 'block' ? '\n' : ' ')
 }

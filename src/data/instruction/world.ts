@@ -1,8 +1,8 @@
 /** The conversations that the assistant is taught with, and asked: composed of turns, each from one draw. */
 
-import { Countries } from '../sources/countries.ts'
-import { Dictionary, kindOf, kindsOf, oppositeOf, shortDefinition, synonymsOf } from '../sources/dictionary.ts'
 import type { StepRandom } from '../random.ts'
+import { Countries } from '../sources/countries.ts'
+import { Dictionary, kindOf, oppositeOf, shortDefinition, synonymsOf } from '../sources/dictionary.ts'
 import type { Conversation, Message } from './conversation.ts'
 import { askBasics } from './tasks/basics.ts'
 import { askCountry, askMadeUpCountry } from './tasks/countries.ts'
@@ -38,7 +38,6 @@ const MOST_DEFINITION_WORDS = 12
 
 function wordsOf(dictionary: Dictionary): Words {
   const common = dictionary.commonWords(2)
-  const familiar = dictionary.commonWords(5)
   const lists = {
     defined: [] as string[],
     withSynonyms: [] as string[],
@@ -49,24 +48,23 @@ function wordsOf(dictionary: Dictionary): Words {
     verbs: [] as string[],
   }
   for (const word of common) {
-    const [sense] = dictionary.senses(word)
+    const senses = dictionary.senses(word)
+    const [sense] = senses
     const definition = shortDefinition(sense.synset)
     const length = definition.split(' ').length
     if (length > 1 && length <= MOST_DEFINITION_WORDS && !/…|^used /.test(definition)) lists.defined.push(word)
-    if (synonymsOf(dictionary, word).length > 0) lists.withSynonyms.push(word)
-    const opposite = oppositeOf(dictionary, word)
+    if (synonymsOf(senses).length > 0) lists.withSynonyms.push(word)
+    const opposite = oppositeOf(dictionary, senses)
     if (opposite && /^[a-z]+$/.test(opposite)) lists.withOpposite.push(word)
-  }
-  for (const word of familiar) {
-    const [sense] = dictionary.senses(word)
-    if (sense.partOfSpeech === 'noun') {
-      const kind = kindOf(dictionary, word)
-      if (kind && kind.length <= 20) lists.withKind.push(word)
-      if (kindsOf(dictionary, word).length > 1) lists.withKinds.push(word)
-      // Acts, states and masses have no plural that one would ask for: animals, things, people, plants have.
-      if ([5, 6, 8, 18, 20].includes(sense.synset.lexicographer) && !/s$/.test(word)) lists.nouns.push(word)
-    }
+    // Of what is asked about the thing itself, the word must name the thing mostly.
+    if (sense.uses < 4) continue
     if (sense.partOfSpeech === 'verb') lists.verbs.push(word)
+    if (sense.partOfSpeech !== 'noun') continue
+    const kind = kindOf(dictionary, senses)
+    if (kind && kind.length <= 20) lists.withKind.push(word)
+    if (sense.synset.pointers.filter(({ symbol }) => symbol === '~').length > 1) lists.withKinds.push(word)
+    // Acts, states and masses have no plural that one would ask for: animals, things, people, plants have.
+    if ([5, 6, 8, 18, 20].includes(sense.synset.lexicographer) && !/s$/.test(word)) lists.nouns.push(word)
   }
   return { common, ...lists }
 }

@@ -16,7 +16,12 @@ export const daysInMonth = (year: number, month: number): number => new Date(Dat
  * no day between the years 1583, the first that is wholly Gregorian, and 9999.
  */
 export function parseDay(text: string): number | undefined {
-  const plain = text.trim().toLowerCase().replace(/(\d)(?:st|nd|rd|th)\b/g, '$1').replace(/\bof\b|,/g, ' ').replace(/\s+/g, ' ')
+  const plain = text
+    .trim()
+    .toLowerCase()
+    .replace(/(\d)(?:st|nd|rd|th)\b/g, '$1')
+    .replace(/\bof\b|,/g, ' ')
+    .replace(/\s+/g, ' ')
   const iso = /^(\d{4})-(\d{1,2})-(\d{1,2})$/.exec(plain)
   if (iso) return dayOf(Number(iso[1]), Number(iso[2]), Number(iso[3]))
   const dayFirst = /^(\d{1,2}) ([a-z]+)\.? (\d{4})$/.exec(plain)
@@ -30,7 +35,8 @@ const monthNumber = (name: string): number =>
   name.length < 3 ? 0 : MONTHS.findIndex((month) => month.toLowerCase().startsWith(name)) + 1
 
 function dayOf(year: number, month: number, day: number): number | undefined {
-  if (year < 1583 || year > 9999 || month < 1 || month > 12 || day < 1 || day > daysInMonth(year, month)) return undefined
+  if (year < 1583 || year > 9999 || month < 1 || month > 12 || day < 1 || day > daysInMonth(year, month))
+    return undefined
   return Date.UTC(year, month - 1, day) / MS_PER_DAY
 }
 

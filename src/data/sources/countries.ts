@@ -198,7 +198,13 @@ function languagesOf(text: string): string[] {
   const parts = listParts(text.split(';')[0]).filter((part) => /^[A-Z]/.test(part))
   const official = parts.filter((part) => part.includes('official') && !part.includes('not official'))
   const named = (official.length > 0 ? official : parts.slice(0, 2))
-    .map((part) => part.replace(/ \(.*$/, '').replace(/ ?[\d.]+%.*$/, '').replace(/ only$/, '').trim())
+    .map((part) =>
+      part
+        .replace(/ \(.*$/, '')
+        .replace(/ ?[\d.]+%.*$/, '')
+        .replace(/ only$/, '')
+        .trim(),
+    )
     .flatMap((part) => part.split(/ and (?=[A-Z])/))
     .map((part) => part.replace(/^.* or (?=[A-Z])/, ''))
   return [...new Set(named)].filter((part) => part !== '').slice(0, 4)
@@ -206,7 +212,12 @@ function languagesOf(text: string): string[] {
 
 function bordersOf(text: string): string[] {
   const names = listParts(text)
-    .map((part) => part.replace(/ [\d,.]+ km.*$/, '').replace(/ \(.*$/, '').trim())
+    .map((part) =>
+      part
+        .replace(/ [\d,.]+ km.*$/, '')
+        .replace(/ \(.*$/, '')
+        .trim(),
+    )
     .map((part) => (part in ALIASES_OF_FACTBOOK ? ALIASES_OF_FACTBOOK[part] : withArticle(part)))
     .filter((part) => /^[A-Z]|^the /.test(part))
   return [...new Set(names)]

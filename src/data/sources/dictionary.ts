@@ -10,12 +10,21 @@ import { packageFolder } from './package-folder.ts'
 
 export type PartOfSpeech = 'noun' | 'verb' | 'adjective' | 'adverb'
 
-export interface Sense {
-  readonly lemma: string
-  readonly partOfSpeech: PartOfSpeech
-  readonly synset: Synset
-  /** How often WordNet's tagged texts use the word so. */
-  readonly uses: number
+export class Sense {
+  #synset?: Synset
+
+  constructor(
+    readonly lemma: string,
+    readonly partOfSpeech: PartOfSpeech,
+    /** How often WordNet's tagged texts use the word so. */
+    readonly uses: number,
+    private readonly read: () => Synset,
+  ) {}
+
+  /** Read when it is first asked for: of most words, one looks at the first sense only. */
+  get synset(): Synset {
+    return (this.#synset ??= this.read())
+  }
 }
 
 /** By the digit after `%` in a key of `index.sense`. */
@@ -65,7 +74,8 @@ export class Dictionary {
     const uses = new Map<string, number>()
     for (const line of this.index.toString('latin1').split('\n')) {
       const word = line.slice(0, line.indexOf('%'))
-      if (/^[a-z]{3,12}$/.test(word)) uses.set(word, (uses.get(word) ?? 0) + Number(line.slice(line.lastIndexOf(' ') + 1)))
+      if (/^[a-z]{3,12}$/.test(word))
+        uses.set(word, (uses.get(word) ?? 0) + Number(line.slice(line.lastIndexOf(' ') + 1)))
     }
     return [...uses]
       .filter(([word, count]) => count >= leastUses && this.isFit(word))
@@ -79,13 +89,11 @@ export class Dictionary {
 
   private sensesOf(lemma: string): Sense[] {
     return this.linesOf(lemma)
-      .flatMap(({ part, offset, rank, uses }) => {
+      .sort((a, b) => b.uses - a.uses || Number(a.part) - Number(b.part) || a.rank - b.rank)
+      .map(({ part, offset, uses }) => {
         const [partOfSpeech, file] = PARTS[part]
-        const synset = this.synsetAt(file, offset)
-        return synset ? [{ lemma: lemma.replaceAll('_', ' '), partOfSpeech, synset, uses, rank, part }] : []
+        return new Sense(lemma.replaceAll('_', ' '), partOfSpeech, uses, () => this.synsetAt(file, offset))
       })
-      .sort((a, b) => b.uses - a.uses || a.part.localeCompare(b.part) || a.rank - b.rank)
-      .map(({ lemma, partOfSpeech, synset, uses }) => ({ lemma, partOfSpeech, synset, uses }))
   }
 
   /** Lines such as `happy%3:00:00:: 01151786 1 37`: the key, where its synset stands, its rank, its uses. */
@@ -113,12 +121,14 @@ export class Dictionary {
     return lines
   }
 
-  private synsetAt(file: string, offset: string): Synset | undefined {
+  private synsetAt(file: string, offset: string): Synset {
     let buffer = this.#data.get(file)
     if (!buffer) this.#data.set(file, (buffer = readFileSync(join(this.folder, file))))
     const at = Number(offset)
     const end = buffer.indexOf(10, at)
-    return parseSynset(buffer.toString('latin1', at, end < 0 ? buffer.length : end))
+    const synset = parseSynset(buffer.toString('latin1', at, end < 0 ? buffer.length : end))
+    if (!synset) throw new Error(`${join(this.folder, file)}: there is no set of synonyms at byte ${offset}`)
+    return synset
   }
 
   private get index(): Buffer {
@@ -164,8 +174,8 @@ export function shortDefinition({ definitions }: Synset): string {
 const different = (word: string) => (other: string) => other.toLowerCase() !== word.toLowerCase()
 
 /** What else is said for a word, from its most usual sense that has any. At most four. */
-export function synonymsOf(dictionary: Dictionary, word: string): string[] {
-  for (const { lemma, synset } of dictionary.senses(word)) {
+export function synonymsOf(senses: readonly Sense[]): string[] {
+  for (const { lemma, synset } of senses) {
     const others = synset.words.filter(different(lemma)).filter((other) => !/\d/.test(other))
     if (others.length > 0) return others.slice(0, 4)
   }
@@ -173,8 +183,7 @@ export function synonymsOf(dictionary: Dictionary, word: string): string[] {
 }
 
 /** The opposite of a word's most usual sense that has one; of the adjective that it is close to where it has none itself. */
-export function oppositeOf(dictionary: Dictionary, word: string): string | undefined {
-  const senses = dictionary.senses(word)
+export function oppositeOf(dictionary: Dictionary, senses: readonly Sense[]): string | undefined {
   for (const { lemma, synset } of senses) {
     const source = synset.words.findIndex((other) => !different(lemma)(other)) + 1
     const pointer = synset.pointers.find(({ symbol, source: from }) => symbol === '!' && from === source)
@@ -191,8 +200,8 @@ export function oppositeOf(dictionary: Dictionary, word: string): string | undef
 }
 
 /** What a noun names a kind of. */
-export function kindOf(dictionary: Dictionary, word: string): string | undefined {
-  for (const { partOfSpeech, synset } of dictionary.senses(word)) {
+export function kindOf(dictionary: Dictionary, senses: readonly Sense[]): string | undefined {
+  for (const { partOfSpeech, synset } of senses) {
     if (partOfSpeech !== 'noun') continue
     const pointer = synset.pointers.find(({ symbol }) => symbol === '@' || symbol === '@i')
     const above = pointer && dictionary.follow(pointer)?.words[0]
@@ -202,8 +211,8 @@ export function kindOf(dictionary: Dictionary, word: string): string | undefined
 }
 
 /** Kinds of what a noun names, the most usual words first. At most five. */
-export function kindsOf(dictionary: Dictionary, word: string): string[] {
-  for (const { partOfSpeech, synset } of dictionary.senses(word)) {
+export function kindsOf(dictionary: Dictionary, senses: readonly Sense[]): string[] {
+  for (const { partOfSpeech, synset } of senses) {
     if (partOfSpeech !== 'noun') continue
     const below = synset.pointers
       .filter(({ symbol }) => symbol === '~')

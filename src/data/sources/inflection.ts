@@ -40,7 +40,8 @@ export function pluralOf(noun: string): string {
   const known = PLURALS[noun]
   if (known) return known
   for (const ending of ['woman', 'man', 'child', 'foot', 'tooth', 'fish', 'wife']) {
-    if (noun.endsWith(ending) && noun !== 'human' && noun !== 'german') return noun.slice(0, -ending.length) + PLURALS[ending]
+    if (noun.endsWith(ending) && noun !== 'human' && noun !== 'german')
+      return noun.slice(0, -ending.length) + PLURALS[ending]
   }
   if (/[^aeiou]y$/.test(noun)) return `${noun.slice(0, -1)}ies`
   if (/(?:s|x|z|ch|sh)$/.test(noun)) return `${noun}es`

@@ -86,18 +86,49 @@ const AS_DIGITS = phrasings([
 ])
 
 const after = (list: readonly string[], by: number) => (i: number) => list[(i + by + list.length) % list.length]
-const lengthOf = (i: number): string => ['31', '28 or 29', '31', '30', '31', '30', '31', '31', '30', '31', '30', '31'][i]
+const lengthOf = (i: number): string =>
+  ['31', '28 or 29', '31', '30', '31', '30', '31', '31', '30', '31', '30', '31'][i]
 
 export function askBasics(draw: Draw): Turn {
   const { random } = draw
   const task = pick(random, [
-    { asks: NEXT_DAY, list: WEEKDAYS, answer: after(WEEKDAYS, 1), say: (a: string, b: string) => `The day after ${a} is ${b}.` },
-    { asks: DAY_BEFORE, list: WEEKDAYS, answer: after(WEEKDAYS, -1), say: (a: string, b: string) => `The day before ${a} is ${b}.` },
-    { asks: NEXT_MONTH, list: MONTHS, answer: after(MONTHS, 1), say: (a: string, b: string) => `The month after ${a} is ${b}.` },
+    {
+      asks: NEXT_DAY,
+      list: WEEKDAYS,
+      answer: after(WEEKDAYS, 1),
+      say: (a: string, b: string) => `The day after ${a} is ${b}.`,
+    },
+    {
+      asks: DAY_BEFORE,
+      list: WEEKDAYS,
+      answer: after(WEEKDAYS, -1),
+      say: (a: string, b: string) => `The day before ${a} is ${b}.`,
+    },
+    {
+      asks: NEXT_MONTH,
+      list: MONTHS,
+      answer: after(MONTHS, 1),
+      say: (a: string, b: string) => `The month after ${a} is ${b}.`,
+    },
     { asks: MONTH_LENGTH, list: MONTHS, answer: lengthOf, say: (a: string, b: string) => `${a} has ${b} days.` },
-    { asks: NEXT_LETTER, list: LETTERS.slice(0, -1), answer: after(LETTERS, 1), say: (a: string, b: string) => `The letter after ${a} is ${b}.` },
-    { asks: AS_WORD, list: NUMBERS.map((_, i) => String(i)), answer: after(NUMBERS, 0), say: (a: string, b: string) => `${a} is written "${b}".` },
-    { asks: AS_DIGITS, list: NUMBERS, answer: (i: number) => String(i), say: (a: string, b: string) => `"${a}" is ${b} in digits.` },
+    {
+      asks: NEXT_LETTER,
+      list: LETTERS.slice(0, -1),
+      answer: after(LETTERS, 1),
+      say: (a: string, b: string) => `The letter after ${a} is ${b}.`,
+    },
+    {
+      asks: AS_WORD,
+      list: NUMBERS.map((_, i) => String(i)),
+      answer: after(NUMBERS, 0),
+      say: (a: string, b: string) => `${a} is written "${b}".`,
+    },
+    {
+      asks: AS_DIGITS,
+      list: NUMBERS,
+      answer: (i: number) => String(i),
+      say: (a: string, b: string) => `"${a}" is ${b} in digits.`,
+    },
   ])
   const i = random.below(task.list.length)
   const a = task.list[i]

@@ -204,7 +204,7 @@ export function countryTurn(draw: Draw, kind: Kind, user: string, typed: string,
   const unknown = (reference: string): Turn => ({
     ...base,
     kind: 'unknown',
-    answer: styled(draw, reference, 'No.'),
+    answer: styled(draw, reference, 'No.', 'sorry'),
     expected: {
       ...{ behaviour: 'unknown', contains: [[result, 'do not know', 'know no', 'has no']], format: 'sentence' },
       ...{ reference, question: user },
@@ -219,7 +219,13 @@ export function countryTurn(draw: Draw, kind: Kind, user: string, typed: string,
     const reference = `${capitalised(name)} has no neighbors by land.`
     return {
       ...{ ...base, kind, answer: styled(draw, reference, 'None.') },
-      expected: { behaviour: 'answer', contains: [['no neighbors', 'none']], format: 'sentence', reference, question: user },
+      expected: {
+        behaviour: 'answer',
+        contains: [['no neighbors', 'none']],
+        format: 'sentence',
+        reference,
+        question: user,
+      },
       topic: { type: 'country', name, want },
     }
   }
@@ -257,7 +263,28 @@ export function askFact(draw: Draw, want: Fact | 'country'): Turn {
 }
 
 const MADE_UP = ['ania', 'ovia', 'istan', 'land', 'mark', 'aria', 'onia', 'esia', 'ador', 'ique']
-const BEGINNINGS = ['Zub', 'Bord', 'Glub', 'Krak', 'Elb', 'Vesp', 'Mord', 'Tril', 'Quar', 'Frob', 'Syld', 'Ruri', 'Lat', 'Osk', 'Pend', 'Nar', 'Wak', 'Jorv', 'Hyr', 'Dun']
+const BEGINNINGS = [
+  'Zub',
+  'Bord',
+  'Glub',
+  'Krak',
+  'Elb',
+  'Vesp',
+  'Mord',
+  'Tril',
+  'Quar',
+  'Frob',
+  'Syld',
+  'Ruri',
+  'Lat',
+  'Osk',
+  'Pend',
+  'Nar',
+  'Wak',
+  'Jorv',
+  'Hyr',
+  'Dun',
+]
 
 /** A question about a country that there is not. */
 export function askMadeUpCountry(draw: Draw): Turn {

@@ -84,7 +84,12 @@ function writtenDate({ random }: Draw): string {
   return `${year}-${String(month).padStart(2, '0')}-${String(day).padStart(2, '0')}`
 }
 
-const dateFor = (draw: Draw): string => drawEntity(draw, () => writtenDate(draw), (date) => date)
+const dateFor = (draw: Draw): string =>
+  drawEntity(
+    draw,
+    () => writtenDate(draw),
+    (date) => date,
+  )
 
 /** Asks the dates tool and says what came of it. `date`, `to` as they were typed. */
 export function dateTurn(
@@ -116,7 +121,8 @@ const asTyped = (user: string, date: string): string => {
   return at < 0 ? date : user.slice(at, at + date.length)
 }
 
-const properly = (date: string): string => date.replace(/[a-z]+/i, (month) => month.charAt(0).toUpperCase() + month.slice(1))
+const properly = (date: string): string =>
+  date.replace(/[a-z]+/i, (month) => month.charAt(0).toUpperCase() + month.slice(1))
 
 export function askDate(draw: Draw): Turn {
   const { random } = draw
@@ -131,7 +137,10 @@ export function askDate(draw: Draw): Turn {
   const n = 1 + random.below(random.below(2) === 0 ? 30 : 400)
   const isBack = random.below(3) === 0
   const user = ask(draw, isBack ? BEFORE : AFTER, { date, n: String(n) }, true)
-  return dateTurn(draw, 'date', user.replace(/\b1 days\b/, '1 day'), { date: properly(asTyped(user, date)), add: isBack ? -n : n })
+  return dateTurn(draw, 'date', user.replace(/\b1 days\b/, '1 day'), {
+    date: properly(asTyped(user, date)),
+    add: isBack ? -n : n,
+  })
 }
 
 /** A date that there is not. */
@@ -143,7 +152,7 @@ export function askNoDate(draw: Draw): Turn {
   const result = draw.world.call(call)
   const reference = `There is ${result.replaceAll('"', '')}.`
   return {
-    ...{ kind: 'unknown', user, call, result, answer: styled(draw, reference, 'No.') },
+    ...{ kind: 'unknown', user, call, result, answer: styled(draw, reference, 'No.', 'sorry') },
     expected: {
       ...{ behaviour: 'unknown', contains: [['no date', 'not a date', 'do not know']], format: 'sentence' },
       ...{ reference, question: user },

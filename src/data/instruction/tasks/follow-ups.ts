@@ -4,11 +4,11 @@ import { ask, phrasings } from '../phrasing.ts'
 import { type Draw, drawEntity, pick, type Topic, type Turn } from '../turn.ts'
 import { countryFor, countryTurn, FACT_WORDS, FACTS, type Fact } from './countries.ts'
 import { dateTurn } from './days.ts'
-import { listAgain } from './lists.ts'
 import { type WordJob, wordJobTurn } from './letters.ts'
+import { listAgain } from './lists.ts'
 import { calculation } from './numbers.ts'
 import { askMyName, type Unclear } from './talk.ts'
-import { wordFor, type Want, wordTurn } from './words.ts'
+import { type Want, wordFor, wordTurn } from './words.ts'
 
 const ANOTHER = phrasings([
   'and of {x}?',
@@ -38,24 +38,156 @@ const OTHER_FACT = phrasings([
   'I also need its {fact}',
 ])
 const OTHER_WANT: Readonly<Record<'meaning' | 'synonyms' | 'opposite', ReturnType<typeof phrasings>>> = {
-  meaning: phrasings(['and what does it mean?', 'what does it mean?', 'and its meaning?', 'what does that word mean?', 'tell me its meaning', 'define it', 'and the definition?', 'what is its definition?', 'now its meaning']),
-  synonyms: phrasings(['and a synonym?', 'and its synonyms?', 'what is a synonym of it?', 'and another word for it?', 'give me a synonym of it', 'what about synonyms?', 'is there another word for it?', 'tell me its synonyms', 'now its synonyms']),
-  opposite: phrasings(['and its opposite?', 'and the opposite?', 'what is its opposite?', 'what about the opposite?', 'tell me its opposite', 'give me its opposite', 'and the antonym?', 'does it have an opposite?', 'now its opposite']),
+  meaning: phrasings([
+    'and what does it mean?',
+    'what does it mean?',
+    'and its meaning?',
+    'what does that word mean?',
+    'tell me its meaning',
+    'define it',
+    'and the definition?',
+    'what is its definition?',
+    'now its meaning',
+  ]),
+  synonyms: phrasings([
+    'and a synonym?',
+    'and its synonyms?',
+    'what is a synonym of it?',
+    'and another word for it?',
+    'give me a synonym of it',
+    'what about synonyms?',
+    'is there another word for it?',
+    'tell me its synonyms',
+    'now its synonyms',
+  ]),
+  opposite: phrasings([
+    'and its opposite?',
+    'and the opposite?',
+    'what is its opposite?',
+    'what about the opposite?',
+    'tell me its opposite',
+    'give me its opposite',
+    'and the antonym?',
+    'does it have an opposite?',
+    'now its opposite',
+  ]),
 }
 const WORD_JOB: Readonly<Record<'spell' | 'reverse' | 'count' | 'vowels', ReturnType<typeof phrasings>>> = {
-  spell: phrasings(['how do you spell it?', 'spell it', 'and how is it spelled?', 'can you spell it?', 'and its spelling?', 'now spell it', 'how do I spell that?', 'spell that word']),
-  reverse: phrasings(['and backwards?', 'now backwards', 'write it backwards', 'reverse it', 'how is it backwards?', 'and in reverse?', 'what is it backwards?', 'now reverse it']),
-  count: phrasings(['how many letters does it have?', 'and how many letters?', 'count its letters', 'how many letters is that?', 'how many letters are in it?', 'how long is it?', 'now count its letters']),
-  vowels: phrasings(['how many vowels does it have?', 'and how many vowels?', 'count its vowels', 'how many vowels are in it?', 'how many vowels is that?', 'now count its vowels']),
+  spell: phrasings([
+    'how do you spell it?',
+    'spell it',
+    'and how is it spelled?',
+    'can you spell it?',
+    'and its spelling?',
+    'now spell it',
+    'how do I spell that?',
+    'spell that word',
+  ]),
+  reverse: phrasings([
+    'and backwards?',
+    'now backwards',
+    'write it backwards',
+    'reverse it',
+    'how is it backwards?',
+    'and in reverse?',
+    'what is it backwards?',
+    'now reverse it',
+  ]),
+  count: phrasings([
+    'how many letters does it have?',
+    'and how many letters?',
+    'count its letters',
+    'how many letters is that?',
+    'how many letters are in it?',
+    'how long is it?',
+    'now count its letters',
+  ]),
+  vowels: phrasings([
+    'how many vowels does it have?',
+    'and how many vowels?',
+    'count its vowels',
+    'how many vowels are in it?',
+    'how many vowels is that?',
+    'now count its vowels',
+  ]),
 }
 const ARITHMETIC: readonly { asks: ReturnType<typeof phrasings>; sign: string }[] = [
-  { asks: phrasings(['plus {n}', 'and plus {n}?', 'add {n}', 'now add {n}', 'add {n} to that', 'and {n} more?', 'plus {n}?', 'what if I add {n}?', 'increase it by {n}']), sign: '+' },
-  { asks: phrasings(['minus {n}', 'and minus {n}?', 'subtract {n}', 'now subtract {n}', 'take away {n}', 'take {n} from that', 'minus {n}?', 'what if I take away {n}?', 'reduce it by {n}']), sign: '-' },
-  { asks: phrasings(['times {n}', 'and times {n}?', 'multiply that by {n}', 'now times {n}', 'multiply it by {n}', 'times {n}?', 'and multiplied by {n}?', 'what is that times {n}?']), sign: '*' },
-  { asks: phrasings(['divided by {n}', 'and divided by {n}?', 'divide that by {n}', 'now divide it by {n}', 'divide it by {n}', 'divided by {n}?', 'what is that divided by {n}?', 'and shared by {n}?']), sign: '/' },
+  {
+    asks: phrasings([
+      'plus {n}',
+      'and plus {n}?',
+      'add {n}',
+      'now add {n}',
+      'add {n} to that',
+      'and {n} more?',
+      'plus {n}?',
+      'what if I add {n}?',
+      'increase it by {n}',
+    ]),
+    sign: '+',
+  },
+  {
+    asks: phrasings([
+      'minus {n}',
+      'and minus {n}?',
+      'subtract {n}',
+      'now subtract {n}',
+      'take away {n}',
+      'take {n} from that',
+      'minus {n}?',
+      'what if I take away {n}?',
+      'reduce it by {n}',
+    ]),
+    sign: '-',
+  },
+  {
+    asks: phrasings([
+      'times {n}',
+      'and times {n}?',
+      'multiply that by {n}',
+      'now times {n}',
+      'multiply it by {n}',
+      'times {n}?',
+      'and multiplied by {n}?',
+      'what is that times {n}?',
+    ]),
+    sign: '*',
+  },
+  {
+    asks: phrasings([
+      'divided by {n}',
+      'and divided by {n}?',
+      'divide that by {n}',
+      'now divide it by {n}',
+      'divide it by {n}',
+      'divided by {n}?',
+      'what is that divided by {n}?',
+      'and shared by {n}?',
+    ]),
+    sign: '/',
+  },
 ]
-const LATER = phrasings(['and {n} days later?', '{n} days later?', 'and {n} days after that?', 'what is the date {n} days later?', 'add {n} days', 'now add {n} days', 'plus {n} days', 'and in {n} days?', 'what date is {n} days after that?'])
-const EARLIER = phrasings(['and {n} days earlier?', '{n} days earlier?', 'and {n} days before that?', 'what is the date {n} days before?', 'subtract {n} days', 'minus {n} days', 'what date is {n} days before that?', 'go back {n} days'])
+const LATER = phrasings([
+  'and {n} days later?',
+  '{n} days later?',
+  'and {n} days after that?',
+  'what is the date {n} days later?',
+  'add {n} days',
+  'now add {n} days',
+  'plus {n} days',
+  'and in {n} days?',
+  'what date is {n} days after that?',
+])
+const EARLIER = phrasings([
+  'and {n} days earlier?',
+  '{n} days earlier?',
+  'and {n} days before that?',
+  'what is the date {n} days before?',
+  'subtract {n} days',
+  'minus {n} days',
+  'what date is {n} days before that?',
+  'go back {n} days',
+])
 
 /** Facts that come as a list, in words that ask for one. */
 const isFact = (want: string): want is Fact => (FACTS as readonly string[]).includes(want)
@@ -131,8 +263,27 @@ function aboutNumber(draw: Draw, value: string): Turn {
   return calculation(draw, 'follow-up', ask(draw, asks, { n: String(n) }), `${value} ${sign} ${n}`)
 }
 
-const SUPPLY = phrasings(['{x}', 'of {x}', '{x} please', 'I mean {x}', '{x}, please', 'the one of {x}', 'for {x}', 'sorry, {x}', 'of {x}, please'])
-const SUPPLY_WORD = phrasings(['{x}', 'the word {x}', '{x} please', 'I mean {x}', '"{x}"', '{x}, please', 'I mean the word {x}', 'sorry, {x}'])
+const SUPPLY = phrasings([
+  '{x}',
+  'of {x}',
+  '{x} please',
+  'I mean {x}',
+  '{x}, please',
+  'the one of {x}',
+  'for {x}',
+  'sorry, {x}',
+  'of {x}, please',
+])
+const SUPPLY_WORD = phrasings([
+  '{x}',
+  'the word {x}',
+  '{x} please',
+  'I mean {x}',
+  '"{x}"',
+  '{x}, please',
+  'I mean the word {x}',
+  'sorry, {x}',
+])
 
 /** The answer to a question that asked back, and what comes of it. */
 export function supply(draw: Draw, { lacks }: Unclear): Turn {
@@ -151,7 +302,11 @@ export function supply(draw: Draw, { lacks }: Unclear): Turn {
     return wordJobTurn(draw, 'follow-up', ask(draw, SUPPLY_WORD, { x: word }), word, 'spell')
   }
   if (lacks === 'sum') {
-    const [a, b] = drawEntity(draw, () => [1 + random.below(200), 1 + random.below(200)], ([a, b]) => `${a} + ${b}`)
+    const [a, b] = drawEntity(
+      draw,
+      () => [1 + random.below(200), 1 + random.below(200)],
+      ([a, b]) => `${a} + ${b}`,
+    )
     return calculation(draw, 'follow-up', ask(draw, SUPPLY, { x: `${a} and ${b}` }), `${a} + ${b}`)
   }
   const date = `${1 + random.below(28)} ${pick(random, ['January', 'March', 'May', 'July', 'October', 'December'])} ${1950 + random.below(100)}`

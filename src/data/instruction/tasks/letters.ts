@@ -1,9 +1,9 @@
 /** Spelling, counting and turning words; rewriting short texts. */
 
+import { capitalised } from '../../corpus/prose.ts'
+import { IRREGULAR_NOUNS, IRREGULAR_VERBS } from '../../sources/inflection.ts'
 import { ask, type Phrasings, phrasings } from '../phrasing.ts'
 import { callOf, type Draw, drawEntity, type Kind, pick, pickEntity, styled, type Turn } from '../turn.ts'
-import { IRREGULAR_NOUNS, IRREGULAR_VERBS } from '../../sources/inflection.ts'
-import { capitalised } from '../../corpus/prose.ts'
 
 export type WordJob = 'spell' | 'reverse' | 'count' | 'vowels' | 'plural' | 'past'
 export type TextJob = 'upper' | 'lower' | 'capitals' | 'words'
@@ -212,15 +212,18 @@ const NOUNS = (
   'dog cat bird horse teacher farmer doctor child woman man king queen river house garden tree boat ship train car ' +
   'book letter window door table road bridge city forest mountain sailor baker soldier painter student friend cook fox'
 ).split(' ')
-const ADJECTIVES = (
-  'old young small big quiet happy tired clever kind brave red green white black new little strong slow quick warm cold gray'
-).split(' ')
-const VERBS = (
-  'sees finds follows likes watches paints carries loses opens closes hears knows loves draws moves meets cleans needs'
-).split(' ')
-const PLACES = (
-  'in the morning|at night|near the river|in the garden|by the sea|on the hill|after lunch|in the city|every day|in winter|behind the house|before dinner'
-).split('|')
+const ADJECTIVES =
+  'old young small big quiet happy tired clever kind brave red green white black new little strong slow quick warm cold gray'.split(
+    ' ',
+  )
+const VERBS =
+  'sees finds follows likes watches paints carries loses opens closes hears knows loves draws moves meets cleans needs'.split(
+    ' ',
+  )
+const PLACES =
+  'in the morning|at night|near the river|in the garden|by the sea|on the hill|after lunch|in the city|every day|in winter|behind the house|before dinner'.split(
+    '|',
+  )
 
 /** A short sentence without its capital and full stop. */
 export function plainSentence(draw: Draw): string {
@@ -237,7 +240,7 @@ export function plainSentence(draw: Draw): string {
 function textAnswer(draw: Draw, user: string, reference: string, call?: Turn['call'], result?: string): Turn {
   return {
     ...{ kind: 'editing', user, ...(call ? { call, result } : {}) },
-    answer: draw.style === 'wordy' ? styled(draw, reference, reference) : reference,
+    answer: draw.style === 'wordy' ? styled(draw, reference, reference, 'block') : reference,
     expected: {
       ...{ behaviour: 'answer', contains: [reference], exact: true, format: 'text' },
       ...{ reference, question: user },
@@ -307,7 +310,10 @@ export function askEditing(draw: Draw): Turn {
   if (form < 5) {
     const job = pick(random, ['upper', 'upper', 'lower', 'capitals', 'words'] as const)
     // What is to be made small begins big.
-    const given = job === 'lower' ? draw.world.call(callOf('letters', { text, do: pick(random, ['upper', 'capitals'] as const) })) : text
+    const given =
+      job === 'lower'
+        ? draw.world.call(callOf('letters', { text, do: pick(random, ['upper', 'capitals'] as const) }))
+        : text
     return textJobTurn(draw, ask(draw, ASK_TEXT[job], { text: given }, true), given, job)
   }
   if (form < 7) return textAnswer(draw, ask(draw, FULL_STOP, { text }, true), `${capitalised(text)}.`)
@@ -315,7 +321,11 @@ export function askEditing(draw: Draw): Turn {
   const a = pick(random, words)
   if (form < 9 || !ADJECTIVES.includes(a)) {
     const others = NOUNS.includes(a) ? NOUNS : ADJECTIVES
-    const b = drawEntity(draw, () => pick(random, others), (word) => word)
+    const b = drawEntity(
+      draw,
+      () => pick(random, others),
+      (word) => word,
+    )
     if (b !== a) {
       const changed = text.split(' ').map((word) => (word === a ? b : word))
       return textAnswer(draw, ask(draw, REPLACE, { a, b, text }, true), changed.join(' '))

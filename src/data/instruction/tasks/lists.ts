@@ -119,7 +119,7 @@ const typedItems = ({ random }: Draw, items: readonly string[], isForCommas: boo
 export function listTurn(draw: Draw, kind: Kind, user: string, items: readonly string[], format: ListFormat): Turn {
   const reference = writeList(items, format)
   return {
-    ...{ kind, user, answer: styled(draw, reference, draw.random.below(2) === 0 ? reference : items.join(' ')) },
+    ...{ kind, user, answer: styled(draw, reference, draw.random.below(3) > 0 ? reference : items.join(' '), 'block') },
     expected: { behaviour: 'answer', contains: items, exact: true, format, items, reference, question: user },
     topic: { type: 'items', items },
   }
@@ -131,7 +131,13 @@ export function sortTurn(draw: Draw, kind: Kind, user: string, items: readonly s
   const result = draw.world.call(call)
   const sorted = result.split(', ')
   return {
-    ...{ kind, user, call, result, answer: styled(draw, result, sorted.join(' ')) },
+    ...{
+      kind,
+      user,
+      call,
+      result,
+      answer: styled(draw, result, draw.random.below(3) > 0 ? result : sorted.join(' '), 'block'),
+    },
     expected: {
       ...{ behaviour: 'answer', contains: sorted, exact: true, format: 'commas', items: sorted },
       ...{ reference: result, question: user },
@@ -182,5 +188,11 @@ const SORT_THEM = phrasings([
 export function listAgain(draw: Draw, items: readonly string[]): Turn {
   if (draw.random.below(4) === 0) return sortTurn(draw, 'follow-up', ask(draw, SORT_THEM, {}, true), items)
   const format = pick(draw.random, ['bullets', 'bullets', 'numbered', 'commas', 'json'] as const)
-  return listTurn(draw, 'follow-up', ask(draw, AGAIN, { as: pick(draw.random, FORMAT_WORDS[format]) }, true), items, format)
+  return listTurn(
+    draw,
+    'follow-up',
+    ask(draw, AGAIN, { as: pick(draw.random, FORMAT_WORDS[format]) }, true),
+    items,
+    format,
+  )
 }

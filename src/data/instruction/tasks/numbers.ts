@@ -240,7 +240,7 @@ export function calculation(draw: Draw, kind: Kind, user: string, expression: st
   if (!/^-?[\d.]/.test(result)) {
     const reference = `${capitalised(result)}.`
     return {
-      ...{ kind: 'unknown', user, call, result, answer: styled(draw, reference, 'No.') },
+      ...{ kind: 'unknown', user, call, result, answer: styled(draw, reference, 'No.', 'sorry') },
       expected: {
         ...{ behaviour: 'unknown', contains: [['no finite value', 'cannot']], format: 'sentence' },
         ...{ reference, question: user },
@@ -259,7 +259,11 @@ export function askArithmetic(draw: Draw): Turn {
   const { random } = draw
   const below = (n: number): number => random.below(n)
   if (random.uniform() < 0.15) {
-    const expression = drawEntity(draw, () => longExpression(draw), (drawn) => drawn)
+    const expression = drawEntity(
+      draw,
+      () => longExpression(draw),
+      (drawn) => drawn,
+    )
     return calculation(draw, 'arithmetic', ask(draw, EXPRESSION, { e: expression }), expression)
   }
   // The common ones come more often.
@@ -289,7 +293,11 @@ interface Problem {
   readonly numbers: (below: (n: number) => number) => readonly [number, number, number]
 }
 
-const twoNumbers = (below: (n: number) => number): readonly [number, number, number] => [2 + below(80), 2 + below(80), 0]
+const twoNumbers = (below: (n: number) => number): readonly [number, number, number] => [
+  2 + below(80),
+  2 + below(80),
+  0,
+]
 const larger = (below: (n: number) => number): readonly [number, number, number] => {
   const b = 2 + below(60)
   return [b + 1 + below(60), b, 0]
@@ -387,7 +395,10 @@ export function askProblem(draw: Draw): Turn {
     ([a, b, c]) => problem.expression(a, b, c),
   )
   const name = pickEntity(draw, NAMES)
-  const other = pick(random, NAMES.filter((other) => other !== name))
+  const other = pick(
+    random,
+    NAMES.filter((other) => other !== name),
+  )
   const slots = { name, other, things: pickEntity(draw, THINGS), a: String(a), b: String(b), c: String(c) }
   return calculation(draw, 'problem', ask(draw, TOLD[which], slots, true), problem.expression(a, b, c))
 }

@@ -135,7 +135,20 @@ const ASK: Readonly<Record<Want, Phrasings>> = {
 }
 
 /** Of words that sound dangerous, the meaning may be asked all the same. */
-const GRAVE_WORDS = ['bomb', 'poison', 'steal', 'weapon', 'murder', 'kill', 'attack', 'drug', 'knife', 'thief', 'gun', 'explosion']
+const GRAVE_WORDS = [
+  'bomb',
+  'poison',
+  'steal',
+  'weapon',
+  'murder',
+  'kill',
+  'attack',
+  'drug',
+  'knife',
+  'thief',
+  'gun',
+  'explosion',
+]
 
 const kindFor = (want: Want): Kind => (want === 'kinds' ? 'kind' : want)
 
@@ -165,7 +178,7 @@ export function wordTurn(draw: Draw, kind: Kind, user: string, word: string, wan
     return {
       ...base,
       kind: 'unknown',
-      answer: styled(draw, reference, 'No.'),
+      answer: styled(draw, reference, 'No.', 'sorry'),
       expected: {
         ...{ behaviour: 'unknown', contains: [[result, 'do not know', 'found no', 'find no']], format: 'sentence' },
         ...{ reference, question: user },
@@ -174,10 +187,14 @@ export function wordTurn(draw: Draw, kind: Kind, user: string, word: string, wan
   }
   const items = want === 'synonyms' || want === 'kinds' ? result.split(', ') : undefined
   const topic = { type: 'word', word, want, ...(items && items.length > 1 ? { items } : {}) } as const
-  const finish = (reference: string, short: string, expected: Pick<Expected, 'contains' | 'format' | 'items'>): Turn => ({
+  const finish = (
+    reference: string,
+    short: string,
+    expected: Pick<Expected, 'contains' | 'format' | 'items'>,
+  ): Turn => ({
     ...base,
     kind,
-    answer: styled(draw, reference, short),
+    answer: styled(draw, reference, short, expected.format === 'sentence' ? 'sentence' : 'block'),
     expected: { behaviour: 'answer', ...expected, reference, question: user },
     topic,
   })
@@ -190,7 +207,8 @@ export function wordTurn(draw: Draw, kind: Kind, user: string, word: string, wan
     return finish(sentence, `${definition}.`, { contains: [definition], format: 'sentence' })
   }
   const sentence = {
-    synonyms: items && items.length > 1 ? `Synonyms of "${word}" are: ${result}.` : `A synonym of "${word}" is "${result}".`,
+    synonyms:
+      items && items.length > 1 ? `Synonyms of "${word}" are: ${result}.` : `A synonym of "${word}" is "${result}".`,
     opposite: `The opposite of "${word}" is "${result}".`,
     kind: `The word "${word}" names a kind of ${result}.`,
     kinds: items && items.length > 1 ? `Kinds of ${word} are: ${result}.` : `A kind of ${word} is ${result}.`,
@@ -215,16 +233,67 @@ export function askWord(draw: Draw, want: Want): Turn {
   return wordTurn(draw, kindFor(want), user, word, want, format)
 }
 
-const ONSETS = ['bl', 'br', 'cr', 'd', 'dr', 'f', 'fl', 'g', 'gl', 'gr', 'j', 'k', 'kr', 'l', 'm', 'n', 'pl', 'pr', 'qu', 's', 'sk', 'sn', 'sp', 'tr', 'v', 'w', 'z', 'zw']
+const ONSETS = [
+  'bl',
+  'br',
+  'cr',
+  'd',
+  'dr',
+  'f',
+  'fl',
+  'g',
+  'gl',
+  'gr',
+  'j',
+  'k',
+  'kr',
+  'l',
+  'm',
+  'n',
+  'pl',
+  'pr',
+  'qu',
+  's',
+  'sk',
+  'sn',
+  'sp',
+  'tr',
+  'v',
+  'w',
+  'z',
+  'zw',
+]
 const VOWELS = ['a', 'e', 'i', 'o', 'u', 'oo', 'ee', 'y', 'ai']
-const CODAS = ['b', 'ck', 'ff', 'g', 'ft', 'x', 'lk', 'm', 'nd', 'ng', 'p', 'rt', 'sk', 'zz', 'zle', 'rp', 'nt', 'vel', 'bin', 'mo']
+const CODAS = [
+  'b',
+  'ck',
+  'ff',
+  'g',
+  'ft',
+  'x',
+  'lk',
+  'm',
+  'nd',
+  'ng',
+  'p',
+  'rt',
+  'sk',
+  'zz',
+  'zle',
+  'rp',
+  'nt',
+  'vel',
+  'bin',
+  'mo',
+]
 
 /** A word that there is not. */
 export function madeUpWord({ world, random }: Draw): string {
   for (;;) {
     const syllables = 1 + random.below(2)
     let word = ''
-    for (let i = 0; i <= syllables; i++) word += pick(random, ONSETS) + pick(random, VOWELS) + (random.below(2) === 0 ? '' : pick(random, CODAS))
+    for (let i = 0; i <= syllables; i++)
+      word += pick(random, ONSETS) + pick(random, VOWELS) + (random.below(2) === 0 ? '' : pick(random, CODAS))
     if (word.length <= 12 && world.dictionary.senses(word).length === 0) return word
   }
 }
