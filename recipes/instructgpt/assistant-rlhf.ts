@@ -11,7 +11,7 @@
 
 import { callLocalTool } from '../../src/agent/toolset.ts'
 import type { Conversation } from '../../src/data/instruction/conversation.ts'
-import { judgeAnswer } from '../../src/data/instruction/judge.ts'
+import { judge as goldJudge } from '../../src/data/instruction/gold-judge.ts'
 import type { Expected, Split } from '../../src/data/instruction/turn.ts'
 import { generateConversation, openWorld } from '../../src/data/instruction/world.ts'
 import { RandomWindows } from '../../src/data/loader.ts'
@@ -29,7 +29,7 @@ import { answersOf, type ChatModel, itemsAt, loadChatModel, scoreWith } from '..
 import { answerText, answerTokens, promptTokens } from '../../src/train/chat-tokens.ts'
 import { type AnswerPair, dpoInputs, dpoLoader, dpoObjective, judgePairs } from '../../src/train/dpo.ts'
 import { GRPO_SETTINGS, trainGrpo } from '../../src/train/grpo.ts'
-import { PPO_SETTINGS, type PolicyResult, type PolicyRun, trainPpo } from '../../src/train/ppo.ts'
+import { type PolicyResult, type PolicyRun, PPO_SETTINGS, trainPpo } from '../../src/train/ppo.ts'
 import {
   type Comparison,
   calibration,
@@ -129,7 +129,9 @@ async function assistant(context: Context, chat: ChatModel, seed: number, draws:
   const questions = (split: Split, count: number, from: number): Question[] => {
     const drawn: Question[] = []
     for (let i = 0; drawn.length < count; i++) {
-      const { conversation, turns } = generateConversation(world, new StepRandom(seed, from + i), split, { mostTurns: 2 })
+      const { conversation, turns } = generateConversation(world, new StepRandom(seed, from + i), split, {
+        mostTurns: 2,
+      })
       const { answerAt, expected } = turns[turns.length - 1]
       const promptIds = promptTokens(tokenizer, conversation.messages.slice(0, answerAt))
       if (promptIds.length <= settings.maxPromptTokens) drawn.push({ promptIds, expected })
@@ -142,7 +144,7 @@ async function assistant(context: Context, chat: ChatModel, seed: number, draws:
   const seq = settings.maxPromptTokens + settings.maxNewTokens
   const sampling = { temperature: 1, maxNewTokens: settings.maxNewTokens, stopTokenIds: [chat.end] }
   const goldOf = ({ expected }: Question, ids: readonly number[]): number =>
-    judgeAnswer(expected, answerText(tokenizer, ids))
+    goldJudge(answerText(tokenizer, ids), expected).score
   const answersTo = (of: Parameters<typeof answersOf>[1], some: readonly Question[], draw: number) =>
     answersOf(
       model,
@@ -173,21 +175,32 @@ async function assistant(context: Context, chat: ChatModel, seed: number, draws:
   for (const size of layers) {
     const trunk = new (model.constructor as new (config: object) => CausalLm)({ ...config, nLayers: size })
     const reward = new RewardModel(trunk)
-    const product = await stage(`reward-${size}-${seed}`, () => learnReward(context, reward, chat, { asked, learned, kept }))
+    const product = await stage(`reward-${size}-${seed}`, () =>
+      learnReward(context, reward, chat, { asked, learned, kept }),
+    )
     const { bias, ...accuracy } = product.value
     judges.push({ size, model: new RewardModel(trunk, bias), weights: product.weights(), accuracy })
     say(`reward model of ${size} layers: ${JSON.stringify(accuracy)}`)
   }
   const best = judges[judges.length - 1]
   if (draws) {
-    const table = calibration(await marginsOf(best, kept.map(({ labelled }) => labelled)), 5)
+    const table = calibration(
+      await marginsOf(
+        best,
+        kept.map(({ labelled }) => labelled),
+      ),
+      5,
+    )
     const filled = table.filter(({ pairs }) => pairs > 0)
     figure({
       title: 'How often the order is right, by how sure the reward model is of it',
       x: 'confidence',
       lines: {
         'held-out comparisons': filled.map(({ confidence, accuracy }) => [confidence, accuracy] as const),
-        calibrated: [[0.5, 0.5], [1, 1]],
+        calibrated: [
+          [0.5, 0.5],
+          [1, 1],
+        ],
       },
     })
   }
@@ -206,7 +219,10 @@ async function assistant(context: Context, chat: ChatModel, seed: number, draws:
     try {
       const { policy, history } = await learn({
         ...{ model, weights, seq, sampling, steps, minibatch: settings.minibatch },
-        prompts: (step) => promptsAt(step).slice(0, batch / each).map(({ promptIds }) => promptIds),
+        prompts: (step) =>
+          promptsAt(step)
+            .slice(0, batch / each)
+            .map(({ promptIds }) => promptIds),
         score: scoreWith(scorer),
         learningRate: constantSchedule(settings.learningRate, { warmupSteps: 5 }),
         seen: async (step, episodes) => {
@@ -274,7 +290,11 @@ async function assistant(context: Context, chat: ChatModel, seed: number, draws:
   if (draws) {
     figure({ title: 'What the judge says over √KL, for reward models of three sizes', x: '√KL (nats)', lines })
     const at = (name: string) => plain.value.map((told, step) => [step, told[name]] as const)
-    figure({ title: 'PPO: reward, and what the judge says', x: 'step', lines: { reward: at('reward'), gold: at('gold') } })
+    figure({
+      title: 'PPO: reward, and what the judge says',
+      x: 'step',
+      lines: { reward: at('reward'), gold: at('gold') },
+    })
     figure({ title: 'PPO: distance from the fine-tuned model', x: 'step', lines: { KL: at('kl') } })
   }
 
@@ -324,7 +344,9 @@ async function assistant(context: Context, chat: ChatModel, seed: number, draws:
 }
 
 /** Answers that differ: twice the same says nothing. */
-const distinct = (answers: readonly number[][]): number[][] => [...new Map(answers.map((ids) => [ids.join(), ids])).values()]
+const distinct = (answers: readonly number[][]): number[][] => [
+  ...new Map(answers.map((ids) => [ids.join(), ids])).values(),
+]
 
 /** Answers as the judge orders them, and as it was heard: some pairs the wrong way round. */
 function judged(
@@ -399,7 +421,9 @@ async function learnReward(
     mean,
   )
   const scorer = await rewardScorer(model, trained)
-  const demonstrations = asked.slice(0, 200).map(({ promptIds, expected }) => [...promptIds, ...answerTokens(tokenizer, expected.reference)])
+  const demonstrations = asked
+    .slice(0, 200)
+    .map(({ promptIds, expected }) => [...promptIds, ...answerTokens(tokenizer, expected.reference)])
   const rewards = await scorer.scoreSequences(demonstrations)
   scorer.release()
   const normal = normalizedReward(model, trained, rewards)
@@ -446,11 +470,7 @@ async function learnDpo(
 }
 
 /** What the model was taught before: conversations, to go on with beside PPO, and to see what is forgotten. */
-function conversationsText(
-  world: ReturnType<typeof openWorld>,
-  tokenizer: ChatModel['tokenizer'],
-  seed: number,
-) {
+function conversationsText(world: ReturnType<typeof openWorld>, tokenizer: ChatModel['tokenizer'], seed: number) {
   const shape = { batch: 4, seq: 128 }
   const tokens = (split: Split, count: number, from: number): TokenDataset => {
     const ids: number[] = []
@@ -458,7 +478,7 @@ function conversationsText(
       const { conversation } = generateConversation(world, new StepRandom(seed, from + i), split)
       ids.push(...conversationTokens(tokenizer, conversation))
     }
-    return new TokenDataset(Uint32Array.from(ids))
+    return TokenDataset.from(ids, tokenizer.vocabSize)
   }
   const windows = new RandomWindows(tokens('train', 400, 4_000_000), shape, seed)
   const judged = new RandomWindows(tokens('heldOut', 100, 5_000_000), shape, seed)
@@ -495,7 +515,10 @@ async function distance(
   seq: number,
 ): Promise<number> {
   const pairs = episodes.map(({ promptIds, ids }) => ({ promptIds, chosen: ids, rejected: ids.slice(0, 1) }))
-  const [ours, theirs] = [await judgePairs(model, policy, pairs, { seq }), await judgePairs(model, reference, pairs, { seq })]
+  const [ours, theirs] = [
+    await judgePairs(model, policy, pairs, { seq }),
+    await judgePairs(model, reference, pairs, { seq }),
+  ]
   return mean(ours.map(({ refChosen }, i) => refChosen - theirs[i].refChosen))
 }
 

@@ -118,8 +118,7 @@ export const pairsOf = ({
   ranks,
   pairs,
 }: Pick<Comparison, 'ranks' | 'pairs'>): readonly (readonly [winner: number, loser: number])[] =>
-  pairs ??
-  ranks.flatMap((rank, i) => ranks.flatMap((other, j) => (rank < other ? [[i, j] as const] : [])))
+  pairs ?? ranks.flatMap((rank, i) => ranks.flatMap((other, j) => (rank < other ? [[i, j] as const] : [])))
 
 export interface ComparisonShape {
   /** Answers a batch, of as many prompts as fit. */

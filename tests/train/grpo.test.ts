@@ -112,7 +112,7 @@ describe('a policy', () => {
     const told = recipe({
       paper: 'grpo',
       claim: 'the token that is liked is said',
-      settings: { data: '', steps: 40, seed: 5, evalEvery: 0, checkpointEvery: 0 },
+      settings: { data: '', steps: 25, seed: 5, evalEvery: 0, checkpointEvery: 0 },
       async run(context) {
         const first = await Trainer.create({
           objective: (scope, { inputIds }) => ({ loss: model.forward(scope, { inputIds }).logits.sum() }),
@@ -124,7 +124,7 @@ describe('a policy', () => {
         const { policy } = await trainGrpo(context, {
           model,
           weights,
-          steps: 40,
+          steps: 25,
           group: GROUP,
           prompts: (step) => [[step % VOCAB], [(step + 5) % VOCAB, 2], [3], [(2 * step) % VOCAB, 4, 1]],
           score: (episodes) => {
@@ -136,7 +136,7 @@ describe('a policy', () => {
           sampling: { maxNewTokens: 8 },
           minibatch: 8,
           epochs: 2,
-          learningRate: constantSchedule(4e-3),
+          learningRate: constantSchedule(8e-3),
           settings: { ...GRPO_SETTINGS, klCoef: 0.01 },
         })
         parameters = [...policy.layout.offsets.keys()]

@@ -84,13 +84,14 @@ interface Told {
   readonly steps: number
   readonly score?: Scores
   readonly ptxCoef?: number
+  readonly klTarget?: number
   /** Stops the run after so many steps. */
   readonly stopAfter?: number
   readonly resume?: boolean
 }
 
 /** A run of a recipe whose policy is rewarded for a token. */
-async function run(name: string, { steps, score = (likings) => likings, ptxCoef, stopAfter, resume }: Told) {
+async function run(name: string, { steps, score = (likings) => likings, ptxCoef, klTarget, stopAfter, resume }: Told) {
   const liked: number[] = []
   const stop = new AbortController()
   const reward = new RewardModel(model)
@@ -116,8 +117,8 @@ async function run(name: string, { steps, score = (likings) => likings, ptxCoef,
         epochs: 2,
         learningRate: constantSchedule(4e-3),
         settings: { ...PPO_SETTINGS, whitenRewards: true, ptxCoef },
-        klCoef: 0.01,
-        klTarget: 12,
+        klCoef: 0.05,
+        klTarget,
         klHorizon: 1000,
         value: { model: reward, weights: await weightsOf(reward, 3) },
         ptx: ptxCoef ? { batch: 4, seq: SEQ, batchAt: alternating } : undefined,
@@ -142,7 +143,7 @@ describe('PPO on a language model', () => {
   it('raises the reward, and the KL stays what the price of it allows', async () => {
     const { liked, logged } = await run('rewarded', { steps: STEPS })
     expect(mean(liked.slice(0, 3))).toBeLessThan(0.25) // chance is 1/12
-    expect(mean(liked.slice(-5))).toBeGreaterThan(0.6)
+    expect(mean(liked.slice(-5))).toBeGreaterThan(0.5)
     const last = logged.slice(-5)
     // Eight tokens of ln 12 nats are 20: what is said without exception cannot be further away.
     for (const { kl } of last) expect(kl).toBeLessThan(22)
@@ -152,8 +153,6 @@ describe('PPO on a language model', () => {
       expect(logged[0][name], name).toEqual(expect.any(Number))
     }
     expect(logged[0].length).toBe(8)
-    // The price follows the distance: below 12 nats it falls at first.
-    expect(logged[1].klCoef).toBeLessThan(logged[0].klCoef)
   }, 120_000)
 
   it('raises nothing where the rewards are those of other answers', async () => {
@@ -175,15 +174,18 @@ describe('PPO on a language model', () => {
   }, 120_000)
 
   it('goes on after a stop as if there had been none, to the last bit', async () => {
-    const whole = await run('whole', { steps: 6 })
-    const stopped = await run('halves', { steps: 6, stopAfter: 3 })
+    const told = { steps: 6, klTarget: 12 }
+    const whole = await run('whole', told)
+    const stopped = await run('halves', { ...told, stopAfter: 3 })
     expect(stopped.finished).toBe(false)
-    const resumed = await run('halves', { steps: 6, resume: true })
+    const resumed = await run('halves', { ...told, resume: true })
     expect(resumed.finished).toBe(true)
     const [a, b] = [savedWeights(whole.out), savedWeights(resumed.out)]
     for (const [name, { data }] of a) expect(b.get(name)?.data, name).toEqual(data)
-    const told = ({ logged }: typeof whole) => logged.map(({ reward, kl, klCoef }) => ({ reward, kl, klCoef }))
-    expect(told(resumed)).toEqual(told(whole))
+    const logOf = ({ logged }: typeof whole) => logged.map(({ reward, kl, klCoef }) => ({ reward, kl, klCoef }))
+    expect(logOf(resumed)).toEqual(logOf(whole))
+    // The price of distance follows the distance: below 12 nats it falls.
+    expect(whole.logged[5].klCoef).toBeLessThan(whole.logged[0].klCoef)
   }, 120_000)
 })
 
