@@ -12,6 +12,7 @@ import { linearSchedule } from '../../src/optim/schedule.ts'
 import { answersOf, heldOutSplit, loadChatModel, settingFile } from '../../src/train/alignment.ts'
 import { answerText, answerTokens, promptTokens } from '../../src/train/chat-tokens.ts'
 import { type AnswerPair, dpoInputs, dpoLoader, dpoObjective, judgePairs } from '../../src/train/dpo.ts'
+import { Lora } from '../../src/train/lora.ts'
 import { pairsOf } from '../../src/train/reward.ts'
 
 export default recipe({
@@ -40,9 +41,11 @@ export default recipe({
     labelSmoothing: 0,
     /** The share of prompts that are not learned from. */
     heldOut: 0.1,
+    /** Train adapters of this rank beside the linear layers (LoRA), merged at the end; 0 trains the whole model. */
+    loraRank: 0,
   },
   curve: ['accuracy', 'margin', 'heldOutAccuracy'],
-  async run({ settings, say, trainer, trainLoop, sample, claim }) {
+  async run({ settings, say, trainer, trainLoop, sample, save, claim }) {
     const { seq, seed, beta, labelSmoothing } = settings
     const { text, name } = settingFile('data', settings.data, 'rankings of answers, one prompt a line')
     const { model, weights, tokenizer, end, files } = await loadChatModel(settings.model)
@@ -70,17 +73,20 @@ export default recipe({
     const [train, heldOut] = [await judged(split.train.flat()), await judged(split.heldOut.flat())]
     const loader = dpoLoader(train, { pairs: Math.min(settings.pairs, train.length), seq }, seed)
     const steps = settings.steps || settings.epochs * loader.stepsPerEpoch
+    const lora = settings.loraRank > 0 ? new Lora(model, { rank: settings.loraRank }) : undefined
+    const policy = lora ?? model
     const learner = await trainer({
-      objective: dpoObjective(model, { beta, labelSmoothing }),
+      objective: dpoObjective(policy, { beta, labelSmoothing }),
       inputs: dpoInputs(Math.min(settings.pairs, train.length), seq),
       learningRate: linearSchedule(settings.learningRate, { steps, warmupSteps: Math.ceil(steps / 10) }),
       weights,
+      missing: lora ? 'init' : 'error',
       weightDecay: 0,
       beta2: 0.999,
     })
     /** β times what the chosen answer has gained on the reference more than the rejected one, of each held-out pair. */
     const margins = async (): Promise<number[]> => {
-      const now = await judgePairs(model, learner, heldOut, { seq })
+      const now = await judgePairs(policy, learner, heldOut, { seq })
       return now.map(({ refChosen, refRejected }, i) => {
         const before = heldOut[i]
         return beta * (refChosen - before.refChosen - (refRejected - before.refRejected))
@@ -93,13 +99,13 @@ export default recipe({
       batches: loader.batchAt,
       perStep: { pairs: settings.pairs },
       evaluate: async () => ({ heldOutAccuracy: shareOf(await prefers()).value }),
-      save: { model, files },
+      save: lora ? undefined : { model, files },
     })
     const asked = split.heldOut.slice(0, 8).map(([{ promptIds }]) => promptIds)
     const options = { seed, maxNewTokens: 64, stopTokenIds: [end], capacity: seq + 64 }
     const [before, after] = [
       await answersOf(model, weights, asked, options),
-      await answersOf(model, learner, asked, options),
+      await answersOf(policy, learner, asked, options),
     ]
     const shown = asked.map((ids, i) => ({
       prompt: tokenizer.decode(ids),
@@ -107,6 +113,7 @@ export default recipe({
       after: answerText(tokenizer, after[i].ids),
     }))
     await sample('answers', shown)
+    if (lora) await save({ model, weights: lora.merged(await learner.weights()), files })
     const { value, interval } = shareOf(await prefers())
     claim({ accuracy: value, low: interval[0], high: interval[1] }, interval[0] > 0.5)
   },

@@ -6,11 +6,15 @@
  */
 
 import { bootstrap, mean } from '../../src/eval/statistics.ts'
+import type { CausalLm } from '../../src/nn/model.ts'
 import { recipe } from '../../src/optim/recipe.ts'
 import { constantSchedule } from '../../src/optim/schedule.ts'
+import type { Trainer } from '../../src/optim/trainer.ts'
+import type { LiveWeights, Weights } from '../../src/runtime/compile.ts'
 import { answersOf, heldOutSplit, itemsAt, judgeNamed, loadChatModel, promptsOf } from '../../src/train/alignment.ts'
 import { answerText } from '../../src/train/chat-tokens.ts'
 import { GRPO_SETTINGS, trainGrpo } from '../../src/train/grpo.ts'
+import { Lora } from '../../src/train/lora.ts'
 
 export default recipe({
   paper: 'instructgpt',
@@ -39,6 +43,8 @@ export default recipe({
     /** β. */
     klCoef: GRPO_SETTINGS.klCoef,
     heldOut: 0.1,
+    /** Train adapters of this rank beside the linear layers (LoRA), merged at the end; 0 trains the whole model. */
+    loraRank: 0,
   },
   curve: ['reward', 'kl', 'entropy', 'length', 'heldOutReward'],
   async run(context) {
@@ -51,15 +57,22 @@ export default recipe({
     const judge = await judgeNamed(settings.reward, chat, maxNewTokens)
     const { train, heldOut } = heldOutSplit(prompts, settings.heldOut, seed)
     say(`${train.length} prompts to learn from, ${heldOut.length} held out, ${tooLong} too long`)
+    const lora = settings.loraRank > 0 ? new Lora(model, { rank: settings.loraRank }) : undefined
+    const learner = lora ?? model
+    /** The policy as a model of its own. */
+    const alone = async (policy: Trainer) => {
+      const learned = await policy.weights()
+      return lora ? lora.merged(learned) : learned
+    }
     const sampling = { temperature: settings.temperature, maxNewTokens, stopTokenIds: [end] }
     const asked = heldOut.slice(0, 64).map(({ ids }) => ids)
     /** Rewards of the held-out prompts' answers, with the same draws each time. */
-    const judged = async (of: Parameters<typeof answersOf>[1]): Promise<number[]> =>
+    const judged = async (model: CausalLm, of: Weights | LiveWeights): Promise<number[]> =>
       judge.score(await answersOf(model, of, asked, { ...sampling, seed, capacity: seq }))
     try {
       const drawn = itemsAt(train, settings.prompts, seed)
       const { policy } = await trainGrpo(context, {
-        ...{ model, weights, seq, sampling, score: judge.score },
+        ...{ model, adapted: lora, weights, seq, sampling, score: judge.score },
         steps: settings.steps,
         prompts: (step) => drawn(step).map(({ ids }) => ids),
         group: settings.group,
@@ -78,15 +91,16 @@ export default recipe({
           }
           return undefined
         },
-        evaluate: async (policy) => ({ heldOutReward: mean(await judged(policy)) }),
-        onStop: (policy) => save({ model, weights: policy, files }),
+        evaluate: async (policy) => ({ heldOutReward: mean(await judged(learner, policy)) }),
+        onStop: async (policy) => save({ model, weights: await alone(policy), files }),
       })
-      const [before, after] = [await judged(weights), await judged(policy)]
+      const learned = await alone(policy)
+      const [before, after] = [await judged(model, weights), await judged(model, learned)]
       const gain = bootstrap(
         after.map((reward, i) => reward - before[i]),
         mean,
       )
-      await save({ model, weights: policy, files })
+      await save({ model, weights: learned, files })
       const [low, high] = gain.interval
       claim({ before: mean(before), after: mean(after), gain: gain.value, low, high }, low > 0)
     } finally {

@@ -9,8 +9,11 @@
 import { RandomWindows } from '../../src/data/loader.ts'
 import { TokenDataset } from '../../src/data/token-dataset.ts'
 import { bootstrap, mean } from '../../src/eval/statistics.ts'
+import type { CausalLm } from '../../src/nn/model.ts'
 import { recipe } from '../../src/optim/recipe.ts'
 import { constantSchedule } from '../../src/optim/schedule.ts'
+import type { Trainer } from '../../src/optim/trainer.ts'
+import type { LiveWeights, Weights } from '../../src/runtime/compile.ts'
 import type { Tokenizer } from '../../src/text/tokenizer.ts'
 import {
   answersOf,
@@ -22,6 +25,7 @@ import {
   settingFile,
 } from '../../src/train/alignment.ts'
 import { answerText } from '../../src/train/chat-tokens.ts'
+import { Lora } from '../../src/train/lora.ts'
 import { PPO_SETTINGS, trainPpo } from '../../src/train/ppo.ts'
 
 export default recipe({
@@ -61,6 +65,8 @@ export default recipe({
     /** A value network that begins as the reward model (`reward`), or a head on the policy (`head`). */
     value: 'head',
     emaDecay: 0,
+    /** Train adapters of this rank beside the linear layers (LoRA), merged at the end; 0 trains the whole model. */
+    loraRank: 0,
     heldOut: 0.1,
   },
   curve: ['reward', 'kl', 'entropy', 'length', 'heldOutReward'],
@@ -78,12 +84,19 @@ export default recipe({
     if (settings.value !== 'head' && !value) {
       throw new Error(`--set value=${settings.value}: must be head, or reward where --set reward names a reward model`)
     }
+    const lora = settings.loraRank > 0 ? new Lora(model, { rank: settings.loraRank }) : undefined
+    const learner = lora ?? model
+    /** The policy as a model of its own. */
+    const alone = async (policy: Trainer) => {
+      const learned = await policy.weights({ averaged: emaDecay > 0 })
+      return lora ? lora.merged(learned) : learned
+    }
     const sampling = { temperature: settings.temperature, maxNewTokens, stopTokenIds: [end] }
     const score: typeof judge.score = async (episodes) =>
       (await judge.score(episodes)).map((reward, i) => reward - (episodes[i].ended ? 0 : settings.unfinished))
     const asked = heldOut.slice(0, 64)
     /** Rewards of the held-out prompts' answers, with the same draws each time. */
-    const judged = async (of: Parameters<typeof answersOf>[1]): Promise<number[]> =>
+    const judged = async (model: CausalLm, of: Weights | LiveWeights): Promise<number[]> =>
       score(
         await answersOf(
           model,
@@ -95,7 +108,7 @@ export default recipe({
     try {
       const drawn = itemsAt(train, settings.answers, seed)
       const { policy } = await trainPpo(context, {
-        ...{ model, weights, seq, sampling, score, emaDecay },
+        ...{ model, adapted: lora, weights, seq, sampling, score, emaDecay },
         steps: settings.steps,
         prompts: (step) => drawn(step).map(({ ids }) => ids),
         minibatch: settings.minibatch,
@@ -117,16 +130,16 @@ export default recipe({
           }
           return undefined
         },
-        evaluate: async (policy) => ({ heldOutReward: mean(await judged(policy)) }),
-        onStop: (policy) => save({ model, weights: policy, files }),
+        evaluate: async (policy) => ({ heldOutReward: mean(await judged(learner, policy)) }),
+        onStop: async (policy) => save({ model, weights: await alone(policy), files }),
       })
-      const learned = emaDecay > 0 ? policy.averaged : policy
-      const [before, after] = [await judged(weights), await judged(learned)]
+      const learned = await alone(policy)
+      const [before, after] = [await judged(model, weights), await judged(model, learned)]
       const gain = bootstrap(
         after.map((reward, i) => reward - before[i]),
         mean,
       )
-      await save({ model, weights: policy, averaged: emaDecay > 0, files })
+      await save({ model, weights: learned, files })
       const [low, high] = gain.interval
       claim({ before: mean(before), after: mean(after), gain: gain.value, low, high }, low > 0)
     } finally {

@@ -11,6 +11,7 @@ import { bootstrap, mean } from '../../src/eval/statistics.ts'
 import { recipe } from '../../src/optim/recipe.ts'
 import { linearSchedule } from '../../src/optim/schedule.ts'
 import { heldOutSplit, loadChatModel, settingFile } from '../../src/train/alignment.ts'
+import { Lora } from '../../src/train/lora.ts'
 import {
   type Comparison,
   calibration,
@@ -47,6 +48,8 @@ export default recipe({
     learningRate: 1e-4,
     /** The share of prompts that are not learned from. */
     heldOut: 0.1,
+    /** Train adapters of this rank beside the linear layers (LoRA), merged at the end; 0 trains the whole model. */
+    loraRank: 0,
     /** What the rewards are shifted by at the end: `demonstrations` to mean 0 (the best answers), or `unit` for N(0, 1). */
     normalize: 'demonstrations',
   },
@@ -78,8 +81,10 @@ export default recipe({
       say(`${encoded.length - telling.length} prompts are too long, or all of a rank`)
 
     const model = new RewardModel(chat.model)
+    const lora = settings.loraRank > 0 ? new Lora(model.trunk, { rank: settings.loraRank }) : undefined
+    const learning = lora ? new RewardModel(lora) : model
     const learner = await trainer({
-      objective: rewardObjective(model),
+      objective: rewardObjective(learning),
       inputs: comparisonInputs(shape),
       learningRate: linearSchedule(settings.learningRate, { steps, warmupSteps: Math.ceil(steps / 20) }),
       weights: chat.weights,
@@ -87,7 +92,7 @@ export default recipe({
       unused: 'ignore',
       weightDecay: 0.01,
     })
-    const scorer = await rewardScorer(model, learner)
+    const scorer = await rewardScorer(learning, learner)
     try {
       await trainLoop({
         trainer: learner,
@@ -95,7 +100,7 @@ export default recipe({
         batches: loader.batchAt,
         perStep: { answers: rows },
         evaluate: async () => ({ heldOutAccuracy: mean((await marginsOf(scorer, heldOut)).map(accuracyOf)) }),
-        save: { model, files: chat.files },
+        save: lora ? undefined : { model, files: chat.files },
       })
       const margins = await marginsOf(scorer, heldOut)
       const accuracy = bootstrap(margins.map(accuracyOf), mean)
@@ -122,7 +127,9 @@ export default recipe({
       )
       const rewards = await scorer.scoreSequences(best.slice(0, 512))
       const unit = settings.normalize === 'unit'
-      await save({ ...normalizedReward(model, await learner.weights(), rewards, { unit }), files: chat.files })
+      const trained = await learner.weights()
+      const merged = lora ? lora.merged(trained) : trained
+      await save({ ...normalizedReward(model, merged, rewards, { unit }), files: chat.files })
       const [low, high] = accuracy.interval
       claim({ accuracy: accuracy.value, low, high, calibrationError: calibrationError(table) }, low > 0.5)
     } finally {

@@ -145,18 +145,17 @@ export async function trainGrpo(
   { trainer: create, steps, log }: Pick<RecipeContext, 'trainer' | 'steps' | 'log'>,
   run: GrpoRun,
 ): Promise<PolicyResult> {
-  const { model, adapted, weights, seq, settings, group, minibatch, epochs = 1 } = run
+  const { model, adapted: actor = model, weights, seq, settings, group, minibatch, epochs = 1 } = run
   const asked = (step: number) => run.prompts(step).flatMap((prompt) => Array.from({ length: group }, () => prompt))
   const answers = asked(0).length
   requireWhole(answers, minibatch)
-  const actor = adapted?.model ?? model
   const policy = await create({
     objective: grpoObjective(actor, settings),
     inputs: grpoInputs(minibatch, seq),
     learningRate: run.learningRate,
     weights,
-    missing: adapted ? 'init' : 'error',
-    ...(adapted ? { groups: adapted.groups } : { weightDecay: 0 }),
+    missing: actor === model ? 'error' : 'init',
+    weightDecay: 0,
     beta2: 0.999,
     emaDecay: run.emaDecay,
   })

@@ -35,7 +35,6 @@ import { linear } from '../nn/layers.ts'
 import type { CausalLm } from '../nn/model.ts'
 import type { Scope } from '../nn/scope.ts'
 import { float32, type InputSpec, int32, trace } from '../nn/trace.ts'
-import type { ParameterGroup } from '../optim/flat-parameters.ts'
 import type { RecipeContext, Scalars } from '../optim/recipe.ts'
 import type { Schedule } from '../optim/schedule.ts'
 import type { Batch, Objective, Trainer } from '../optim/trainer.ts'
@@ -422,8 +421,8 @@ export interface PolicyRun {
   readonly model: CausalLm
   /** What the policy begins as, and what it is held to. */
   readonly weights: ReadonlyMap<string, TensorData>
-  /** What learns, where that is not all of the model: adapters around it, and the parameters that are theirs. */
-  readonly adapted?: { readonly model: CausalLm; readonly groups: readonly ParameterGroup[] }
+  /** The model with adapters (`Lora`), of which they alone learn. Default: all of the model learns. */
+  readonly adapted?: CausalLm
   readonly steps: number
   /** What is asked in a step, as tokens: a pure function of it, always as many. */
   prompts(step: number): readonly (readonly number[])[]
@@ -485,19 +484,18 @@ export async function trainPpo(
   { trainer: create, steps, log }: Pick<RecipeContext, 'trainer' | 'steps' | 'log'>,
   run: PpoRun,
 ): Promise<PolicyResult> {
-  const { model, adapted, weights, seq, settings, value, ptx, minibatch, epochs = 1 } = run
+  const { model, adapted: actor = model, weights, seq, settings, value, ptx, minibatch, epochs = 1 } = run
   const { klTarget, klHorizon = 10_000 } = run
   const answers = run.prompts(0).length
   requireWhole(answers, minibatch)
   const valueModel = value?.model.trunk
-  const actor = adapted?.model ?? model
   const policy = await create({
     objective: ppoObjective(actor, settings, valueModel),
     inputs: ppoInputs(minibatch, seq, ptx),
     learningRate: run.learningRate,
     weights: new Map([...weights, ...(value ? valueWeights(value.model, value.weights) : [])]),
     missing: 'init',
-    ...(adapted ? { groups: adapted.groups } : { weightDecay: 0 }),
+    weightDecay: 0,
     beta2: 0.999,
     emaDecay: run.emaDecay,
   })

@@ -8,7 +8,7 @@ import reward from '../../recipes/instructgpt/reward.ts'
 import { StepRandom } from '../../src/data/random.ts'
 import { Llama } from '../../src/models/llama.ts'
 import { int32 } from '../../src/nn/trace.ts'
-import { saveModel } from '../../src/optim/model-folder.ts'
+import { savedWeights, saveModel } from '../../src/optim/model-folder.ts'
 import { constantSchedule } from '../../src/optim/schedule.ts'
 import { Trainer } from '../../src/optim/trainer.ts'
 import { trainByteLevelBpe } from '../../src/text/bpe-trainer.ts'
@@ -129,6 +129,38 @@ it('GRPO learns from a rule, DPO from preferences', async () => {
   })
   expect(await kindOf(preferred.out)).toBe('causal')
   expect(preferred.result.measured?.accuracy).toBe(1)
+}, 120_000)
+
+it('all of them train adapters alone where they are told to, and leave a model without', async () => {
+  const loraRank = 2
+  const judge = await few('lora-reward', reward, {
+    ...{ model, data: preferences, rows: 6, seq: 96, steps: 30, learningRate: 2e-2, loraRank },
+  })
+  expect(judge.result.measured?.accuracy).toBe(1)
+  ;(await loadRewardModel(judge.out)).release()
+  const asked = { ...sizes, model, data: prompts, reward: 'rule:brevity', steps: 2, loraRank }
+  const runs = [
+    await few('lora-ppo', ppo, { ...asked, answers: 4 }),
+    await few('lora-grpo', grpo, { ...asked, prompts: 2, group: 2 }),
+    await few('lora-dpo', dpo, {
+      model,
+      data: preferences,
+      pairs: 4,
+      seq: 96,
+      steps: 30,
+      learningRate: 2e-2,
+      loraRank,
+    }),
+  ]
+  for (const { out } of runs) {
+    const before = savedWeights(model)
+    const after = savedWeights(out)
+    expect([...after.keys()].sort()).toEqual([...before.keys()].sort())
+    const moved = [...after].filter(([name, { data }]) => data.some((x, i) => x !== before.get(name)?.data[i]))
+    expect(moved.length).toBeGreaterThan(0)
+    for (const [name] of moved) expect(name).toMatch(/_proj\.weight$/)
+  }
+  expect(runs[2].result.measured?.accuracy).toBe(1)
 }, 120_000)
 
 it('what is missing is said in a sentence', async () => {
