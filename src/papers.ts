@@ -115,9 +115,22 @@ export const PAPERS: readonly Paper[] = [
     slug: 'instructgpt',
     name: 'InstructGPT',
     files: ['train/sft.ts', 'train/reward.ts', 'train/ppo.ts'],
+    usable: {
+      what: '`jackdaw train reward`, `instructgpt/ppo`: a reward model from rankings of your own, equal to transformers’ sequence classifier, and PPO against it with pre-training beside; with LoRA too',
+      by: ['tests/train/reward.test.ts', 'tests/train/rlhf.test.ts', 'tests/recipes/instructgpt.test.ts'],
+    },
   },
   { number: 9, slug: 'rlhf', name: 'RLHF (Christiano; Ziegler)', files: ['train/preferences.ts'] },
-  { number: 10, slug: 'ppo', name: 'PPO', files: ['train/ppo.ts'] },
+  {
+    number: 10,
+    slug: 'ppo',
+    name: 'PPO',
+    files: ['train/ppo.ts'],
+    usable: {
+      what: '`jackdaw train instructgpt/ppo` against a reward model or a rule; the loop as a function, a killed run ends as a whole one',
+      by: ['tests/train/ppo.test.ts', 'tests/train/rlhf.test.ts', 'tests/recipes/instructgpt.test.ts'],
+    },
+  },
   { number: 11, slug: 'flan', name: 'FLAN', files: ['data/instruction/flan.ts'] },
   {
     number: 12,
@@ -315,6 +328,26 @@ export const BESIDE: readonly Paper[] = [
     usable: {
       what: 'all that LLaMA does with text, from folders and GGUF, in 4 bits and deterministically too',
       by: [PARITY, 'tests/generate/deterministic.test.ts', 'tests/hub/gguf/models.test.ts'],
+    },
+  },
+  {
+    number: 44,
+    slug: 'dpo',
+    name: 'DPO',
+    files: ['train/dpo.ts'],
+    usable: {
+      what: '`jackdaw train dpo` on preferences of your own, with LoRA too',
+      by: ['tests/train/dpo.test.ts', 'tests/recipes/instructgpt.test.ts'],
+    },
+  },
+  {
+    number: 45,
+    slug: 'grpo',
+    name: 'GRPO',
+    files: ['train/grpo.ts'],
+    usable: {
+      what: '`jackdaw train grpo` against a reward model or a rule, with LoRA too',
+      by: ['tests/train/grpo.test.ts', 'tests/recipes/instructgpt.test.ts'],
     },
   },
 ]
