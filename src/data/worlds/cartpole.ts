@@ -23,7 +23,7 @@ export const cartPole = {
   name: 'cartpole',
   stateSize: 4,
   observationSize: 4,
-  actions: { discrete: 2 },
+  actions: { continuous: false, count: 2 },
   timeLimit: 500,
 
   reset(states, at, random) {

@@ -24,7 +24,7 @@ export const pendulum = {
   name: 'pendulum',
   stateSize: 2,
   observationSize: 3,
-  actions: { continuous: 1 },
+  actions: { continuous: true, count: 1 },
   timeLimit: 200,
 
   reset(states, at, random) {

@@ -1,7 +1,11 @@
 import { StepRandom } from '../random.ts'
 
-/** Where an action is one of a few, or so many numbers. */
-export type ActionSpace = { readonly discrete: number } | { readonly continuous: number }
+/** What may be done: one of so many things, or a number. */
+export interface ActionSpace {
+  readonly continuous: boolean
+  /** How many things; 1 where it is a number. */
+  readonly count: number
+}
 
 /** A control task. Its functions work on one state among many in a flat array, `at` being where it begins. */
 export interface World {

@@ -70,7 +70,8 @@ it('an episode of the pendulum is cut off, one of the cart that is only pushed e
     const state = { states: Array(world.stateSize).fill(0), ages: [0], episodes: [0], returns: [0] }
     const alone = new Environments(world, 1, 1, state)
     for (let step = 1; ; step++) {
-      if (alone.step([action]).length > 0) return { step, terminated: alone.terminated[0], truncated: alone.truncated[0] }
+      if (alone.step([action]).length > 0)
+        return { step, terminated: alone.terminated[0], truncated: alone.truncated[0] }
     }
   }
   expect(ended(cartPole, 1)).toEqual({ step: reference.cartpoleFalls.steps, terminated: 1, truncated: 0 })
