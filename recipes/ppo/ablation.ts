@@ -18,10 +18,8 @@ const VARIANTS: Readonly<Record<string, Partial<ControlSettings>>> = {
   'clip 0.1': { clipRange: 0.1 },
   'clip 0.2': {},
   'clip 0.3': { clipRange: 0.3 },
-  'adaptive KL 0.003': { surrogate: 'penalised', klTarget: 0.003 },
   'adaptive KL 0.01': { surrogate: 'penalised', klTarget: 0.01 },
   'adaptive KL 0.03': { surrogate: 'penalised', klTarget: 0.03 },
-  'fixed KL 0.3': { surrogate: 'penalised', klCoef: 0.3 },
   'fixed KL 1': { surrogate: 'penalised', klCoef: 1 },
   'fixed KL 3': { surrogate: 'penalised', klCoef: 3 },
   'λ = 0': { lambda: 0 },
@@ -31,18 +29,19 @@ const PPO = 'clip 0.2'
 const WITHOUT = ['no clipping', 'λ = 0', 'λ = 1']
 const DRAWN = [PPO, ...WITHOUT, 'adaptive KL 0.01', 'fixed KL 1']
 
+/** Several epochs at a high rate, so that there is something for the clipping to do; half as many as where it counts. */
+const SHORTER = { ...PENDULUM_SETTINGS, epochs: 5, minibatches: 16 }
 const TASKS = [
-  // Several epochs over large batches at a high rate: so that there is something for the clipping to do.
-  { world: cartPole, settings: { ...PENDULUM_SETTINGS, discount: 0.99 } },
-  { world: pendulum, settings: PENDULUM_SETTINGS },
+  { world: cartPole, settings: { ...SHORTER, discount: 0.99 }, share: 0.5 },
+  { world: pendulum, settings: SHORTER, share: 1 },
 ] as const
 /** Of the first states of the episodes that count: apart from those of every training. */
 const JUDGING = 2 ** 32
 
 const settings = {
   data: '',
-  /** Updates of 2048 steps, of each task, variant and seed. */
-  steps: 30,
+  /** Updates of 2048 steps, of each variant and seed on the pendulum; half as many on the cart. */
+  steps: 40,
   seed: 1,
   evalEvery: 0,
   checkpointEvery: 0,
@@ -101,7 +100,7 @@ interface Result {
 /** One run, and what its policy is worth; of the `start`, before there was any. */
 async function trained(
   { stage, settings: { steps: updates, episodes }, ...context }: Context,
-  { world, settings: usual }: (typeof TASKS)[number],
+  { world, settings: usual, share }: (typeof TASKS)[number],
   name: string,
   own: Partial<ControlSettings>,
   seed: number,
@@ -110,7 +109,7 @@ async function trained(
   const { value } = await stage(`${world.name}-${name.replace(/\W+/g, '_')}-${seed}`, async () => {
     const { model, trainer, returns } = await learnControl(context, {
       ...{ world, settings: { ...usual, ...own }, seed },
-      worldSteps: name === 'start' ? 0 : updates * rows,
+      worldSteps: name === 'start' ? 0 : Math.round(share * updates) * rows,
     })
     const played = await playEpisodes(model, trainer, world, { episodes, seed: JUDGING + seed })
     return { mean: mean(played), curve: returns }
