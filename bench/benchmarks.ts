@@ -182,6 +182,16 @@ export const BENCHMARKS: readonly BenchmarkPlan[] = [
     }),
   },
   {
+    name: 'ppo-cartpole',
+    what: 'PPO on CartPole, acting and learning, against PyTorch over Gymnasium',
+    prepare: async () => ({
+      name: 'ppo-cartpole',
+      jackdaw: jackdaw('ppo-cartpole'),
+      peers: [pythonPeer('PyTorch eager', 'ppo_cartpole.py')],
+      measures: [{ name: 'update', what: 'update of 512 steps', unit: 'steps/s', atLeast: BESIDE_EAGER }],
+    }),
+  },
+  {
     name: 'checkpoint',
     what: 'writing a resumable checkpoint of 124M parameters',
     prepare: async ({ folder }) => ({
