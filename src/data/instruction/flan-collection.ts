@@ -160,12 +160,12 @@ export function drawFromCollections(
 export const RATIONALE_TEMPLATES: readonly Template[] = [
   ...[
     '{question}\n\nThink it through before you answer.',
-    'Question: {question}\n\nGive the reasons first, and then the answer.',
+    'Question: {question}\n\nReasons first, then the answer.',
     '{question}\n\nReason step by step.',
     'Answer this, and show how you get there: {question}',
-    'Q: {question}\nHow do we know? Write down the reasoning and the answer.',
+    'Q: {question}\nHow do we know?',
     '{question}\n\nLet us take it step by step.',
-    'Work out the answer to this question in steps.\n\n{question}',
+    'Work this out in steps.\n\n{question}',
   ].map((input) => ({ input, target: '{rationale} So the answer is {answer}.' })),
   {
     input: 'Reasoning: {rationale} So the answer is {answer}.\n\nWhat was the question?',
