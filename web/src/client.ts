@@ -1,10 +1,13 @@
 import type {
+  Comparison,
+  ComparisonEvent,
   Conversation,
   ConversationList,
   ConversationWithMessages,
   CreateConversation,
   ErrorBody,
   Feedback,
+  FeedbackKind,
   ListQuery,
   MetricsPage,
   PaperDetail,
@@ -14,6 +17,8 @@ import type {
   RunDetail,
   RunList,
   SampleTexts,
+  Standings,
+  StartComparison,
   Status,
   StoredFile,
   TabModel,
@@ -21,6 +26,7 @@ import type {
   Tokenize,
   TokenList,
   UpdateConversation,
+  Vote,
 } from '../../src/server/wire.ts'
 import { noteReached } from './connection.ts'
 import { eventData } from './events.ts'
@@ -125,16 +131,16 @@ export const streamContinuation = (messageId: string, signal: AbortSignal): Asyn
 export const streamLive = (messageId: string, signal: AbortSignal): AsyncGenerator<ReplyEvent> =>
   streamEvents('GET', `/api/messages/${encodeURIComponent(messageId)}/events`, undefined, signal)
 
-async function* streamEvents(
+async function* streamEvents<Event = ReplyEvent>(
   method: string,
   path: string,
   body: Reply | undefined,
   signal: AbortSignal,
-): AsyncGenerator<ReplyEvent> {
+): AsyncGenerator<Event> {
   const response = await request(method, path, body, { signal })
   if (!response.body) throw new ApiError('The server sent an empty answer.', response.status)
   try {
-    for await (const data of eventData(response.body)) yield JSON.parse(data) as ReplyEvent
+    for await (const data of eventData(response.body)) yield JSON.parse(data) as Event
   } catch (error) {
     if (!signal.aborted) noteReached(false)
     throw error
@@ -142,6 +148,29 @@ async function* streamEvents(
 }
 
 export const stopReply = (messageId: string) => request('POST', `/api/messages/${encodeURIComponent(messageId)}/stop`)
+
+const comparisonUrl = (id: string) => `/api/arena/comparisons/${encodeURIComponent(id)}`
+
+/** Has several answers to one prompt written. */
+export const postComparison = (body: StartComparison) => json<Comparison>('POST', '/api/arena/comparisons', body)
+
+export const getComparison = (id: string, signal: AbortSignal) =>
+  json<Comparison>('GET', comparisonUrl(id), undefined, { signal })
+
+/** What is still to come of its answers. Aborting the signal closes the connection; the answers go on. */
+export const streamComparison = (id: string, signal: AbortSignal): AsyncGenerator<ComparisonEvent> =>
+  streamEvents<ComparisonEvent>('GET', `${comparisonUrl(id)}/events`, undefined, signal)
+
+export const stopComparison = (id: string) => request('POST', `${comparisonUrl(id)}/stop`)
+
+export const putVote = (id: string, body: Vote) => json<Comparison>('PUT', `${comparisonUrl(id)}/vote`, body)
+
+export const deleteComparison = (id: string) => request('DELETE', comparisonUrl(id))
+
+export const getStandings = () => json<Standings>('GET', '/api/arena/standings')
+
+export const getFeedbackExport = async (kind: FeedbackKind): Promise<Blob> =>
+  (await request('GET', `/api/feedback/export?kind=${kind}`)).blob()
 
 export const listPapers = () => json<PaperList>('GET', '/api/papers')
 
