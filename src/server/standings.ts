@@ -1,5 +1,5 @@
 import { bradleyTerry, eloOf, type Game } from '../eval/bradley-terry.ts'
-import { wilsonInterval } from '../eval/statistics.ts'
+import { mean, sum, wilsonInterval } from '../eval/statistics.ts'
 import type { StoredComparison } from './comparisons.ts'
 import { PAGE_SAMPLING } from './page-sampling.ts'
 import type { AnswerSettings, Duel, Standing, Standings, Tally } from './wire.ts'
@@ -29,8 +29,12 @@ function scoreOf(groups: readonly (readonly number[])[], first: number, second: 
   return behind === 0 ? 0.5 : behind > 0 ? 1 : 0
 }
 
-/** Whether some answer is better than another one. */
-export const isPreference = ({ vote }: Pick<StoredComparison, 'vote'>): boolean => (vote?.groups.length ?? 0) > 1
+/** How many pairs of answers there are of which one is better. */
+export function preferencesIn({ vote }: Pick<StoredComparison, 'vote'>): number {
+  const sizes = (vote?.groups ?? []).map((group) => group.length)
+  const answers = sum(sizes)
+  return (answers ** 2 - sum(sizes.map((size) => size ** 2))) / 2
+}
 
 /** Pairs of one contender's answers with others', comparison by comparison. */
 class Count {
@@ -44,13 +48,13 @@ class Count {
     this.wins += scores.filter((score) => score === 1).length
     this.losses += scores.filter((score) => score === 0).length
     this.ties += scores.filter((score) => score === 0.5).length
-    this.means.push(scores.reduce((a, b) => a + b, 0) / scores.length)
+    this.means.push(mean(scores))
   }
 
   tally(): Tally {
     const { wins, losses, ties, means } = this
     // Pairs of one ranking are not independent of each other: a comparison counts once.
-    const won = means.reduce((a, b) => a + b, 0)
+    const won = sum(means)
     const comparisons = means.length
     return { wins, losses, ties, comparisons, winRate: won / comparisons, interval: wilsonInterval(won, comparisons) }
   }
@@ -90,7 +94,7 @@ export function standingsOf(voted: readonly Pick<StoredComparison, 'answers' | '
       duel.count.add(scores)
       duels.set(key, duel)
       const [first, second] = contenders
-      games.push({ first, second, score: scores.reduce((a, b) => a + b, 0) / scores.length })
+      games.push({ first, second, score: mean(scores) })
     }
   }
   const names = [...counts.keys()]
@@ -107,7 +111,7 @@ export function standingsOf(voted: readonly Pick<StoredComparison, 'answers' | '
   )
   return {
     comparisons: voted.length,
-    preferences: voted.filter(isPreference).length,
+    preferences: sum(voted.map(preferencesIn)),
     standings: standings.sort((a, b) => b.rating - a.rating || a.contender.localeCompare(b.contender)),
     duels: [...duels.values()].map(({ contenders, count }): Duel => ({ contenders, ...count.tally() })),
   }

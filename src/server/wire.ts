@@ -40,6 +40,11 @@ export type { RunResult } from '../optim/result.ts'
  * | GET    /api/runs                          |                        | RunList |
  * | GET    /api/runs/:run                     |                        | RunDetail |
  * | GET    /api/runs/:run/metrics?cursor      | MetricsQuery           | MetricsPage |
+ * | GET    /api/trainings                     |                        | TrainingList |
+ * | POST   /api/trainings                     | StartTraining          | 201 Training |
+ * | PATCH  /api/trainings/:run                | ChangeTraining         | Training |
+ * | POST   /api/models                        | ServeRun               | 201 Status.models[number] |
+ * | DELETE /api/models/:run                   |                        | 204 |
  * | GET    /api/runs/:run/samples/:file       |                        | SampleTexts, or a PNG |
  *
  * Every failure is an `ErrorBody` with status 400 (bad request), 401 (wrong or missing key: `Authorization: Bearer`),
@@ -435,7 +440,7 @@ export interface Duel extends Tally {
 
 export interface Standings {
   readonly comparisons: number
-  /** Of these, how many say that some answer is better than another: what a reward model learns from. */
+  /** Pairs of answers of which one is better: what a reward model learns from. */
   readonly preferences: number
   /** The strongest first. */
   readonly standings: readonly Standing[]
@@ -579,6 +584,8 @@ export interface RunSample {
 
 export interface RunDetail extends RunSummary {
   readonly result: RunResult | null
+  /** It has left a model, which may be served. */
+  readonly hasModel: boolean
   /** Newest first. */
   readonly samples: readonly RunSample[]
 }
@@ -605,3 +612,56 @@ export interface MetricsPage {
   /** Lines of metrics.jsonl: a step's loss, gradient norm and so on, or the scores of an evaluation. */
   readonly lines: readonly unknown[]
 }
+
+/** A run that the server has started, or is to start, as a process of its own. */
+export interface Training {
+  /** Of its folder below that of the runs. */
+  readonly run: string
+  readonly kind: 'reward' | 'ppo'
+  /** The served model that it begins from. */
+  readonly model: string
+  /** Of PPO: the run whose reward model judges. */
+  readonly reward: string | null
+  /** Lines of what it learns from: comparisons, or prompts. */
+  readonly examples: number
+  readonly state: 'waiting' | 'running' | 'stopped' | 'failed' | 'finished'
+  /** One sentence, where it failed. */
+  readonly error: string | null
+  readonly startedAt: string
+  /** What the run's folder says; null until there is something. */
+  readonly summary: RunSummary | null
+}
+
+export interface TrainingList {
+  /** Newest first. */
+  readonly trainings: readonly Training[]
+  /** How many pairs, of which one is better, a reward model needs. */
+  readonly leastPreferences: number
+  /** Why whoever asks may start none; null where they may. */
+  readonly refusal: string | null
+}
+
+/** `--set` of a recipe: numbers and switches; what is a path is the server's. */
+const recipeSettings = z
+  .record(z.string().regex(/^[a-zA-Z]\w{0,40}$/, 'must be the name of a setting'), z.union([z.number(), z.boolean()]))
+  .default({})
+
+/** Begins from a served `model`: the default one, or for PPO the one that the reward model began from. */
+export const startTraining = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('reward'), model: plainText(200).optional(), settings: recipeSettings }),
+  z.strictObject({
+    kind: z.literal('ppo'),
+    model: plainText(200).optional(),
+    /** A finished run with a reward model. */
+    reward: plainText(200),
+    settings: recipeSettings,
+  }),
+])
+export type StartTraining = z.input<typeof startTraining>
+
+/** `running` goes on with what was stopped, or failed. */
+export const changeTraining = z.strictObject({ state: z.enum(['stopped', 'running']) })
+export type ChangeTraining = z.infer<typeof changeTraining>
+
+export const serveRun = z.strictObject({ run: plainText(200) })
+export type ServeRun = z.infer<typeof serveRun>

@@ -42,6 +42,8 @@ describe('the standings', () => {
       },
     ])
     expect(standings.map(({ comparisons }) => comparisons)).toEqual([1, 1])
+    // Of six pairs one is a tie.
+    expect(standingsOf([voted(['a', 'b', 'a', 'b'], [[0], [1], [2, 3]])]).preferences).toBe(5)
     expect(standingsOf([voted(['a', 'a', 'a'], [[0], [1], [2]])])).toMatchObject({ comparisons: 1, standings: [] })
   })
 

@@ -148,7 +148,9 @@ export function RankRound({ comparison, onVote, onNext, onDelete }: RoundProps) 
                     </span>
                   )}
                 </div>
-                <div className="ranked-text">
+                {/* biome-ignore lint/a11y/useSemanticElements: a fieldset is for forms. */}
+                {/* biome-ignore lint/a11y/noNoninteractiveTabindex: long answers scroll, so the keyboard must reach them. */}
+                <div className="ranked-text" role="group" tabIndex={0} aria-label={`Text of ${name.toLowerCase()}`}>
                   <ComparedAnswerText answer={answer} name={name} />
                 </div>
               </li>
