@@ -1,4 +1,5 @@
 import type {
+  ChangeTraining,
   Comparison,
   ComparisonEvent,
   Conversation,
@@ -19,12 +20,15 @@ import type {
   SampleTexts,
   Standings,
   StartComparison,
+  StartTraining,
   Status,
   StoredFile,
   TabModel,
   TabModelList,
   Tokenize,
   TokenList,
+  Training,
+  TrainingList,
   UpdateConversation,
   Vote,
 } from '../../src/server/wire.ts'
@@ -211,3 +215,14 @@ export const getSampleTexts = (run: string, file: string) => json<SampleTexts>('
 
 /** As bytes: an address in an `img` would be asked for without the key. */
 export const getSamplePicture = async (run: string, file: string) => (await request('GET', sampleUrl(run, file))).blob()
+
+export const listTrainings = () => json<TrainingList>('GET', '/api/trainings')
+
+export const postTraining = (body: StartTraining) => json<Training>('POST', '/api/trainings', body)
+
+export const patchTraining = (run: string, body: ChangeTraining) =>
+  json<Training>('PATCH', `/api/trainings/${encodeURIComponent(run)}`, body)
+
+/** Serves the model that a run has left, and takes it back. */
+export const postRunModel = (run: string) => json<Status['models'][number]>('POST', '/api/models', { run })
+export const deleteRunModel = (run: string) => request('DELETE', `/api/models/${encodeURIComponent(run)}`)

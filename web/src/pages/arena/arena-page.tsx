@@ -21,6 +21,7 @@ import { ContenderChoice } from './contender-choice.tsx'
 import { PairRound } from './pair-round.tsx'
 import { RankRound } from './rank-round.tsx'
 import { StandingsTables } from './standings-tables.tsx'
+import { Teach } from './teach.tsx'
 import { isWritten, useComparison } from './use-comparison.ts'
 
 const here = getRouteApi('/arena')
@@ -155,7 +156,20 @@ export function ArenaPage() {
         </div>
       )}
       {round && (isPair ? <PairRound key={id} {...round} /> : <RankRound key={id} {...round} />)}
-      <QueryState query={standings}>{(data) => <StandingsTables standings={data} />}</QueryState>
+      <QueryState query={standings}>
+        {(data) => (
+          <>
+            <StandingsTables standings={data} />
+            <Teach
+              standings={data}
+              onCompare={() => {
+                void go({ search: {} })
+                field.current?.focus()
+              }}
+            />
+          </>
+        )}
+      </QueryState>
     </PageFrame>
   )
 }
