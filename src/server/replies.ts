@@ -33,7 +33,7 @@ type Turn = Pick<NewMessage, 'role' | 'content' | 'parts'>
  */
 export async function replyRequest(
   desk: ModelDesk,
-  conversation: Conversation,
+  conversation: Pick<Conversation, 'settings'>,
   branch: readonly Turn[],
   fileOf: (fileId: string) => Promise<Uint8Array>,
 ) {
