@@ -39,7 +39,7 @@ function isOf(value: unknown, type: string): boolean {
     case 'object':
       return typeof value === 'object' && value !== null && !Array.isArray(value)
     default:
-      return typeof value === (type as 'string')
+      return [typeof value].includes(type as 'string')
   }
 }
 
