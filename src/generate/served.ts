@@ -8,11 +8,13 @@ import { readSentenceEncoding } from '../load/sentence-transformer.ts'
 import { type NodeProvider, nodeBackend } from '../runtime/ort-node.ts'
 import { sizeOf } from '../tensor/index.ts'
 import type { EncodeOptions, Tokenizer } from '../text/tokenizer.ts'
+import { CompiledGrammar, Constraint } from './constrained.ts'
 import { CachedDecoder, isWriter, type Prompt } from './decoder.ts'
 import { Embedder } from './embedder.ts'
 import { Engine } from './engine.ts'
 import { FairTokenizer } from './fair-tokenizer.ts'
 import { type BlankIds, blankIdsOf, blankPrompt, blanksAt, withBlank } from './fill-blanks.ts'
+import type { Grammar } from './grammar.ts'
 import { ServedEmbedder } from './served-embedder.ts'
 import { textEvents } from './text-events.ts'
 import {
@@ -24,6 +26,7 @@ import {
   type TemplateVariables,
 } from './types.ts'
 import { unitLength } from './unit-length.ts'
+import { type Vocabulary, vocabularyOf } from './vocabulary.ts'
 
 export interface ServedOptions extends LoadOptions {
   provider?: NodeProvider
@@ -154,6 +157,8 @@ class ServedWriter implements ServedModel {
   readonly canEmbed = true
   private readonly engine: Engine
   private readonly text: FairTokenizer
+  private vocabulary?: Vocabulary
+  private readonly grammars = new WeakMap<Grammar, CompiledGrammar>()
 
   constructor(private readonly parts: ServedParts) {
     const { name, path, description, tokenizer, decoder, sourceLength } = parts
@@ -204,7 +209,7 @@ class ServedWriter implements ServedModel {
 
   async *generate(request: GenerationRequest): AsyncGenerator<GenerationEvent> {
     const { tokenizer, decoder, stopTokenIds, sourceLength } = this.parts
-    const { promptIds, ...rest } = request
+    const { promptIds, grammar, ...rest } = request
     const { scorePrompt, maxNewTokens = DEFAULT_MAX_NEW_TOKENS } = rest
     // Prompt and answer share the context; an answer to a source has one of its own, that its start token begins.
     const room = sourceLength === undefined ? this.contextLength - promptIds.length : decoder.capacity - 1
@@ -222,9 +227,20 @@ class ServedWriter implements ServedModel {
     yield* textEvents(this.engine, tokenizer, {
       ...rest,
       ...prompt,
+      ...(grammar && { constraint: new Constraint(this.compiled(grammar)) }),
       stopTokenIds: [...ends, ...stopTokenIds, ...(request.stopTokenIds ?? [])],
       maxNewTokens: Math.min(maxNewTokens, room),
     })
+  }
+
+  private compiled(grammar: Grammar): CompiledGrammar {
+    let compiled = this.grammars.get(grammar)
+    if (!compiled) {
+      this.vocabulary ??= vocabularyOf(this.parts.tokenizer, this.vocabSize)
+      compiled = new CompiledGrammar(grammar, this.vocabulary)
+      this.grammars.set(grammar, compiled)
+    }
+    return compiled
   }
 
   /** An answer is what belongs into one blank: that of the text, or what comes after it. */

@@ -1,3 +1,5 @@
+import type { Grammar } from './grammar.ts'
+
 /** What a decoding engine is asked, and what it answers: shared by the engine, the server and the command line. */
 
 export const DEFAULT_MAX_NEW_TOKENS = 256
@@ -35,6 +37,10 @@ export interface SamplingOptions {
 
 export interface GenerationRequest extends SamplingOptions {
   promptIds: readonly number[]
+  /** Every answer is a text of it, unless it runs out of tokens. The same object is compiled once. */
+  grammar?: Grammar
+  /** Special tokens that are text of the answer by their names. */
+  shownTokens?: readonly string[]
   /** Tell the prompt too, each token with its log-probability after those before it. */
   scorePrompt?: boolean
   /** Those of the prompt's messages, in order. */
