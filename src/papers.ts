@@ -114,7 +114,7 @@ export const PAPERS: readonly Paper[] = [
     number: 8,
     slug: 'instructgpt',
     name: 'InstructGPT',
-    files: ['train/sft.ts', 'train/reward.ts', 'train/ppo.ts'],
+    files: ['train/sft.ts', 'train/lora.ts', 'train/reward.ts', 'train/ppo.ts'],
   },
   { number: 9, slug: 'rlhf', name: 'RLHF (Christiano; Ziegler)', files: ['train/preferences.ts'] },
   { number: 10, slug: 'ppo', name: 'PPO', files: ['train/ppo.ts'] },
