@@ -5,8 +5,8 @@
  * New over RLHF with a reward model:
  * - the best policy for a reward and a price of distance is known in closed form, so the reward can be written as what
  *   the policy has become: β log π_θ / π_ref, but for what depends on the prompt alone (§4, eq. 4–5);
- * - in the probability of a preference that cancels, and what is left is a loss of the policy itself: nothing is sampled,
- *   and no reward model or value is trained (eq. 7).
+ * - in the probability of a preference that cancels, and what is left is a loss of the policy itself (eq. 7);
+ * - nothing is sampled, and no reward model or value is trained.
  *
  * Departures: `labelSmoothing` takes that share of the pairs for swapped (Mitchell, 2023, "cDPO").
  *
