@@ -302,7 +302,7 @@ export function adaptedKlCoef(
  * @throws RangeError where an episode is longer than `seq`
  */
 export function episodeBatch(
-  episodes: readonly Episode[],
+  episodes: readonly Pick<Episode, 'promptIds' | 'ids'>[],
   seq: number,
   perToken: Readonly<Record<string, readonly Float32Array[]>> = {},
 ): Batch {
