@@ -12,7 +12,7 @@ describe('what is asked and what is answered', () => {
     const prompt = promptTokens(tokenizer, [{ role: 'user', content: 'Hello' }])
     expect(tokenizer.decode(prompt)).toBe('<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n')
     const answer = answerTokens(tokenizer, 'A bird.')
-    expect(answer.at(-1)).toBe(tokenizer.eosTokenId)
+    expect(answer.at(-1)).toBe(tokenizer.idOf('<|im_end|>'))
     expect(answerText(tokenizer, answer)).toBe('A bird.')
   })
 
