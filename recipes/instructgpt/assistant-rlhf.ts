@@ -20,14 +20,16 @@ import { TokenDataset } from '../../src/data/token-dataset.ts'
 import { bootstrap, mean } from '../../src/eval/statistics.ts'
 import type { Episode } from '../../src/generate/rollout.ts'
 import type { CausalLm } from '../../src/nn/model.ts'
+import { trace } from '../../src/nn/trace.ts'
 import { languageModelInputs, nextTokenObjective } from '../../src/optim/language-model.ts'
 import { type RecipeContext, recipe, type Scalars } from '../../src/optim/recipe.ts'
 import { constantSchedule, linearSchedule } from '../../src/optim/schedule.ts'
-import { Trainer } from '../../src/optim/trainer.ts'
-import type { TensorData } from '../../src/tensor/index.ts'
+import type { Trainer } from '../../src/optim/trainer.ts'
+import { compile } from '../../src/runtime/compile.ts'
+import { meanOf, type TensorData, tensorData } from '../../src/tensor/index.ts'
 import { answersOf, type ChatModel, itemsAt, loadChatModel, scoreWith } from '../../src/train/alignment.ts'
 import { answerText, answerTokens, promptTokens } from '../../src/train/chat-tokens.ts'
-import { type AnswerPair, dpoInputs, dpoLoader, dpoObjective, judgePairs } from '../../src/train/dpo.ts'
+import { type AnswerPair, dpoInputs, dpoLoader, dpoObjective, judgePairs, logProbsOf } from '../../src/train/dpo.ts'
 import { GRPO_SETTINGS, trainGrpo } from '../../src/train/grpo.ts'
 import { type PolicyResult, type PolicyRun, PPO_SETTINGS, trainPpo } from '../../src/train/ppo.ts'
 import {
@@ -225,8 +227,17 @@ async function assistant(context: Context, chat: ChatModel, seed: number, draws:
             .map(({ promptIds }) => promptIds),
         score: scoreWith(scorer),
         learningRate: constantSchedule(settings.learningRate, { warmupSteps: 5 }),
-        seen: async (step, episodes) => {
-          const gold = episodes.map(({ ids }, i) => goldOf(promptsAt(step)[Math.floor(i / each)], ids))
+        seen: async (step, episodes, scores) => {
+          const questions = promptsAt(step)
+          const gold = episodes.map(({ ids }, i) => goldOf(questions[Math.floor(i / each)], ids))
+          if (step % 10 === 0) {
+            const shown = episodes.slice(0, 4).map(({ promptIds, ids }, i) => ({
+              prompt: tokenizer.decode(promptIds),
+              answer: answerText(tokenizer, ids),
+              ...{ reward: scores[i], gold: gold[i] },
+            }))
+            await sample('answers', shown)
+          }
           return { gold: mean(gold) }
         },
       })
@@ -251,21 +262,24 @@ async function assistant(context: Context, chat: ChatModel, seed: number, draws:
         steps,
       ),
     )
-  const policies: Record<(typeof METHODS)[number], Weights> = { sft: weights } as never
   const plain = await ppo('ppo', best, settings.klCoef, 0, settings.steps)
-  policies.ppo = plain.weights()
-  policies.ppoPtx = (await ppo('ppo-ptx', best, settings.klCoef, settings.ptxCoef, settings.steps)).weights()
-  policies.grpo = (
-    await stage(`grpo-${seed}`, () =>
-      against(
-        best,
-        settings.group,
-        (run) => trainGrpo(context, { ...run, group: settings.group, settings: GRPO_SETTINGS }),
-        settings.steps,
-      ),
-    )
-  ).weights()
-  policies.dpo = (await stage(`dpo-${seed}`, () => learnDpo(context, chat, asked, learned, seq, seed))).weights()
+  const mixed = await ppo('ppo-ptx', best, settings.klCoef, settings.ptxCoef, settings.steps)
+  const grouped = await stage(`grpo-${seed}`, () =>
+    against(
+      best,
+      settings.group,
+      (run) => trainGrpo(context, { ...run, group: settings.group, settings: GRPO_SETTINGS }),
+      settings.steps,
+    ),
+  )
+  const direct = await stage(`dpo-${seed}`, () => learnDpo(context, chat, asked, learned, seq, seed))
+  const policies: Readonly<Record<(typeof METHODS)[number], Weights>> = {
+    sft: weights,
+    ppo: plain.weights(),
+    ppoPtx: mixed.weights(),
+    dpo: direct.weights(),
+    grpo: grouped.weights(),
+  }
 
   // How far a reward model can be believed.
   const lines: Record<string, (readonly [number, number])[]> = {}
@@ -486,16 +500,21 @@ function conversationsText(world: ReturnType<typeof openWorld>, tokenizer: ChatM
     ptx: { ...shape, batchAt: (update: number) => ({ ...windows.batchAt(update) }) },
     /** Loss on held-out conversations. */
     async loss(model: CausalLm, weights: Weights): Promise<number> {
-      const trainer = await Trainer.create({
-        objective: nextTokenObjective(model),
-        inputs: languageModelInputs(shape.batch, shape.seq),
-        learningRate: constantSchedule(0),
+      const objective = nextTokenObjective(model)
+      const run = await compile(
+        trace(
+          (scope, inputs) => ({ loss: meanOf(objective(scope, inputs).loss) }),
+          languageModelInputs(shape.batch, shape.seq),
+        ),
         weights,
-        weightDecay: 0,
-      })
+      )
       const losses: number[] = []
-      for (let step = 0; step < 16; step++) losses.push((await trainer.train({ ...judged.batchAt(step) })).loss)
-      trainer.release()
+      for (let step = 0; step < 16; step++) {
+        const { inputIds, shiftLabels } = judged.batchAt(step)
+        const of = (data: Int32Array) => tensorData('int32', [shape.batch, shape.seq], data)
+        losses.push(Number((await run({ inputIds: of(inputIds), shiftLabels: of(shiftLabels) })).loss.data[0]))
+      }
+      run.release()
       return mean(losses)
     },
   }
@@ -513,13 +532,9 @@ async function distance(
   reference: Weights,
   episodes: readonly Episode[],
   seq: number,
-): Promise<number> {
-  const pairs = episodes.map(({ promptIds, ids }) => ({ promptIds, chosen: ids, rejected: ids.slice(0, 1) }))
-  const [ours, theirs] = [
-    await judgePairs(model, policy, pairs, { seq }),
-    await judgePairs(model, reference, pairs, { seq }),
-  ]
-  return mean(ours.map(({ refChosen }, i) => refChosen - theirs[i].refChosen))
+) {
+  const of = (weights: Weights) => logProbsOf(model, weights, episodes, { seq })
+  return mean(await of(policy)) - mean(await of(reference))
 }
 
 /** Gold over √KL, some steps at a time. */

@@ -67,13 +67,16 @@ export function heldOutSplit<T>(all: readonly T[], share: number, seed: number):
 }
 
 /** `count` of a list's items a step, all of them once before any comes again: a function of the seed and the step. */
-export const itemsAt =
-  <T>(all: readonly T[], count: number, seed: number) =>
-  (step: number): T[] =>
+export function itemsAt<T>(all: readonly T[], count: number, seed: number): (step: number) => T[] {
+  let epoch = { number: -1, order: new Uint32Array() }
+  return (step) =>
     Array.from({ length: count }, (_, i) => {
       const at = step * count + i
-      return all[new StepRandom(seed, Math.floor(at / all.length)).permutation(all.length)[at % all.length]]
+      const number = Math.floor(at / all.length)
+      if (epoch.number !== number) epoch = { number, order: new StepRandom(seed, number).permutation(all.length) }
+      return all[epoch.order[at % all.length]]
     })
+}
 
 /** A prompt as a conversation and as tokens. */
 export interface Prompt {

@@ -3,8 +3,8 @@
  * Shao, Wang, Zhu, Xu, Song et al., DeepSeek-AI, 2024. arXiv 2402.03300, §4.1
  *
  * New over PPO:
- * - no value network: several answers to each prompt are sampled, and what one is worth is how far its reward lies above
- *   the mean of its group, in standard deviations (§4.1.2);
+ * - no value network: several answers to each prompt are sampled, a group to be compared with each other (§4.1.1);
+ * - what an answer is worth is how far its reward lies above the mean of its group, in standard deviations (§4.1.2);
  * - the distance from the reference is no part of the reward but of the loss, by an estimate that is never negative and
  *   right on the average (eq. 4; Schulman's k₃, 2020).
  *

@@ -14,7 +14,7 @@
  * model knew is not what the reward costs.
  *
  * Departures: the value's error is clipped and halved, advantages are normalised over the batch, as in the paper's code;
- * rewards are scaled to variance 1, as in the code that InstructGPT grew from (Ziegler et al., 2019, arXiv 1909.08593). γ
+ * rewards can be scaled to variance 1, as in the code that InstructGPT grew from (Ziegler et al., 2019, arXiv 1909.08593). γ
  * weighs the mean loss a token of pre-training against the mean a token of answers.
  *
  * | paper                  | here                                        |
@@ -304,7 +304,7 @@ export function adaptedKlCoef(
  * @throws RangeError where an episode is longer than `seq`
  */
 export function episodeBatch(
-  episodes: readonly Episode[],
+  episodes: readonly Pick<Episode, 'promptIds' | 'ids'>[],
   seq: number,
   perToken: Readonly<Record<string, readonly Float32Array[]>> = {},
 ): Batch {
