@@ -232,7 +232,7 @@ export class RewardEnsemble {
   /** How far the members are apart about each pair: the variance of P̂[σ¹ ≻ σ²] over them (§2.2.4). */
   async disagreement(pairs: readonly Omit<Comparison, 'preferred'>[]): Promise<number[]> {
     const all = await this.probabilities(pairs)
-    return pairs.map((_, i) => momentsOf(all.map((probabilities) => probabilities[i])).std ** 2)
+    return pairs.map((_, i) => varianceOf(all.map((probabilities) => probabilities[i])))
   }
 
   /** P̂[σ¹ ≻ σ²] of each pair, by member. */
@@ -288,10 +288,13 @@ const meanOf = (values: ArrayLike<number>): number => {
   return total / values.length
 }
 
-function momentsOf(values: ArrayLike<number>): { mean: number; std: number } {
+function varianceOf(values: ArrayLike<number>): number {
   const mean = meanOf(values)
-  let squares = 0
-  for (let i = 0; i < values.length; i++) squares += (values[i] - mean) ** 2
-  // Where all are the same there is nothing to scale.
-  return { mean, std: Math.sqrt(squares / values.length) || 1 }
+  return meanOf(Float64Array.from(values, (value) => (value - mean) ** 2))
 }
+
+/** What brings numbers to mean 0 and variance 1; where all are the same there is nothing to scale. */
+const momentsOf = (values: ArrayLike<number>): { mean: number; std: number } => ({
+  mean: meanOf(values),
+  std: Math.sqrt(varianceOf(values)) || 1,
+})

@@ -88,7 +88,7 @@ it('the largest come first', () => {
 })
 
 describe('an ensemble', () => {
-  const shape: EnsembleShape = { members: 3, features: 2, length: 5, batch: 32 }
+  const shape: EnsembleShape = { members: 3, features: 2, length: 5, batch: 16 }
   /** What is preferred, and the ensemble never told: x² − y. */
   const worth = (x: number, y: number): number => x * x - y
 
