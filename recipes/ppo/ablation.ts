@@ -41,7 +41,7 @@ const JUDGING = 2 ** 32
 const settings = {
   data: '',
   /** Updates of 2048 steps, of each variant and seed on the pendulum; half as many on the cart. */
-  steps: 40,
+  steps: 30,
   seed: 1,
   evalEvery: 0,
   checkpointEvery: 0,

@@ -424,24 +424,31 @@ export async function playEpisodes(
 
 type Context = Pick<RecipeContext, 'trainer' | 'steps' | 'log'>
 
-export interface ControlRun {
+/** Where rewards come from, if not from the world: something that may learn beside the policy. */
+export interface RewardSource<State extends object> {
+  readonly trainers: Readonly<Record<string, Trainer>>
+  /** What it carries from update to update: plain JSON, changed in place. */
+  readonly state: State
+  /** @returns [rows] */
+  rewardsOf(experience: Experience, state: State, random: StepRandom, update: number): Promise<Float32Array>
+}
+
+export interface ControlRun<State extends object = object> {
   readonly world: World
   readonly settings: ControlSettings
   /** Of the first weights and the first states. */
   readonly seed: number
   /** Steps in all worlds together. */
   readonly worldSteps: number
-  /** What the policy is rewarded for, in place of what the world says: [rows]. */
-  rewardsOf?(experience: Experience): Promise<Float32Array>
-  /** Told of what was gathered, after each update; `done` counts steps in all worlds. */
-  seen?(experience: Experience, done: number): void
+  readonly reward?: RewardSource<State>
 }
 
 const CURVE_POINTS = 50
 
 /** What the loop carries from update to update beside the policy. */
-interface LoopState {
+interface LoopState<State> {
   klCoef: number
+  reward?: State
   worlds?: EnvironmentsState
   curve: [done: number, meanReturn: number][]
   /** Returns since the curve's last point. */
@@ -453,9 +460,9 @@ interface LoopState {
  *
  * @returns the policy as it is at the end, and the mean return of the episodes that ended in each part of the training
  */
-export async function learnControl(
+export async function learnControl<State extends object>(
   { trainer: newTrainer, steps, log }: Context,
-  { world, settings, seed, worldSteps, ...run }: ControlRun,
+  { world, settings, seed, worldSteps, reward }: ControlRun<State>,
 ): Promise<{
   model: ActorCritic
   trainer: Trainer
@@ -472,25 +479,30 @@ export async function learnControl(
     ...{ beta2: 0.999, epsilon: 1e-5, weightDecay: 0, clipNorm: 0.5, seed },
   })
   const actor = await openActor(model, trainer, count)
-  const first: LoopState = { klCoef: settings.klCoef, curve: [], sinceLast: [] }
+  const first: LoopState<State> = { klCoef: settings.klCoef, reward: reward?.state, curve: [], sinceLast: [] }
   const perPoint = Math.ceil(updates / CURVE_POINTS)
-  const loop = { steps: updates, trainers: { policy: trainer }, state: first, perStep: { frames: rows } }
+  const loop = {
+    steps: updates,
+    trainers: { policy: trainer, ...reward?.trainers },
+    state: first,
+    perStep: { frames: rows },
+  }
   for await (const { step, state, random } of steps(loop)) {
     const environments = new Environments(world, count, seed, state.worlds)
     const experience = await gather(actor, environments, horizon, random)
-    const rewards = (await run.rewardsOf?.(experience)) ?? experience.rewards.map((r) => r * settings.rewardScale)
+    const rewards = reward
+      ? await reward.rewardsOf(experience, state.reward as State, random, step)
+      : experience.rewards.map((r) => r * settings.rewardScale)
     const { kl } = await improve(trainer, experience, rewards, random, { ...settings, klCoef: state.klCoef, log })
     state.klCoef = adaptedPenalty(state.klCoef, kl, settings.klTarget)
     state.worlds = environments.toState()
-    const done = (step + 1) * rows
     const returns = experience.finished.map((one) => one.return)
     if (returns.length > 0) log({ return: meanOf(returns) })
     state.sinceLast.push(...returns)
     if (state.sinceLast.length > 0 && ((step + 1) % perPoint === 0 || step + 1 === updates)) {
-      state.curve.push([done, meanOf(state.sinceLast)])
+      state.curve.push([(step + 1) * rows, meanOf(state.sinceLast)])
       state.sinceLast = []
     }
-    run.seen?.(experience, done)
   }
   actor.release()
   return { model, trainer, returns: first.curve }
