@@ -40,7 +40,7 @@ const allowed = (mask: Uint32Array): number[] =>
 
 /** A text of random tokens, as a model with these logits would write it; undefined where it did not come to its end. */
 function write(grammar: Grammar, seed: number, most = 400): string | undefined {
-  const constraint = new Constraint(new CompiledGrammar(grammar, VOCABULARY))
+  const constraint = new Constraint(new CompiledGrammar(new Automaton(grammar), VOCABULARY))
   const draws = new Draws(seed)
   const bytes: number[] = []
   for (let i = 0; i < most; i++) {
@@ -342,7 +342,7 @@ describe('masks', () => {
   it.each(GRAMMARS)('of %s hold exactly the tokens that can come next, at every step', (_, grammar) => {
     fc.assert(
       fc.property(fc.nat(), (seed) => {
-        const compiled = new CompiledGrammar(grammar, VOCABULARY)
+        const compiled = new CompiledGrammar(new Automaton(grammar), VOCABULARY)
         const { automaton } = compiled
         const draws = new Draws(seed)
         let state = automaton.start
@@ -368,7 +368,7 @@ describe('masks', () => {
 
   it('the end comes where a text may end, and nowhere else', () => {
     const constraint = new Constraint(
-      new CompiledGrammar(parseGrammar('root ::= "n" "a"? ([\\"] "x" [\\"])?'), VOCABULARY),
+      new CompiledGrammar(new Automaton(parseGrammar('root ::= "n" "a"? ([\\"] "x" [\\"])?')), VOCABULARY),
     )
     const ends = (): boolean => {
       const logits = new Float32Array(END + 1)
@@ -387,7 +387,7 @@ describe('masks', () => {
   it('special tokens are in no text, and in a grammar that names them', () => {
     const vocabulary = new Vocabulary([encoder.encode('['), Uint8Array.of(0xff, 0x43, 0xff), encoder.encode('C')], 3)
     const maskOf = (grammar: Grammar): number[] => {
-      const compiled = new CompiledGrammar(grammar, vocabulary)
+      const compiled = new CompiledGrammar(new Automaton(grammar), vocabulary)
       return [0, 1, 2].filter((id) => (compiled.maskOf(compiled.automaton.start)[0] >>> id) & 1)
     }
     expect(maskOf(parseGrammar('root ::= .*'))).toEqual([0, 2])
@@ -420,7 +420,10 @@ describe('written grammars', () => {
       (_, i) => `a${i} ::= (a${i + 1} | a${i + 1} "na"?) "n"? (a${i + 1} | "a")*`,
     )
     const compiled = () =>
-      new CompiledGrammar(parseGrammar(['root ::= a0*', ...rules, 'a40 ::= [a-z]+'].join('\n')), VOCABULARY)
+      new CompiledGrammar(
+        new Automaton(parseGrammar(['root ::= a0*', ...rules, 'a40 ::= [a-z]+'].join('\n'))),
+        VOCABULARY,
+      )
     const constraint = () => {
       const one = new Constraint(compiled())
       for (let i = 0; i < 40; i++) {

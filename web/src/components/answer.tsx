@@ -7,6 +7,7 @@ import { Mark } from './mark.tsx'
 import { memoTurn } from './memo-turn.ts'
 import { Picture, PicturePreview } from './picture.tsx'
 import type { ThreadActions } from './thread-actions.ts'
+import { ToolUse } from './tool-use.tsx'
 
 // Half of the page's weight: it comes while the page already shows. Where it cannot come, the text does as it is.
 const loading: Promise<{ default: ComponentType<{ content: string; live: boolean }> }> = import('./markdown.tsx').catch(
@@ -53,6 +54,9 @@ export const Answer = memoTurn(function Answer(props: AnswerProps) {
         parts.map((part, index) =>
           part.type === 'image' ? (
             <Picture key={part.fileId} part={part} />
+          ) : part.type === 'tool' ? (
+            // biome-ignore lint/suspicious/noArrayIndexKey: parts only grow, they keep their places.
+            <ToolUse key={index} part={part} />
           ) : (
             // biome-ignore lint/suspicious/noArrayIndexKey: parts only grow, they keep their places.
             <div className="markdown" key={index}>
