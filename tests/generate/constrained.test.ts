@@ -233,6 +233,53 @@ describe('JSON of a schema', () => {
     )
   })
 
+  it('of decimals between two ends, those and no others are there', () => {
+    const bound = fc.integer({ min: -400, max: 400 }).map((n) => n / 16)
+    fc.assert(
+      fc.property(bound, bound, fc.boolean(), (a, b, isOut) => {
+        fc.pre(a !== b)
+        const [min, max] = a < b ? [a, b] : [b, a]
+        const ends = isOut ? { exclusiveMinimum: min, exclusiveMaximum: max } : { minimum: min, maximum: max }
+        const schema = { type: 'number', ...ends }
+        const near = [min, max].flatMap((end) => [end, end - 0.001, end + 0.001, end - 1 / 16, end + 1 / 16, end * 1.5])
+        for (const value of [...near, 0, 3, -7.25]) {
+          const written = String(Math.round(value * 1e6) / 1e6)
+          expect(takes(schema, written), `${written} in ${JSON.stringify(ends)}`).toBe(isValid(Number(written), schema))
+        }
+      }),
+      { numRuns: 60 },
+    )
+  })
+
+  it('a pattern takes what JavaScript’s regular expressions take', () => {
+    const atom = fc.constantFrom('a', 'b', '[a-c]', '[^b"]', '.', '\\d', '\\W', 'é', '"', '\\n', '(?:)', '\\\\')
+    const { pattern } = fc.letrec<{ pattern: string }>((tie) => ({
+      pattern: fc.oneof(
+        { depthSize: 'small' },
+        atom,
+        fc.tuple(atom, fc.constantFrom('*', '+', '?', '{2}', '{1,2}', '{0,}', '*?')).map((both) => both.join('')),
+        fc.tuple(tie('pattern'), tie('pattern')).map((both) => both.join('')),
+        fc.tuple(tie('pattern'), tie('pattern')).map((both) => `(${both.join('|')})`),
+        tie('pattern').map((inner) => `(?:${inner})?`),
+      ),
+    }))
+    const anchored = fc
+      .tuple(fc.boolean(), pattern, fc.boolean())
+      .map(([begins, inner, ends]) => `${begins ? '^' : ''}${inner}${ends ? '$' : ''}`)
+    const texts = fc
+      .array(fc.constantFrom('a', 'b', 'c', '1', 'é', '"', '\n', '\\', ' '), { maxLength: 5 })
+      .map((parts) => parts.join(''))
+    fc.assert(
+      fc.property(anchored, fc.array(texts, { minLength: 4, maxLength: 4 }), (source, samples) => {
+        for (const sample of samples) {
+          const taken = takes({ type: 'string', pattern: source }, JSON.stringify(sample))
+          expect(taken, `${JSON.stringify(sample)} by ${source}`).toBe(new RegExp(source).test(sample))
+        }
+      }),
+      { numRuns: 150 },
+    )
+  })
+
   const refused: [string, unknown, string][] = [
     [
       'a keyword that it does not know',
@@ -412,6 +459,39 @@ describe('written grammars', () => {
     ],
   ])('%# is refused with its sentence', (grammar, sentence) => {
     expect(() => new Automaton(parseGrammar(grammar))).toThrow(new GrammarError(sentence))
+  })
+
+  it('any text at all is a grammar, or refused with a sentence', () => {
+    const bits = fc.constantFrom(
+      'root',
+      '::=',
+      '|',
+      '(',
+      ')',
+      '"a"',
+      '[a-z]',
+      '[^',
+      '*',
+      '{2,3}',
+      '{',
+      '.',
+      '\n',
+      ' ',
+      'b',
+      '#',
+      '"',
+      '\\',
+    )
+    fc.assert(
+      fc.property(fc.array(bits, { maxLength: 14 }), (parts) => {
+        try {
+          new Automaton(parseGrammar(`root ::= ${parts.join('')}`))
+        } catch (error) {
+          expect(error).toBeInstanceOf(GrammarError)
+        }
+      }),
+      { numRuns: 300 },
+    )
   })
 
   it('a grammar of exponentially many readings ends in a sentence, not in a flood', () => {
