@@ -192,6 +192,18 @@ export class Automaton {
   }
 }
 
+const automata = new WeakMap<Grammar, Automaton>()
+
+/** The automaton of a grammar, compiled once. @throws GrammarError as its constructor does */
+export function automatonOf(grammar: Grammar): Automaton {
+  let automaton = automata.get(grammar)
+  if (!automaton) {
+    automaton = new Automaton(grammar)
+    automata.set(grammar, automaton)
+  }
+  return automaton
+}
+
 /** Bytes that no rule tells apart. */
 function byteClasses({ rules }: Grammar): { classOf: Uint8Array; nClasses: number } {
   const borders = new Uint8Array(257)

@@ -1,5 +1,5 @@
-import { Automaton, type Stack, type State } from './automaton.ts'
-import { type Grammar, GrammarError } from './grammar.ts'
+import type { Automaton, Stack, State } from './automaton.ts'
+import { GrammarError } from './grammar.ts'
 import type { Vocabulary } from './vocabulary.ts'
 
 /**
@@ -33,17 +33,14 @@ interface OpenMask {
 
 /** A grammar and a vocabulary, for any number of answers. */
 export class CompiledGrammar {
-  readonly automaton: Automaton
   private readonly words: number
   private masks = new Map<State, Uint32Array>()
   private open = new Map<number, OpenMask>()
 
-  /** @throws GrammarError where the grammar is none, or too large */
   constructor(
-    grammar: Grammar,
+    readonly automaton: Automaton,
     readonly vocabulary: Vocabulary,
   ) {
-    this.automaton = new Automaton(grammar)
     this.words = Math.ceil(vocabulary.size / 32)
   }
 

@@ -1,4 +1,5 @@
 import { statSync } from 'node:fs'
+import type { ToolSpec } from '../data/instruction/conversation.ts'
 import { type LoadedModel, type LoadOptions, loadModel } from '../load/load.ts'
 import type { Model, TextEncoder } from '../nn/model.ts'
 import type { Weights } from '../runtime/compile.ts'
@@ -8,6 +9,7 @@ import { readSentenceEncoding } from '../load/sentence-transformer.ts'
 import { type NodeProvider, nodeBackend } from '../runtime/ort-node.ts'
 import { sizeOf } from '../tensor/index.ts'
 import type { EncodeOptions, Tokenizer } from '../text/tokenizer.ts'
+import { automatonOf } from './automaton.ts'
 import { CompiledGrammar, Constraint } from './constrained.ts'
 import { CachedDecoder, isWriter, type Prompt } from './decoder.ts'
 import { Embedder } from './embedder.ts'
@@ -17,6 +19,8 @@ import { type BlankIds, blankIdsOf, blankPrompt, blanksAt, withBlank } from './f
 import type { Grammar } from './grammar.ts'
 import { ServedEmbedder } from './served-embedder.ts'
 import { textEvents } from './text-events.ts'
+import { type ToolTemplate, templateMessages, toolTemplateOf } from './tool-calls.ts'
+import { readToolset } from './toolset-file.ts'
 import {
   type ChatMessage,
   DEFAULT_MAX_NEW_TOKENS,
@@ -24,6 +28,7 @@ import {
   type GenerationRequest,
   type ServedModel,
   type TemplateVariables,
+  type Toolset,
 } from './types.ts'
 import { unitLength } from './unit-length.ts'
 import { type Vocabulary, vocabularyOf } from './vocabulary.ts'
@@ -155,6 +160,8 @@ class ServedWriter implements ServedModel {
   readonly slots: number
   readonly canChat: boolean
   readonly canEmbed = true
+  readonly toolTemplate?: ToolTemplate
+  readonly toolset?: Toolset
   private readonly engine: Engine
   private readonly text: FairTokenizer
   private vocabulary?: Vocabulary
@@ -171,6 +178,11 @@ class ServedWriter implements ServedModel {
     this.vocabSize = decoder.vocabSize
     this.slots = decoder.slots
     this.canChat = sourceLength !== undefined || tokenizer.chatTemplate !== undefined
+    const template = sourceLength === undefined ? tokenizer.chatTemplate : undefined
+    if (template !== undefined) {
+      this.toolTemplate = toolTemplateOf(template)
+      this.toolset = parts.kind === 'folder' ? readToolset(path) : undefined
+    }
     this.engine = new Engine(decoder)
     this.text = new FairTokenizer(tokenizer, parts)
   }
@@ -183,7 +195,11 @@ class ServedWriter implements ServedModel {
     return this.parts.tokenizer.decode(ids)
   }
 
-  async renderChat(messages: readonly ChatMessage[], variables?: TemplateVariables): Promise<number[]> {
+  async renderChat(
+    messages: readonly ChatMessage[],
+    variables?: TemplateVariables,
+    tools: readonly ToolSpec[] = [],
+  ): Promise<number[]> {
     const { tokenizer, sourceLength } = this.parts
     if (sourceLength !== undefined) {
       // Such a model knows no turns.
@@ -194,16 +210,14 @@ class ServedWriter implements ServedModel {
     if (!tokenizer.chatTemplate) throw new Error(`${this.id} was not taught to chat: it has no chat template`)
     const special = (id: number | undefined): string | undefined =>
       id === undefined ? undefined : tokenizer.tokenOf(id)
-    const text = await this.text.process.render(
-      tokenizer.chatTemplate,
-      messages.map(({ role, content }) => ({ role, content })),
-      {
-        addGenerationPrompt: true,
-        bosToken: special(tokenizer.bosTokenId),
-        eosToken: special(tokenizer.eosTokenId),
-        variables,
-      },
-    )
+    const told = templateMessages(messages, tools, this.toolTemplate as ToolTemplate)
+    const text = await this.text.process.render(tokenizer.chatTemplate, told.messages, {
+      tools: told.tools,
+      addGenerationPrompt: true,
+      bosToken: special(tokenizer.bosTokenId),
+      eosToken: special(tokenizer.eosTokenId),
+      variables,
+    })
     return this.encode(text, { addSpecialTokens: false })
   }
 
@@ -237,7 +251,7 @@ class ServedWriter implements ServedModel {
     let compiled = this.grammars.get(grammar)
     if (!compiled) {
       this.vocabulary ??= vocabularyOf(this.parts.tokenizer, this.vocabSize)
-      compiled = new CompiledGrammar(grammar, this.vocabulary)
+      compiled = new CompiledGrammar(automatonOf(grammar), this.vocabulary)
       this.grammars.set(grammar, compiled)
     }
     return compiled

@@ -1,4 +1,7 @@
+import type { Tool } from '../agent/toolset.ts'
+import type { ToolCall, ToolSpec } from '../data/instruction/conversation.ts'
 import type { Grammar } from './grammar.ts'
+import type { ToolTemplate } from './tool-calls.ts'
 
 /** What a decoding engine is asked, and what it answers: shared by the engine, the server and the command line. */
 
@@ -113,6 +116,17 @@ export interface ChatMessage {
   content: string
   /** Files as they were uploaded; only for a model that can see. */
   images?: readonly Uint8Array[]
+  /** Of the assistant: instead of an answer, or after its first words. */
+  toolCalls?: readonly ToolCall[]
+  /** Of a tool's result: the call that it answers. */
+  toolCallId?: string
+}
+
+/** Tools that a model was taught to call, and that whoever serves it runs. */
+export interface Toolset {
+  readonly tools: readonly Tool[]
+  /** What it can be asked with them. */
+  readonly examples: readonly string[]
 }
 
 /** Of a chat template, beside the conversation. */
@@ -144,6 +158,10 @@ export interface ServedModel {
   readonly canChat: boolean
   /** Whether `embed` is there. */
   readonly canEmbed: boolean
+  /** How it is told of tools and writes calls. Left out: it cannot. */
+  readonly toolTemplate?: ToolTemplate
+  /** Its own. */
+  readonly toolset?: Toolset
   /** Whether messages may have images: `renderChat` then leaves room for them, and requests bring them. */
   readonly canSee?: boolean
   /** May be done elsewhere: what comes with a model may take long, and others are answered meanwhile. */
@@ -153,8 +171,13 @@ export interface ServedModel {
    * The conversation as the model's template writes it, ready for the assistant's turn.
    *
    * @param variables - what else the template is told, such as `enable_thinking`
+   * @param tools - that the model may call, for one that has a `toolTemplate`
    */
-  renderChat(messages: readonly ChatMessage[], variables?: TemplateVariables): number[] | Promise<number[]>
+  renderChat(
+    messages: readonly ChatMessage[],
+    variables?: TemplateVariables,
+    tools?: readonly ToolSpec[],
+  ): number[] | Promise<number[]>
   /** Aborting the request's signal ends the stream with the signal's reason. */
   generate(request: GenerationRequest): AsyncIterable<GenerationEvent>
   /** The same as `generate`, of a model that draws in its answers. */

@@ -89,10 +89,21 @@ export const imagePart = z.strictObject({
   height: z.int().min(1),
   alt: plainText(1_000),
 })
+/** Of an answer: a tool that the model called on its way, with arguments as JSON, and what came back. */
+export const toolPart = z.strictObject({
+  type: z.literal('tool'),
+  name: z.string(),
+  arguments: z.string(),
+  result: z.string(),
+})
 /** What messages are made of. */
-export const part = z.discriminatedUnion('type', [textPart, imagePart])
+export const part = z.discriminatedUnion('type', [textPart, imagePart, toolPart])
+/** What a question is made of. */
+export const askedPart = z.discriminatedUnion('type', [textPart, imagePart])
 export type Part = z.infer<typeof part>
+export type AskedPart = z.infer<typeof askedPart>
 export type ImagePart = z.infer<typeof imagePart>
+export type ToolPart = z.infer<typeof toolPart>
 
 export const storedFile = z.object({
   id,
@@ -234,7 +245,7 @@ export const reply = z
   .strictObject({
     parentId: id.nullable(),
     content: plainText(maxContentLength).min(1).optional(),
-    parts: z.array(part).min(1).max(maxParts).optional(),
+    parts: z.array(askedPart).min(1).max(maxParts).optional(),
   })
   .refine((body) => body.content === undefined || body.parts === undefined, {
     path: ['parts'],
@@ -287,7 +298,7 @@ export const replyEvent = z.discriminatedUnion('type', [
     width: z.int(),
     height: z.int(),
   }),
-  /** The part of that place, whole: a picture that is drawn. */
+  /** The part of that place, whole: a picture that is drawn, a tool that was called. */
   z.object({ type: z.literal('part'), part: z.int(), value: part }),
   /** The whole answer as stored. */
   z.object({ type: z.literal('end'), message }),
@@ -314,6 +325,8 @@ export const status = z.object({
       contextLength: z.int(),
       /** One sentence: what it is. */
       description: z.string(),
+      /** What it can be asked with the tools it has of its own. */
+      examples: z.array(z.string()),
       /** Answers being written now, and waiting. */
       activeRequests: z.int(),
       /** Of the last answers; null before the first. */

@@ -40,7 +40,7 @@ const allowed = (mask: Uint32Array): number[] =>
 
 /** A text of random tokens, as a model with these logits would write it; undefined where it did not come to its end. */
 function write(grammar: Grammar, seed: number, most = 400): string | undefined {
-  const constraint = new Constraint(new CompiledGrammar(grammar, VOCABULARY))
+  const constraint = new Constraint(new CompiledGrammar(new Automaton(grammar), VOCABULARY))
   const draws = new Draws(seed)
   const bytes: number[] = []
   for (let i = 0; i < most; i++) {
@@ -233,6 +233,53 @@ describe('JSON of a schema', () => {
     )
   })
 
+  it('of decimals between two ends, those and no others are there', () => {
+    const bound = fc.integer({ min: -400, max: 400 }).map((n) => n / 16)
+    fc.assert(
+      fc.property(bound, bound, fc.boolean(), (a, b, isOut) => {
+        fc.pre(a !== b)
+        const [min, max] = a < b ? [a, b] : [b, a]
+        const ends = isOut ? { exclusiveMinimum: min, exclusiveMaximum: max } : { minimum: min, maximum: max }
+        const schema = { type: 'number', ...ends }
+        const near = [min, max].flatMap((end) => [end, end - 0.001, end + 0.001, end - 1 / 16, end + 1 / 16, end * 1.5])
+        for (const value of [...near, 0, 3, -7.25]) {
+          const written = String(Math.round(value * 1e6) / 1e6)
+          expect(takes(schema, written), `${written} in ${JSON.stringify(ends)}`).toBe(isValid(Number(written), schema))
+        }
+      }),
+      { numRuns: 60 },
+    )
+  })
+
+  it('a pattern takes what JavaScript’s regular expressions take', () => {
+    const atom = fc.constantFrom('a', 'b', '[a-c]', '[^b"]', '.', '\\d', '\\W', 'é', '"', '\\n', '(?:)', '\\\\')
+    const { pattern } = fc.letrec<{ pattern: string }>((tie) => ({
+      pattern: fc.oneof(
+        { depthSize: 'small' },
+        atom,
+        fc.tuple(atom, fc.constantFrom('*', '+', '?', '{2}', '{1,2}', '{0,}', '*?')).map((both) => both.join('')),
+        fc.tuple(tie('pattern'), tie('pattern')).map((both) => both.join('')),
+        fc.tuple(tie('pattern'), tie('pattern')).map((both) => `(${both.join('|')})`),
+        tie('pattern').map((inner) => `(?:${inner})?`),
+      ),
+    }))
+    const anchored = fc
+      .tuple(fc.boolean(), pattern, fc.boolean())
+      .map(([begins, inner, ends]) => `${begins ? '^' : ''}${inner}${ends ? '$' : ''}`)
+    const texts = fc
+      .array(fc.constantFrom('a', 'b', 'c', '1', 'é', '"', '\n', '\\', ' '), { maxLength: 5 })
+      .map((parts) => parts.join(''))
+    fc.assert(
+      fc.property(anchored, fc.array(texts, { minLength: 4, maxLength: 4 }), (source, samples) => {
+        for (const sample of samples) {
+          const taken = takes({ type: 'string', pattern: source }, JSON.stringify(sample))
+          expect(taken, `${JSON.stringify(sample)} by ${source}`).toBe(new RegExp(source).test(sample))
+        }
+      }),
+      { numRuns: 150 },
+    )
+  })
+
   const refused: [string, unknown, string][] = [
     [
       'a keyword that it does not know',
@@ -342,7 +389,7 @@ describe('masks', () => {
   it.each(GRAMMARS)('of %s hold exactly the tokens that can come next, at every step', (_, grammar) => {
     fc.assert(
       fc.property(fc.nat(), (seed) => {
-        const compiled = new CompiledGrammar(grammar, VOCABULARY)
+        const compiled = new CompiledGrammar(new Automaton(grammar), VOCABULARY)
         const { automaton } = compiled
         const draws = new Draws(seed)
         let state = automaton.start
@@ -368,7 +415,7 @@ describe('masks', () => {
 
   it('the end comes where a text may end, and nowhere else', () => {
     const constraint = new Constraint(
-      new CompiledGrammar(parseGrammar('root ::= "n" "a"? ([\\"] "x" [\\"])?'), VOCABULARY),
+      new CompiledGrammar(new Automaton(parseGrammar('root ::= "n" "a"? ([\\"] "x" [\\"])?')), VOCABULARY),
     )
     const ends = (): boolean => {
       const logits = new Float32Array(END + 1)
@@ -387,7 +434,7 @@ describe('masks', () => {
   it('special tokens are in no text, and in a grammar that names them', () => {
     const vocabulary = new Vocabulary([encoder.encode('['), Uint8Array.of(0xff, 0x43, 0xff), encoder.encode('C')], 3)
     const maskOf = (grammar: Grammar): number[] => {
-      const compiled = new CompiledGrammar(grammar, vocabulary)
+      const compiled = new CompiledGrammar(new Automaton(grammar), vocabulary)
       return [0, 1, 2].filter((id) => (compiled.maskOf(compiled.automaton.start)[0] >>> id) & 1)
     }
     expect(maskOf(parseGrammar('root ::= .*'))).toEqual([0, 2])
@@ -414,13 +461,49 @@ describe('written grammars', () => {
     expect(() => new Automaton(parseGrammar(grammar))).toThrow(new GrammarError(sentence))
   })
 
+  it('any text at all is a grammar, or refused with a sentence', () => {
+    const bits = fc.constantFrom(
+      'root',
+      '::=',
+      '|',
+      '(',
+      ')',
+      '"a"',
+      '[a-z]',
+      '[^',
+      '*',
+      '{2,3}',
+      '{',
+      '.',
+      '\n',
+      ' ',
+      'b',
+      '#',
+      '"',
+      '\\',
+    )
+    fc.assert(
+      fc.property(fc.array(bits, { maxLength: 14 }), (parts) => {
+        try {
+          new Automaton(parseGrammar(`root ::= ${parts.join('')}`))
+        } catch (error) {
+          expect(error).toBeInstanceOf(GrammarError)
+        }
+      }),
+      { numRuns: 300 },
+    )
+  })
+
   it('a grammar of exponentially many readings ends in a sentence, not in a flood', () => {
     const rules = Array.from(
       { length: 40 },
       (_, i) => `a${i} ::= (a${i + 1} | a${i + 1} "na"?) "n"? (a${i + 1} | "a")*`,
     )
     const compiled = () =>
-      new CompiledGrammar(parseGrammar(['root ::= a0*', ...rules, 'a40 ::= [a-z]+'].join('\n')), VOCABULARY)
+      new CompiledGrammar(
+        new Automaton(parseGrammar(['root ::= a0*', ...rules, 'a40 ::= [a-z]+'].join('\n'))),
+        VOCABULARY,
+      )
     const constraint = () => {
       const one = new Constraint(compiled())
       for (let i = 0; i < 40; i++) {

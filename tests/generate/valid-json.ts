@@ -47,7 +47,7 @@ function isValidString(value: string, { minLength = 0, maxLength = Infinity, pat
   // Neither way of counting may find fault: code points, and UTF-16's units.
   const lengths = [value.length, [...value].length]
   if (lengths.some((length) => length < (minLength as number) || length > (maxLength as number))) return false
-  if (!value.isWellFormed()) return false
+  if (/\p{Surrogate}/u.test(value)) return false
   return pattern === undefined || ['', 'u'].every((flags) => new RegExp(pattern as string, flags).test(value))
 }
 

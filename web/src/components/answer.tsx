@@ -8,6 +8,7 @@ import { memoTurn } from './memo-turn.ts'
 import { Picture, PicturePreview } from './picture.tsx'
 import { RenderedText } from './rendered-text.tsx'
 import type { ThreadActions } from './thread-actions.ts'
+import { ToolUse } from './tool-use.tsx'
 
 interface AnswerProps {
   message: Message
@@ -42,6 +43,9 @@ export const Answer = memoTurn(function Answer(props: AnswerProps) {
         parts.map((part, index) =>
           part.type === 'image' ? (
             <Picture key={part.fileId} part={part} />
+          ) : part.type === 'tool' ? (
+            // biome-ignore lint/suspicious/noArrayIndexKey: parts only grow, they keep their places.
+            <ToolUse key={index} part={part} />
           ) : (
             // biome-ignore lint/suspicious/noArrayIndexKey: parts only grow, they keep their places.
             <RenderedText key={index} content={part.text} live={live && !preview && index === parts.length - 1} />
