@@ -60,25 +60,26 @@ export default recipe({
   settings: {
     data: '',
     /** Of each tuning. */
-    steps: 200,
+    steps: 250,
     seed: 1337,
     seeds: 3,
-    evalEvery: 100,
-    checkpointEvery: 150,
+    evalEvery: 125,
+    checkpointEvery: 125,
     /** On text alone, before. */
-    pretrainSteps: 400,
+    pretrainSteps: 300,
     /** The property that is held out. */
     cluster: 'home',
     /** Facts of a text. */
     facts: 6,
     seq: 76,
+    zeroShotSeq: 40,
     nLayers: 2,
     nHeads: 4,
     dModel: 64,
     dInner: 192,
-    batch: 16,
+    batch: 24,
     pretrainLearningRate: 3e-3,
-    learningRate: 1e-3,
+    learningRate: 2e-3,
     warmupSteps: 30,
     /** Questions of the test, in either way. */
     tests: 96,
@@ -111,7 +112,7 @@ export default recipe({
     const names = Array.from({ length: settings.seeds }, (_, i) => `seed${i + 1}`)
 
     const trainers = async (
-      { steps, learningRate }: { steps: number; learningRate: number },
+      { steps, learningRate, seq }: { steps: number; learningRate: number; seq: number },
       weights?: (name: string) => Map<string, TensorData>,
     ): Promise<Record<string, Trainer>> => {
       const all: Record<string, Trainer> = {}
@@ -152,7 +153,7 @@ export default recipe({
     })
 
     const base = await stage('text', async () => {
-      const rate = { steps: settings.pretrainSteps, learningRate: settings.pretrainLearningRate }
+      const rate = { steps: settings.pretrainSteps, learningRate: settings.pretrainLearningRate, seq }
       const students = await trainers(rate)
       const state: { scores: [number, number][] } = { scores: [] }
       const evaluate = async () => {
@@ -175,7 +176,9 @@ export default recipe({
     const results: Record<string, readonly [number, number][]> = {}
     for (const [name, fewShot] of Object.entries(TRAININGS)) {
       const { value } = await stage(name, async () => {
-        const students = await trainers(settings, (name) => base.weights(name))
+        // Without exemplars there is less to read.
+        const rows = fewShot === 0 ? settings.zeroShotSeq : seq
+        const students = await trainers({ ...settings, seq: rows }, (name) => base.weights(name))
         const state: { curve: [number, number][]; scores: [number, number][] } = { curve: [], scores: [] }
         const evaluate = async () => {
           state.scores = await examineAll(students)
@@ -195,7 +198,7 @@ export default recipe({
                 names[i],
                 prompts.slice(0, 4).map(({ input, target }) => ({ input, target })),
               )
-            log(await student.train(factsBatch(prompts, seq)))
+            log(await student.train(factsBatch(prompts, rows)))
           }
         }
         await saveAll(students)

@@ -10,7 +10,7 @@ const small = { pretrainSteps: 2, steps: 2, batch: 2, dModel: 16, nHeads: 2, dIn
 it('a cluster is held out, and the base model measured beside the tuned one', async () => {
   const { out, result } = await few('unseen-cluster', unseenCluster, { ...small, tests: 6 })
   const { tuned, base, baseContinuing, chance } = result.measured ?? {}
-  for (const share of [tuned, base, baseContinuing]) expect(share >= 0 && share <= 1).toBe(true)
+  for (const share of [tuned, base, baseContinuing]) expect(Number(share) >= 0 && Number(share) <= 1).toBe(true)
   expect(chance).toBe(1 / 4)
   expect(Object.keys(linesOf(result))).toEqual(['tuned', 'chance'])
   expect(await kindOf(join(out, 'stages', 'instructions', 'seed2'))).toBe('causal')

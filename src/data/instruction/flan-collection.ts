@@ -1,16 +1,14 @@
 /**
  * The Flan Collection: Designing Data and Methods for Effective Instruction Tuning
  * Longpre, Hou, Vu, Webson, Chung et al., Google, 2023. arXiv 2301.13688
- * and the mixture of Scaling Instruction-Finetuned Language Models — Flan-T5, Flan-PaLM
- * Chung, Hou, Longpre, Zoph et al., Google, 2022. arXiv 2210.11416
  *
  * New here:
  * - five collections in one mixture, each with a weight, within which data sets are mixed in proportion to their examples,
  *   capped by collection (§2, table 2 of the appendix): p(m) = w_s / Σ w · min(e_m, K_s) / Σ_{n in s} min(e_n, K_s);
  * - zero-shot and few-shot prompts together, in halves: each kind is better asked after training on both (§3.2);
  * - inputs turned into targets and back, at 0.3 of the rate of what they are made of (§3.4);
- * - rationales among the targets: nine data sets with chains of thought, with and without exemplars (2210.11416, §2.1 and
- *   figure 3).
+ * - rationales among the targets: nine data sets with chains of thought, with and without exemplars, after Flan-T5 and
+ *   Flan-PaLM (Chung, Hou, Longpre, Zoph et al., 2022, arXiv 2210.11416, §2.1 and figure 3).
  *
  * Departures: the collections themselves are the user's (p3.ts reads P3 and rationales) or our own. How many exemplars a few-shot
  * prompt has is drawn evenly; the reference fixes it by task. Options are told in half of the prompts of every
