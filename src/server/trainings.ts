@@ -1,11 +1,12 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
-import { mkdirSync } from 'node:fs'
+import { existsSync, mkdirSync } from 'node:fs'
 import { mkdir, open, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { z } from 'zod'
 import { toJson, writeWhole } from '../optim/files.ts'
+import { RESULT } from '../optim/result.ts'
 import { RequestError } from './errors.ts'
 import { packageRoot } from './package.ts'
 import { resultOf, summary } from './runs-api.ts'
@@ -64,6 +65,14 @@ export interface NewTraining {
   settings: Readonly<Record<string, number | boolean>>
 }
 
+interface Current {
+  readonly run: string
+  /** Tells it to end; it may do so before it has written anything. */
+  stop(): void
+  isStopping: boolean
+  readonly ended: Promise<void>
+}
+
 const jackdawTrain: readonly [string, ...string[]] = [process.execPath, join(packageRoot, 'bin', 'jackdaw.js'), 'train']
 const usualRecipes = { reward: 'instructgpt/reward', ppo: 'instructgpt/ppo' } as const
 
@@ -74,7 +83,7 @@ export class Trainings {
   private readonly jobs = new Map<string, Job>()
   private opened?: Promise<void>
   /** The one that trains. */
-  private current?: { run: string; stop: () => void; ended: Promise<void> }
+  private current?: Current
   private isClosed = false
 
   constructor(
@@ -105,7 +114,7 @@ export class Trainings {
       if (job.state !== 'running') continue
       // Of a server that was killed: its run goes on.
       if (job.process !== null && (await isRunning(job.process, this.folderOf(run)))) this.follow(run, job, job.process)
-      else await this.settle(run, job, 'The server ended while it trained; it can go on.')
+      else await this.settle(run, job, { isWell: true, cutOff: 'The server ended while it trained; it can go on.' })
     }
     this.next()
   }
@@ -132,7 +141,7 @@ export class Trainings {
         code: 'rate_limit_exceeded',
       })
     }
-    const run = await this.newFolder(`${model.replace(/[^\w.-]+/g, '-')}-${kind}`)
+    const run = await this.newFolder(`${model.replace(/[^\w.-]+/g, '-').replace(/^[.-]+/, '')}-${kind}`)
     const data = join(this.folderOf(run), kind === 'reward' ? 'preferences.jsonl' : 'prompts.jsonl')
     await writeFile(data, examples.map((line) => `${line}\n`).join(''))
     const set = Object.entries({ model: modelReference, data, ...(reward && { reward: reward.folder }), ...settings })
@@ -151,12 +160,10 @@ export class Trainings {
   async stop(run: string): Promise<Training> {
     await this.open()
     const job = this.jobOf(run)
-    if (job.state === 'waiting') {
+    if (this.current?.run === run) await this.stopCurrent(this.current)
+    else if (job.state === 'waiting') {
       job.state = 'stopped'
       await this.keep(run, job)
-    } else if (this.current?.run === run) {
-      this.current.stop()
-      await Promise.race([this.current.ended, delay(STOP_MS, undefined, { ref: false })])
     }
     return this.told(run, job)
   }
@@ -168,7 +175,8 @@ export class Trainings {
     if (job.state === 'finished') throw new RequestError(409, `${run} has come to its end.`)
     if (job.state === 'stopped' || job.state === 'failed') {
       // What ended before it had written anything begins anew.
-      Object.assign(job, { state: 'waiting', error: null, resume: resultOf(this.folderOf(run)) !== undefined })
+      const resume = ['run.json', RESULT].some((name) => existsSync(join(this.folderOf(run), name)))
+      Object.assign(job, { state: 'waiting', error: null, resume })
       await this.keep(run, job)
       this.next()
     }
@@ -179,9 +187,13 @@ export class Trainings {
   async close(): Promise<void> {
     this.isClosed = true
     await this.opened
-    if (!this.current) return
-    this.current.stop()
-    await Promise.race([this.current.ended, delay(STOP_MS, undefined, { ref: false })])
+    if (this.current) await this.stopCurrent(this.current)
+  }
+
+  private async stopCurrent(current: Current): Promise<void> {
+    current.isStopping = true
+    current.stop()
+    await Promise.race([current.ended, delay(STOP_MS, undefined, { ref: false })])
   }
 
   private folderOf(run: string): string {
@@ -228,6 +240,7 @@ export class Trainings {
 
   private train(run: string, job: Job): void {
     let child: ChildProcess | undefined
+    let isStopping = false
     const ended = (async () => {
       const folder = this.folderOf(run)
       const output = await open(join(folder, LOG), 'a')
@@ -240,24 +253,30 @@ export class Trainings {
           detached: true,
           env: withoutSecrets(process.env),
         })
-        const end = new Promise<void>((resolve, reject) => {
-          child?.once('exit', () => resolve())
+        const end = new Promise<number | null>((resolve, reject) => {
+          child?.once('exit', resolve)
           child?.once('error', reject)
         })
         Object.assign(job, { state: 'running', process: child.pid ?? null })
-        await this.keep(run, job)
-        await end
+        if (isStopping) child.kill('SIGTERM')
+        const [code] = await Promise.all([end, this.keep(run, job)])
+        return code === 0
       } finally {
         await output.close()
       }
     })()
-    this.set(run, job, ended, () => child?.kill('SIGTERM'))
+    this.set(run, job, ended, () => {
+      isStopping = true
+      child?.kill('SIGTERM')
+    })
   }
 
   /** A run that a server has left behind. */
   private follow(run: string, job: Job, id: number): void {
     const ended = (async () => {
       while (await isRunning(id, this.folderOf(run))) await delay(LOOK_MS)
+      // How it ended, its own folder alone tells.
+      return true
     })()
     this.set(run, job, ended, () => {
       try {
@@ -268,24 +287,42 @@ export class Trainings {
     })
   }
 
-  private set(run: string, job: Job, ended: Promise<void>, stop: () => void): void {
-    const settled = ended
-      .catch(this.log)
-      .then(() => this.settle(run, job, null))
-      .catch(this.log)
-      .then(() => {
-        this.current = undefined
-        this.next()
+  /** @param ended - whether the process ended well */
+  private set(run: string, job: Job, ended: Promise<boolean>, stop: () => void): void {
+    const end = async () => {
+      const isWell = await ended.catch((error) => {
+        this.log(error)
+        return false
       })
-    this.current = { run, stop, ended: settled }
+      await this.settle(run, job, { isWell, cutOff: current.isStopping ? '' : null }).catch(this.log)
+      this.current = undefined
+      this.next()
+    }
+    const current: Current = { run, stop, isStopping: false, ended: Promise.resolve().then(end) }
+    this.current = current
   }
 
-  /** What has become of a run whose process is gone. @param otherwise - said of one that was cut off */
-  private async settle(run: string, job: Job, otherwise: string | null): Promise<void> {
-    const result = resultOf(this.folderOf(run))
-    const state = result?.state === 'finished' || result?.state === 'stopped' ? result.state : 'failed'
-    const error = state === 'failed' ? (result?.error ?? otherwise ?? (await lastWords(this.folderOf(run)))) : null
-    Object.assign(job, { state: state === 'failed' && otherwise ? 'stopped' : state, process: null, error })
+  /**
+   * What has become of a run whose process is gone.
+   *
+   * @param isWell - what the folder says is this process' word, and not that of one before
+   * @param cutOff - of one that was stopped before it could say so: why, or ''; null where nobody stopped it
+   */
+  private async settle(
+    run: string,
+    job: Job,
+    { isWell, cutOff }: { isWell: boolean; cutOff: string | null },
+  ): Promise<void> {
+    const folder = this.folderOf(run)
+    const result = resultOf(folder)
+    job.process = null
+    if (isWell && (result?.state === 'finished' || result?.state === 'stopped')) {
+      Object.assign(job, { state: result.state, error: null })
+    } else if (cutOff !== null && result?.error === undefined) {
+      Object.assign(job, { state: 'stopped', error: cutOff || null })
+    } else {
+      Object.assign(job, { state: 'failed', error: result?.error ?? (await lastWords(folder)) })
+    }
     await this.keep(run, job)
     if (job.state === 'finished') this.onFinished(run, job.kind)
   }
