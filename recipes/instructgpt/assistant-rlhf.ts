@@ -50,21 +50,21 @@ const settings = {
   /** The folder of the fine-tuned assistant. */
   model: 'jackdaw-base',
   /** Of PPO, and of GRPO. */
-  steps: 40,
+  steps: 30,
   seed: 1337,
   evalEvery: 0,
   checkpointEvery: 20,
   seeds: 1,
   /** Prompts whose answers are compared, and K of them. */
-  prompts: 400,
-  answers: 6,
+  prompts: 240,
+  answers: 5,
   /** Comparisons that say the wrong thing. */
   flips: 0.1,
   /** Prompts that are only judged. */
-  heldOut: 200,
-  maxPromptTokens: 160,
-  maxNewTokens: 48,
-  rewardRows: 36,
+  heldOut: 150,
+  maxPromptTokens: 108,
+  maxNewTokens: 36,
+  rewardRows: 30,
   rewardLearningRate: 3e-4,
   rewardEpochs: 1,
   /** Of the smaller two reward models: the first so many of the assistant's layers. */
@@ -74,17 +74,19 @@ const settings = {
   batch: 32,
   minibatch: 16,
   group: 4,
-  learningRate: 1e-4,
+  learningRate: 2e-4,
   klCoef: 0.05,
   ptxCoef: 1,
   /** Of the runs that show over-optimisation, whose distance costs nothing. */
-  overSteps: 40,
+  overSteps: 24,
+  overBatch: 16,
+  overLearningRate: 4e-4,
   /** Best of at most so many: a power of 2. */
   bestOf: 16,
-  bestOfPrompts: 100,
+  bestOfPrompts: 60,
   dpoPairs: 16,
   /** Pairs of each prompt that DPO learns from. */
-  dpoPairsAPrompt: 4,
+  dpoPairsAPrompt: 3,
   dpoLearningRate: 5e-5,
   dpoBeta: 0.1,
 }
@@ -212,12 +214,10 @@ async function assistant(context: Context, chat: ChatModel, seed: number, draws:
   /** What PPO and GRPO have in common, judged by one of the reward models. */
   const against = async (
     judge: (typeof judges)[number],
-    each: number,
     learn: (run: PolicyRun) => Promise<PolicyResult>,
-    steps: number,
+    { steps = settings.steps, batch = settings.batch, learningRate = settings.learningRate, each = 1 } = {},
   ) => {
     const scorer = await rewardScorer(judge.model, judge.weights)
-    const { batch } = settings
     try {
       const { policy, history } = await learn({
         ...{ model, weights, seq, sampling, steps, minibatch: settings.minibatch },
@@ -226,7 +226,7 @@ async function assistant(context: Context, chat: ChatModel, seed: number, draws:
             .slice(0, batch / each)
             .map(({ promptIds }) => promptIds),
         score: scoreWith(scorer),
-        learningRate: constantSchedule(settings.learningRate, { warmupSteps: 5 }),
+        learningRate: constantSchedule(learningRate, { warmupSteps: 5 }),
         seen: async (step, episodes, scores) => {
           const questions = promptsAt(step)
           const gold = episodes.map(({ ids }, i) => goldOf(questions[Math.floor(i / each)], ids))
@@ -247,30 +247,19 @@ async function assistant(context: Context, chat: ChatModel, seed: number, draws:
       scorer.release()
     }
   }
-  const ppo = (name: string, judge: (typeof judges)[number], klCoef: number, ptxCoef: number, steps: number) =>
+  const ppo = (name: string, ptxCoef: number) =>
     stage(`${name}-${seed}`, () =>
-      against(
-        judge,
-        1,
-        (run) =>
-          trainPpo(context, {
-            ...run,
-            klCoef,
-            settings: { ...PPO_SETTINGS, whitenRewards: true, ptxCoef },
-            ptx: ptxCoef > 0 ? talk.ptx : undefined,
-          }),
-        steps,
-      ),
+      against(best, (run) => {
+        const ppoSettings = { ...PPO_SETTINGS, whitenRewards: true, ptxCoef }
+        const ptx = ptxCoef > 0 ? talk.ptx : undefined
+        return trainPpo(context, { ...run, klCoef: settings.klCoef, settings: ppoSettings, ptx })
+      }),
     )
-  const plain = await ppo('ppo', best, settings.klCoef, 0, settings.steps)
-  const mixed = await ppo('ppo-ptx', best, settings.klCoef, settings.ptxCoef, settings.steps)
+  const plain = await ppo('ppo', 0)
+  const mixed = await ppo('ppo-ptx', settings.ptxCoef)
+  const { group } = settings
   const grouped = await stage(`grpo-${seed}`, () =>
-    against(
-      best,
-      settings.group,
-      (run) => trainGrpo(context, { ...run, group: settings.group, settings: GRPO_SETTINGS }),
-      settings.steps,
-    ),
+    against(best, (run) => trainGrpo(context, { ...run, group, settings: GRPO_SETTINGS }), { each: group }),
   )
   const direct = await stage(`dpo-${seed}`, () => learnDpo(context, chat, asked, learned, seq, seed))
   const policies: Readonly<Record<(typeof METHODS)[number], Weights>> = {
@@ -284,7 +273,13 @@ async function assistant(context: Context, chat: ChatModel, seed: number, draws:
   // How far a reward model can be believed.
   const lines: Record<string, (readonly [number, number])[]> = {}
   for (const judge of judges) {
-    const over = await ppo(`over-${judge.size}`, judge, 0, 0, settings.overSteps)
+    const over = await stage(`over-${judge.size}-${seed}`, () =>
+      against(
+        judge,
+        (run) => trainPpo(context, { ...run, klCoef: 0, settings: { ...PPO_SETTINGS, whitenRewards: true } }),
+        { steps: settings.overSteps, batch: settings.overBatch, learningRate: settings.overLearningRate },
+      ),
+    )
     lines[`PPO, ${judge.size} layers`] = smoothed(over.value)
   }
   const bestOf = await stage(`best-of-n-${seed}`, async () => {

@@ -68,7 +68,7 @@ export function heldOutSplit<T>(all: readonly T[], share: number, seed: number):
 
 /** `count` of a list's items a step, all of them once before any comes again: a function of the seed and the step. */
 export function itemsAt<T>(all: readonly T[], count: number, seed: number): (step: number) => T[] {
-  let epoch = { number: -1, order: new Uint32Array() }
+  let epoch: { number: number; order: Uint32Array } = { number: -1, order: new Uint32Array() }
   return (step) =>
     Array.from({ length: count }, (_, i) => {
       const at = step * count + i

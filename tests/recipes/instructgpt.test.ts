@@ -183,8 +183,28 @@ it('what is missing is said in a sentence', async () => {
 
 it('the assistant is ranked, judged and trained in every way, and the judge tells how far each got', async () => {
   const { out, result } = await few('assistant', assistant, {
-    ...{ model, seeds: 1, steps: 2, prompts: 6, answers: 4, heldOut: 4, maxPromptTokens: 200, maxNewTokens: 6 },
-    ...{ rewardRows: 8, batch: 4, minibatch: 4, group: 2, overSteps: 2, bestOf: 4, bestOfPrompts: 2, dpoPairs: 2 },
+    ...{
+      model,
+      seeds: 1,
+      steps: 2,
+      prompts: 6,
+      answers: 4,
+      heldOut: 4,
+      maxPromptTokens: 200,
+      maxNewTokens: 6,
+      seed: 1,
+    },
+    ...{
+      rewardRows: 8,
+      batch: 4,
+      minibatch: 4,
+      group: 2,
+      overSteps: 2,
+      overBatch: 4,
+      bestOf: 4,
+      bestOfPrompts: 2,
+      dpoPairs: 2,
+    },
   })
   expect(await kindOf(out)).toBe('causal')
   const { measured = {}, figures } = result
