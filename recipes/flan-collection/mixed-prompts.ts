@@ -102,11 +102,7 @@ export default recipe({
     const tests = Array.from({ length: settings.tests }, (_, i) => {
       const [template, index] = [i % unseen.templates.length, order[i % order.length]]
       const prompted = unseen.prompt(template, index)
-      const exemplars = drawExemplars(
-        { set: unseen, template, index, prompted },
-        EXEMPLARS,
-        new StepRandom(TEST_SEED, 1 + i),
-      )
+      const exemplars = drawExemplars({ set: unseen, template, index }, EXEMPLARS, new StepRandom(TEST_SEED, 1 + i))
       return { 'zero-shot': prompted, 'few-shot': withExemplars(prompted, exemplars) }
     })
     const names = Array.from({ length: settings.seeds }, (_, i) => `seed${i + 1}`)

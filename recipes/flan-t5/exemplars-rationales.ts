@@ -196,7 +196,7 @@ export default recipe({
         const set = rationales ? testing.rationales : testing.answers
         const template = rationales ? ASK_REASONING : ASK_ANSWER
         const prompted = set.prompt(template, index)
-        const drawn = drawExemplars({ set, template, index, prompted }, exemplars, new StepRandom(TEST_SEED, 2 + index))
+        const drawn = drawExemplars({ set, template, index }, exemplars, new StepRandom(TEST_SEED, 2 + index))
         return withExemplars(prompted, drawn)
       })
     const tests = Object.fromEntries(Object.entries(WAYS).map(([way, how]) => [way, promptsOf(how)]))

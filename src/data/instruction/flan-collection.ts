@@ -91,23 +91,25 @@ const SHARES = { fewShot: 0.5, options: 0.5, inversion: INVERSION_RATE, exemplar
  * says the question's own input. Fewer where the data set has no more.
  */
 export function drawExemplars(
-  { set, template, index, prompted }: Drawn,
+  { set, template, index }: Pick<Drawn, 'set' | 'template' | 'index'>,
   count: number,
   random: StepRandom,
   showOptions = true,
 ): Prompted[] {
   const { size } = set.templates[template]
   const tried = new Set([index])
-  const inputs = new Set([set.prompt(template, index, { showOptions }).input, prompted.input])
+  // By what is asked, whatever the options: the same question with others would tell the answer.
+  const askedAt = (place: number): string => set.prompt(template, place, { showOptions: false }).input
+  const inputs = new Set([askedAt(index)])
   const exemplars: Prompted[] = []
   while (exemplars.length < count && tried.size < size) {
     const other = random.below(size)
     if (tried.has(other)) continue
     tried.add(other)
-    const exemplar = set.prompt(template, other, { showOptions })
-    if (inputs.has(exemplar.input)) continue
-    inputs.add(exemplar.input)
-    exemplars.push(exemplar)
+    const question = askedAt(other)
+    if (inputs.has(question)) continue
+    inputs.add(question)
+    exemplars.push(set.prompt(template, other, { showOptions }))
   }
   return exemplars
 }

@@ -114,9 +114,24 @@ describe('prompts', () => {
     )
   })
 
+  it('tell no answer by the same question with other options', () => {
+    const options = [
+      ['even', 'odd'],
+      ['odd', 'even'],
+      ['odd', 'none'],
+    ]
+    const examples = options.map((options) => ({ fields: { question: '3', answer: 'odd' }, options }))
+    const other = { fields: { question: '4', answer: 'even' }, options: options[0] }
+    const set = templatedSet('set', [], [...examples, other], [PLAIN])
+    for (let step = 0; step < 20; step++) {
+      const drawn = drawExemplars({ set, template: 0, index: step % 3 }, 3, new StepRandom(4, step))
+      expect(drawn.map(({ input }) => input)).toEqual(['Q 4\nOPTIONS:\n- even\n- odd'])
+    }
+  })
+
   it('have as many exemplars as there are others, and no more', () => {
     const set = setOf('set', 3)
-    const drawn = { set, template: 0, index: 1, prompted: set.prompt(0, 1) }
+    const drawn = { set, template: 0, index: 1 }
     expect(drawExemplars(drawn, 5, new StepRandom(1, 1))).toHaveLength(2)
     const alone = setOf('set', 1)
     expect(drawExemplars({ ...drawn, set: alone, index: 0 }, 5, new StepRandom(1, 1))).toEqual([])
