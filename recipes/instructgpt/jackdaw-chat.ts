@@ -56,7 +56,7 @@ export default recipe({
     heldOut: 400,
     seq: 384,
     batch: 6,
-    learningRate: 1.5e-3,
+    learningRate: 2e-3,
     minLearningRate: 1e-4,
     warmupSteps: 100,
     weightDecay: 0.1,

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { loadModel } from '../../src/load/load.ts'
 import { type RecipeContext, recipe } from '../../src/optim/recipe.ts'
+import type { TensorData } from '../../src/tensor/index.ts'
 
 /**
  * Stand-ins for the recipes of InstructGPT, with their settings and nothing learned: they read what they are given, log
@@ -15,7 +16,10 @@ const settings = {
   pause: 20,
 }
 
-async function train({ settings, steps, log, sample, save, claim }: RecipeContext<typeof settings>, noise: number) {
+type Settings = typeof settings
+
+async function train(context: RecipeContext<Settings>, noise: number) {
+  const { steps, log, sample, save, claim, settings } = context
   for await (const { step } of steps({ steps: settings.steps, trainers: {} })) {
     await delay(settings.pause)
     const share = step / settings.steps
@@ -24,12 +28,12 @@ async function train({ settings, steps, log, sample, save, claim }: RecipeContex
   }
   const { model, weights, releaseFiles } = await loadModel(settings.model)
   const moved = new Map(
-    [...weights].map(([name, { shape, data }]) => [
+    [...weights].map(([name, weight]) => [
       name,
       {
         dtype: 'float32' as const,
-        shape,
-        data: Float32Array.from(data as Float32Array, (x, i) => x + noise * ((i % 3) - 1)),
+        shape: weight.shape,
+        data: Float32Array.from((weight as TensorData).data as Float32Array, (x, i) => x + noise * ((i % 3) - 1)),
       },
     ]),
   )
