@@ -14,20 +14,20 @@ import { versions } from './versions.ts'
 await compete(async () => {
   const { batch, seq, rank, alpha } = LORA_SFT
   const { model, weights, releaseFiles } = await loadModel(process.argv[2], { mapped: true })
-  const trainer = await Trainer.create({
-    objective: sftObjective(new Lora(model as CausalLm, { rank, alpha })),
-    inputs: sftInputs(batch, seq),
-    learningRate: () => 1e-4,
-    weights: weights as Map<string, TensorData>,
-    missing: 'init',
-  })
-  releaseFiles()
   // Conversations that fill a row, the second half of each an answer: the peers' attention would not keep several apart.
   const conversations = Array.from({ length: 64 }, (_, k) => ({
     inputIds: Array.from({ length: seq }, (_, t) => (k * 31 + t * 7) % 4096),
     answer: Array.from({ length: seq }, (_, t) => t >= seq / 2),
   }))
   const batches = new SftBatches(conversations, { batch, seq }, 1)
+  const trainer = await Trainer.create({
+    objective: sftObjective(new Lora(model as CausalLm, { rank, alpha })),
+    inputs: sftInputs(batch, seq, batches.answers),
+    learningRate: () => 1e-4,
+    weights: weights as Map<string, TensorData>,
+    missing: 'init',
+  })
+  releaseFiles()
   const step = () => trainer.train({ ...batches.batchAt(trainer.step) })
   for (let i = 0; i < 2; i++) await step()
   return {

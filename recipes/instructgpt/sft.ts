@@ -115,7 +115,7 @@ export default recipe({
     const student: CausalLm = lora ?? model
     const trainer = await makeTrainer({
       objective: sftObjective(student),
-      inputs: sftInputs(shape.batch, shape.seq),
+      inputs: sftInputs(shape.batch, shape.seq, batches.answers),
       learningRate: cosineSchedule(settings.learningRate || LEARNING_RATE[lora ? 'lora' : 'full'], {
         steps: total,
         warmupSteps: Math.round(WARMUP * total),
