@@ -30,6 +30,7 @@ const GENERATE = 'tests/cli/generate.test.ts'
 const EVAL = 'tests/cli/eval.test.ts'
 const FORWARD = 'tests/cli/forward.test.ts'
 const SERVED = 'tests/generate/gpts-served.test.ts'
+const CONTROL_RECIPES = 'tests/recipes/ppo-control.test.ts'
 /** Its fixtures hold what the reference generates, too. */
 const PARITY = 'tests/parity/parity.test.ts'
 
@@ -122,6 +123,16 @@ export const PAPERS: readonly Paper[] = [
   },
   { number: 9, slug: 'rlhf', name: 'RLHF (Christiano; Ziegler)', files: ['train/preferences.ts'] },
   {
+    number: 9,
+    slug: 'rlhf',
+    name: 'RLHF (Christiano; Ziegler)',
+    files: ['train/preferences.ts'],
+    usable: {
+      what: 'jackdaw train rlhf/pendulum; RewardEnsemble over any steps that are rows of numbers, beside any loop of PPO; the loss over the best of n answers',
+      by: ['tests/train/preferences.test.ts', CONTROL_RECIPES],
+    },
+  },
+  {
     number: 10,
     slug: 'ppo',
     name: 'PPO',
@@ -129,6 +140,10 @@ export const PAPERS: readonly Paper[] = [
     usable: {
       what: '`jackdaw train instructgpt/ppo` against a reward model or a rule; the loop as a function, a killed run ends as a whole one',
       by: ['tests/train/ppo.test.ts', 'tests/train/rlhf.test.ts', 'tests/recipes/instructgpt.test.ts'],
+    files: ['train/ppo.ts', 'train/ppo-control.ts', 'models/actor-critic.ts', 'data/worlds/world.ts'],
+    usable: {
+      what: 'jackdaw train ppo/cartpole, ppo/pendulum; learnControl on any world of four functions; the policy of the cart played in the page',
+      by: ['tests/train/ppo.test.ts', 'tests/train/ppo-control.test.ts', CONTROL_RECIPES],
     },
   },
   { number: 11, slug: 'flan', name: 'FLAN', files: ['data/instruction/flan.ts'] },

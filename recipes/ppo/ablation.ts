@@ -29,7 +29,7 @@ const PPO = 'clip 0.2'
 const WITHOUT = ['no clipping', 'λ = 0', 'λ = 1']
 const DRAWN = [PPO, ...WITHOUT, 'adaptive KL 0.01', 'fixed KL 1']
 
-/** Several epochs at a high rate, so that there is something for the clipping to do; half as many as where it counts. */
+/** Several epochs at a high rate, so that there is something for the clipping to do; half as many as the pendulum's own recipe. */
 const SHORTER = { ...PENDULUM_SETTINGS, epochs: 5, minibatches: 16 }
 const TASKS = [
   { world: cartPole, settings: { ...SHORTER, discount: 0.99 }, share: 0.5 },

@@ -352,7 +352,7 @@ export async function improve(
   experience: Experience,
   rewards: Float32Array,
   random: StepRandom,
-  { klCoef, log, ...settings }: ControlSettings & { klCoef: number; log?: (result: StepResult) => void },
+  { log, ...settings }: ControlSettings & { log?: (result: StepResult) => void },
 ): Promise<Scalars> {
   const { rows, observations, actions, distribution, logProbs, values } = experience
   const { advantages, returns } = advantagesOf(experience, rewards, settings)
@@ -371,7 +371,7 @@ export async function improve(
       })
       return [name, name === 'advantages' ? whiten([some as Float32Array])[0] : some]
     })
-    return { ...Object.fromEntries(batch), klCoef: Float32Array.of(klCoef) }
+    return { ...Object.fromEntries(batch), klCoef: Float32Array.of(settings.klCoef) }
   }
   const last: StepResult[] = []
   for (let epoch = 0; epoch < settings.epochs; epoch++) {
@@ -458,6 +458,7 @@ interface LoopState<State> {
 /**
  * Algorithm 1: PPO, actor-critic style. The loop of a stage.
  *
+ * @throws RangeError where what is gathered is not so many minibatches
  * @returns the policy as it is at the end, and the mean return of the episodes that ended in each part of the training
  */
 export async function learnControl<State extends object>(
@@ -470,6 +471,11 @@ export async function learnControl<State extends object>(
 }> {
   const { environments: count, horizon, epochs, minibatches } = settings
   const rows = count * horizon
+  if (!Number.isInteger(rows / minibatches)) {
+    throw new RangeError(
+      `${count} environments × ${horizon} steps do not make ${minibatches} minibatches of one size: choose a divisor of ${rows}`,
+    )
+  }
   const updates = Math.floor(worldSteps / rows)
   const model = policyFor(world)
   const trainer = await newTrainer({
