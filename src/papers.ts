@@ -114,7 +114,7 @@ export const PAPERS: readonly Paper[] = [
     number: 8,
     slug: 'instructgpt',
     name: 'InstructGPT',
-    files: ['train/sft.ts', 'train/reward.ts', 'train/ppo.ts'],
+    files: ['train/reward.ts', 'train/sft.ts', 'train/lora.ts', 'train/ppo.ts'],
     usable: {
       what: '`jackdaw train reward`, `instructgpt/ppo`: a reward model from rankings of your own, equal to transformers’ sequence classifier, and PPO against it with pre-training beside; with LoRA too',
       by: ['tests/train/reward.test.ts', 'tests/train/rlhf.test.ts', 'tests/recipes/instructgpt.test.ts'],
@@ -132,14 +132,32 @@ export const PAPERS: readonly Paper[] = [
     },
   },
   { number: 11, slug: 'flan', name: 'FLAN', files: ['data/instruction/flan.ts'] },
+  { number: 10, slug: 'ppo', name: 'PPO', files: ['train/ppo.ts'] },
+  {
+    number: 11,
+    slug: 'flan',
+    name: 'FLAN',
+    files: ['data/instruction/flan.ts', 'data/instruction/p3.ts'],
+    usable: {
+      what: 'templates and their inversions, options, clusters held out whole, mixing and packing of your own data sets or of P3’s files; classes by rank',
+      by: [
+        'tests/data/instruction/flan.test.ts',
+        'tests/data/instruction/p3.test.ts',
+        'tests/eval/rank-classification.test.ts',
+      ],
+    },
+  },
   {
     number: 12,
     slug: 'flan-t5',
     name: 'Flan-T5',
-    files: ['models/t5.ts'],
+    files: ['models/t5.ts', 'data/instruction/flan-collection.ts'],
     within: 't5',
     fixtures: 't5-gated',
-    usable: { what: 'generate, forward and grad on its checkpoints', by: [GENERATE, FORWARD] },
+    usable: {
+      what: 'generate, forward and grad on its checkpoints; its tuning, with and without exemplars and rationales',
+      by: [GENERATE, FORWARD, 'tests/recipes/flan.test.ts'],
+    },
   },
   {
     number: 13,
@@ -253,7 +271,16 @@ export const PAPERS: readonly Paper[] = [
     files: ['models/resnet.ts'],
     usable: { what: 'forward and grad on its checkpoints', by: ['tests/models/resnet.test.ts'] },
   },
-  { number: 29, slug: 'flan-collection', name: 'Flan Collection', files: ['data/instruction/flan-collection.ts'] },
+  {
+    number: 29,
+    slug: 'flan-collection',
+    name: 'Flan Collection',
+    files: ['data/instruction/flan-collection.ts'],
+    usable: {
+      what: 'one mixture of collections by weights and caps: exemplars, options, inversions and rationales in their shares, of your own data sets or of files',
+      by: ['tests/data/instruction/flan-collection.test.ts', 'tests/data/instruction/p3.test.ts'],
+    },
+  },
   { number: 30, slug: 'vit', name: 'ViT', files: ['models/vit.ts'] },
   { number: 31, slug: 'swin', name: 'Swin', files: ['models/swin.ts'] },
   { number: 32, slug: 'swin-v2', name: 'Swin V2', files: ['models/swin-v2.ts'] },

@@ -256,6 +256,8 @@ export function perTokenRewards({ logProbs, refLogProbs, score }: Judgement, klC
 /**
  * Â_t = Σ (γλ)^l δ_{t+l} with δ_t = r_t + γ V_{t+1} − V_t, the value after the end being 0 (eq. 11–12), and what the
  * value should have been: Â_t + V_t.
+ *
+ * @param values - of each step; one more where the episode goes on after the last, what comes next being worth that
  */
 export function generalizedAdvantages(
   rewards: Float32Array,

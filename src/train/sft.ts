@@ -92,6 +92,18 @@ export function encodeConversation(
   return { inputIds, answer }
 }
 
+/** A conversation up to where the assistant is to go on: what a model is asked with. */
+export function encodePrompt(
+  tokenizer: Tokenizer,
+  { messages, tools: own }: Conversation,
+  { template = tokenizer.chatTemplate, tools = own }: EncodeConversationOptions = {},
+): number[] {
+  if (template === undefined) throw new Error('the model has no chat template: give it one')
+  const chat = messages.map((message) => templateMessage(message, template))
+  const options = { ...specialTokens(tokenizer), tools: tools?.map(toWireTool), addGenerationPrompt: true }
+  return tokenizer.encode(renderChat(template, chat, options), { addSpecialTokens: false })
+}
+
 /** What a template adds after the token that ends a turn, a line's end, is never written by the model. */
 function endOfTurn(ids: readonly number[], start: number, end: number, tokenizer: Tokenizer): number {
   let last = end - 1

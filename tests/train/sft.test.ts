@@ -18,7 +18,14 @@ import { compile } from '../../src/runtime/compile.ts'
 import { grad, type Tensor, type TensorData } from '../../src/tensor/index.ts'
 import { renderChat } from '../../src/text/chat-template.ts'
 import { loadTokenizer } from '../../src/text/load.ts'
-import { encodeConversation, heldOutSftLoss, SftBatches, sftInputs, sftObjective } from '../../src/train/sft.ts'
+import {
+  encodeConversation,
+  encodePrompt,
+  heldOutSftLoss,
+  SftBatches,
+  sftInputs,
+  sftObjective,
+} from '../../src/train/sft.ts'
 import { drawnWeights } from '../generate/tiny.ts'
 
 const VOCAB = 20
@@ -252,6 +259,8 @@ describe('encodeConversation', () => {
               addGenerationPrompt: true,
             })
             expect(tokenizer.decode(inputIds.slice(0, first))).toBe(asked)
+            const upToHere = { messages: messages.slice(0, 2 * turn + 1) }
+            expect(tokenizer.decode(encodePrompt(tokenizer, upToHere, { template: JACKDAW_CHAT_TEMPLATE }))).toBe(asked)
           }
         },
       ),

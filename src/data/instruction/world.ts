@@ -173,10 +173,10 @@ function drawTask(random: StepRandom): Task {
   return TASKS[0][1]
 }
 
-/** Half of the answers are as one wants them; the rest is curt or wordy, and leaves something to be learned from a judge. */
+/** Most answers are as one wants them; the rest is curt or wordy, and leaves something to be learned from a judge. */
 function drawStyle(random: StepRandom): Style {
   const chance = random.uniform()
-  return chance < 0.5 ? 'plain' : chance < 0.7 ? 'short' : 'wordy'
+  return chance < 0.7 ? 'plain' : chance < 0.8 ? 'short' : 'wordy'
 }
 
 const lengthOf = ({ user, call, result = '', answer }: Turn): number =>

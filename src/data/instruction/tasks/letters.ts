@@ -111,12 +111,12 @@ const ASK_WORD: Readonly<Record<WordJob, Phrasings>> = {
 }
 
 const WORD_SENTENCE: Readonly<Record<WordJob, (word: string, result: string) => string>> = {
-  spell: (word, result) => `"${word}" is spelled ${result}.`,
-  reverse: (word, result) => `"${word}" backwards is "${result}".`,
-  count: (word, result) => `"${word}" has ${result}.`,
-  vowels: (word, result) => `"${word}" has ${result}.`,
-  plural: (word, result) => `The plural of "${word}" is "${result}".`,
-  past: (word, result) => `The past tense of "${word}" is "${result}".`,
+  spell: (word, result) => `The word ${word} is spelled ${result}.`,
+  reverse: (word, result) => `The word ${word} backwards is ${result}.`,
+  count: (word, result) => `The word ${word} has ${result}.`,
+  vowels: (word, result) => `The word ${word} has ${result}.`,
+  plural: (word, result) => `The plural of ${word} is ${result}.`,
+  past: (word, result) => `The past tense of ${word} is ${result}.`,
 }
 
 /** Does it with the tool and says what came of it. */
