@@ -115,7 +115,7 @@ export const PAPERS: readonly Paper[] = [
     number: 8,
     slug: 'instructgpt',
     name: 'InstructGPT',
-    files: ['train/sft.ts', 'train/lora.ts', 'train/reward.ts', 'train/ppo.ts'],
+    files: ['train/reward.ts', 'train/sft.ts', 'train/lora.ts', 'train/ppo.ts'],
     usable: {
       what: '`jackdaw train reward`, `instructgpt/ppo`: a reward model from rankings of your own, equal to transformers’ sequence classifier, and PPO against it with pre-training beside; with LoRA too',
       by: ['tests/train/reward.test.ts', 'tests/train/rlhf.test.ts', 'tests/recipes/instructgpt.test.ts'],

@@ -50,13 +50,13 @@ const settings = {
   /** The folder of the fine-tuned assistant. */
   model: 'jackdaw-base',
   /** Of PPO, and of GRPO. */
-  steps: 30,
+  steps: 25,
   seed: 1337,
   evalEvery: 0,
   checkpointEvery: 20,
   seeds: 1,
   /** Prompts whose answers are compared, and K of them. */
-  prompts: 240,
+  prompts: 200,
   answers: 5,
   /** Comparisons that say the wrong thing. */
   flips: 0.1,
@@ -78,7 +78,7 @@ const settings = {
   klCoef: 0.05,
   ptxCoef: 1,
   /** Of the runs that show over-optimisation, whose distance costs nothing. */
-  overSteps: 24,
+  overSteps: 20,
   overBatch: 16,
   overLearningRate: 4e-4,
   /** Best of at most so many: a power of 2. */
