@@ -9,6 +9,8 @@ export interface Country {
   /** As it stands within a sentence: `France`, `the Netherlands`. */
   readonly name: string
   readonly capital?: string
+  /** What its people call it, in Latin letters: `Deutschland`. */
+  readonly localName?: string
   /** `66,553,766` */
   readonly population?: string
   /** `643,801 square kilometers` */
@@ -187,11 +189,13 @@ function countryOf(profile: Profile, name: string, continent: string): Country {
     return (typeof value === 'string' ? value : (value?.text ?? '')).replace(/\s+/g, ' ').trim()
   }
   const [capital] = text('Government', 'Capital', 'name').split(/;| \(|:| in Romanian/)
+  const [localName] = text('Government', 'Country name', 'local short form').split(/[;/(,]| or | note/)
   const population = /^[\d,]+/.exec(text('People and Society', 'Population'))?.[0]
   const area = /^([\d,.]+(?: million)?) sq km/.exec(text('Geography', 'Area', 'total'))?.[1]
   return {
     name,
     ...(capital === '' || /^none|^no /.test(capital) ? {} : { capital }),
+    ...(localName === '' || /^none|"/.test(localName) ? {} : { localName: localName.trim() }),
     ...(population ? { population } : {}),
     ...(area ? { area: `${area} square kilometers` } : {}),
     ...currencyOf(text('Economy', 'Exchange rates')),
