@@ -153,7 +153,8 @@ export function translator(countries = new Countries()): TextTool {
       return named ? [named.name] : []
     }
     const country = countries.find(what)
-    const speaks = country?.languages.some((spoken) => spoken.toLowerCase() === language)
+    // Of several languages, the factbook does not say which one the name is in.
+    const speaks = country?.languages.length === 1 && country.languages[0].toLowerCase() === language
     return country?.localName && speaks ? [country.localName] : []
   }
 }

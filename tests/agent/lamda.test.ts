@@ -105,6 +105,7 @@ describe('the toolset (§6.2)', () => {
     ['Germany in German', ['Deutschland']],
     ['"Deutschland" in English', ['Germany']],
     ['Germany in French', []],
+    ['Belgium in Dutch', []],
     ['hello in French', []],
     ['42 in words', ['forty-two']],
     ['120,007 in words', ['one hundred twenty thousand seven']],

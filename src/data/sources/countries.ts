@@ -189,7 +189,7 @@ function countryOf(profile: Profile, name: string, continent: string): Country {
     return (typeof value === 'string' ? value : (value?.text ?? '')).replace(/\s+/g, ' ').trim()
   }
   const [capital] = text('Government', 'Capital', 'name').split(/;| \(|:| in Romanian/)
-  const [localName] = text('Government', 'Country name', 'local short form').split(/[;/(,]| or | note/)
+  const [localName] = text('Government', 'Country name', 'local short form').split(/[;/([,]| or | note/)
   const population = /^[\d,]+/.exec(text('People and Society', 'Population'))?.[0]
   const area = /^([\d,.]+(?: million)?) sq km/.exec(text('Geography', 'Area', 'total'))?.[1]
   return {
