@@ -205,7 +205,16 @@ export const PAPERS: readonly Paper[] = [
       by: ['tests/generate/embedder.test.ts', 'tests/server/embeddings.test.ts', PARITY],
     },
   },
-  { number: 17, slug: 'lamda', name: 'LaMDA', files: ['agent/lamda.ts'] },
+  {
+    number: 17,
+    slug: 'lamda',
+    name: 'LaMDA',
+    files: ['agent/lamda.ts', 'agent/retrieval.ts', 'agent/toolset.ts'],
+    usable: {
+      what: 'responses sampled, filtered and ranked by any served model; its toolset with sources, and the research loop',
+      by: ['tests/agent/lamda.test.ts', 'tests/agent/toolset.test.ts'],
+    },
+  },
   {
     number: 18,
     slug: 't5',

@@ -65,9 +65,6 @@ export function ask(draw: Draw, from: Phrasings, slots: Readonly<Record<string, 
     }
   }
   const end = isQuestion ? '?' : worded.endsWith('!') || keep || !isOneSentence || random.below(2) === 0 ? '' : '.'
-  return (
-    startBig(
-      fill(keep ? body : body.replace(/([.?] )([a-z])/g, (_, stop, first: string) => stop + first.toUpperCase())),
-    ) + end
-  )
+  const proper = body.replace(/([.?] )([a-z])/g, (_, stop: string, first: string) => stop + first.toUpperCase())
+  return startBig(fill(proper)) + end
 }

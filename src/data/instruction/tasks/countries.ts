@@ -304,7 +304,7 @@ export const FACT_WORDS: Readonly<Record<Fact, readonly string[]>> = {
   population: ['population', 'number of people'],
   area: ['area', 'size'],
   currency: ['currency', 'money'],
-  languages: ['language', 'languages'],
+  languages: ['language'],
   continent: ['continent'],
   borders: ['neighbors', 'borders'],
 }
