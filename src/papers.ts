@@ -121,7 +121,6 @@ export const PAPERS: readonly Paper[] = [
       by: ['tests/train/reward.test.ts', 'tests/train/rlhf.test.ts', 'tests/recipes/instructgpt.test.ts'],
     },
   },
-  { number: 9, slug: 'rlhf', name: 'RLHF (Christiano; Ziegler)', files: ['train/preferences.ts'] },
   {
     number: 9,
     slug: 'rlhf',
@@ -136,18 +135,12 @@ export const PAPERS: readonly Paper[] = [
     number: 10,
     slug: 'ppo',
     name: 'PPO',
-    files: ['train/ppo.ts'],
-    usable: {
-      what: '`jackdaw train instructgpt/ppo` against a reward model or a rule; the loop as a function, a killed run ends as a whole one',
-      by: ['tests/train/ppo.test.ts', 'tests/train/rlhf.test.ts', 'tests/recipes/instructgpt.test.ts'],
     files: ['train/ppo.ts', 'train/ppo-control.ts', 'models/actor-critic.ts', 'data/worlds/world.ts'],
     usable: {
-      what: 'jackdaw train ppo/cartpole, ppo/pendulum; learnControl on any world of four functions; the policy of the cart played in the page',
+      what: 'jackdaw train ppo/cartpole, ppo/pendulum; learnControl on any world of four functions; the policy of the cart played in the page; language models: instructgpt/ppo',
       by: ['tests/train/ppo.test.ts', 'tests/train/ppo-control.test.ts', CONTROL_RECIPES],
     },
   },
-  { number: 11, slug: 'flan', name: 'FLAN', files: ['data/instruction/flan.ts'] },
-  { number: 10, slug: 'ppo', name: 'PPO', files: ['train/ppo.ts'] },
   {
     number: 11,
     slug: 'flan',
