@@ -52,7 +52,8 @@ const settings = {
 
 export default recipe({
   paper: 'ppo',
-  claim: 'what the paper’s parts are worth, over two tasks and three seeds: PPO with ε = 0.2 and λ = 0.95 scores higher than without clipping and than with errors of one step (λ = 0)',
+  claim:
+    'what the paper’s parts are worth, over two tasks and three seeds: PPO with ε = 0.2 and λ = 0.95 scores higher than without clipping and than with errors of one step (λ = 0)',
   settings,
   async run(context) {
     const { settings, say, figure, claim } = context

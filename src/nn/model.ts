@@ -30,7 +30,14 @@ import {
 /** What the parts above models may rely on: a model is a function of a scope and named tensors. */
 
 /** What a model is for, and so what may be asked of it. */
-export type ModelKind = 'causal' | 'encoder-decoder' | 'encoder' | 'question-answering' | 'vision' | 'diffusion' | 'policy'
+export type ModelKind =
+  | 'causal'
+  | 'encoder-decoder'
+  | 'encoder'
+  | 'question-answering'
+  | 'vision'
+  | 'diffusion'
+  | 'policy'
 
 export interface Model {
   readonly kind: ModelKind
