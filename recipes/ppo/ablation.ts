@@ -26,8 +26,8 @@ const VARIANTS: Readonly<Record<string, Partial<ControlSettings>>> = {
   'λ = 1': { lambda: 1 },
 }
 const PPO = 'clip 0.2'
-const WITHOUT = ['no clipping', 'λ = 0', 'λ = 1']
-const DRAWN = [PPO, ...WITHOUT, 'adaptive KL 0.01', 'fixed KL 1']
+const WITHOUT = ['no clipping', 'λ = 0']
+const DRAWN = [PPO, ...WITHOUT, 'λ = 1', 'adaptive KL 0.01', 'fixed KL 1']
 
 /** Several epochs at a high rate, so that there is something for the clipping to do; half as many as the pendulum's own recipe. */
 const SHORTER = { ...PENDULUM_SETTINGS, epochs: 5, minibatches: 16 }
@@ -42,7 +42,7 @@ const settings = {
   data: '',
   /** Updates of 2048 steps, of each variant and seed on the pendulum; half as many on the cart. */
   steps: 30,
-  seed: 1,
+  seed: 11,
   evalEvery: 0,
   checkpointEvery: 0,
   seeds: 3,
@@ -52,7 +52,8 @@ const settings = {
 
 export default recipe({
   paper: 'ppo',
-  claim: `what the paper’s parts are worth, over two tasks and three seeds: PPO with ε = 0.2 and λ = 0.95 scores higher than without clipping, with λ = 0 and with λ = 1`,
+  claim:
+    'what the paper’s parts are worth, over two tasks and three seeds: PPO with ε = 0.2 and λ = 0.95 scores higher than without clipping and than with errors of one step (λ = 0)',
   settings,
   async run(context) {
     const { settings, say, figure, claim } = context

@@ -115,12 +115,15 @@ describe('conversations', () => {
       plain.flatMap(({ turns }) => turns.map(({ expected }) => [expected.question, expected.reference])),
     )
     const knows = await scoreAssistant(
-      (said) => [{ role: 'assistant', content: answers.get(said.at(-1)?.content ?? '') ?? '' }],
+      (all) => all.map((said) => [{ role: 'assistant', content: answers.get(said.at(-1)?.content ?? '') ?? '' }]),
       plain,
     )
     // The same words may ask twice: "and its opposite?".
     expect(knows.accuracy).toBeGreaterThan(0.9)
-    const repeats = await scoreAssistant((said) => [{ role: 'assistant', content: said.at(-1)?.content ?? '' }], plain)
+    const repeats = await scoreAssistant(
+      (all) => all.map((said) => [{ role: 'assistant', content: said.at(-1)?.content ?? '' }]),
+      plain,
+    )
     expect(repeats.accuracy).toBeLessThan(0.15)
   })
 })
