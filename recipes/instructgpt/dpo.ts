@@ -41,8 +41,8 @@ export default recipe({
     labelSmoothing: 0,
     /** The share of prompts that are not learned from. */
     heldOut: 0.1,
-    /** Train adapters of this rank beside the linear layers (LoRA), merged at the end; 0 trains the whole model. */
-    loraRank: 0,
+    /** LoRA’s rank, on every linear layer, merged at the end; 0 trains all weights. */
+    lora: 0,
   },
   curve: ['accuracy', 'margin', 'heldOutAccuracy'],
   async run({ settings, say, trainer, trainLoop, sample, save, claim }) {
@@ -73,7 +73,7 @@ export default recipe({
     const [train, heldOut] = [await judged(split.train.flat()), await judged(split.heldOut.flat())]
     const loader = dpoLoader(train, { pairs: Math.min(settings.pairs, train.length), seq }, seed)
     const steps = settings.steps || settings.epochs * loader.stepsPerEpoch
-    const lora = settings.loraRank > 0 ? new Lora(model, { rank: settings.loraRank }) : undefined
+    const lora = settings.lora > 0 ? new Lora(model, { rank: settings.lora, alpha: 2 * settings.lora }) : undefined
     const policy = lora ?? model
     const learner = await trainer({
       objective: dpoObjective(policy, { beta, labelSmoothing }),

@@ -43,8 +43,8 @@ export default recipe({
     /** β. */
     klCoef: GRPO_SETTINGS.klCoef,
     heldOut: 0.1,
-    /** Train adapters of this rank beside the linear layers (LoRA), merged at the end; 0 trains the whole model. */
-    loraRank: 0,
+    /** LoRA’s rank, on every linear layer, merged at the end; 0 trains all weights. */
+    lora: 0,
   },
   curve: ['reward', 'kl', 'entropy', 'length', 'heldOutReward'],
   async run(context) {
@@ -57,7 +57,7 @@ export default recipe({
     const judge = await judgeNamed(settings.reward, chat, maxNewTokens)
     const { train, heldOut } = heldOutSplit(prompts, settings.heldOut, seed)
     say(`${train.length} prompts to learn from, ${heldOut.length} held out, ${tooLong} too long`)
-    const lora = settings.loraRank > 0 ? new Lora(model, { rank: settings.loraRank }) : undefined
+    const lora = settings.lora > 0 ? new Lora(model, { rank: settings.lora, alpha: 2 * settings.lora }) : undefined
     const learner = lora ?? model
     /** The policy as a model of its own. */
     const alone = async (policy: Trainer) => {

@@ -65,8 +65,8 @@ export default recipe({
     /** A value network that begins as the reward model (`reward`), or a head on the policy (`head`). */
     value: 'head',
     emaDecay: 0,
-    /** Train adapters of this rank beside the linear layers (LoRA), merged at the end; 0 trains the whole model. */
-    loraRank: 0,
+    /** LoRA’s rank, on every linear layer, merged at the end; 0 trains all weights. */
+    lora: 0,
     heldOut: 0.1,
   },
   curve: ['reward', 'kl', 'entropy', 'length', 'heldOutReward'],
@@ -84,7 +84,7 @@ export default recipe({
     if (settings.value !== 'head' && !value) {
       throw new Error(`--set value=${settings.value}: must be head, or reward where --set reward names a reward model`)
     }
-    const lora = settings.loraRank > 0 ? new Lora(model, { rank: settings.loraRank }) : undefined
+    const lora = settings.lora > 0 ? new Lora(model, { rank: settings.lora, alpha: 2 * settings.lora }) : undefined
     const learner = lora ?? model
     /** The policy as a model of its own. */
     const alone = async (policy: Trainer) => {

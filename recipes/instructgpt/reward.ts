@@ -48,8 +48,8 @@ export default recipe({
     learningRate: 1e-4,
     /** The share of prompts that are not learned from. */
     heldOut: 0.1,
-    /** Train adapters of this rank beside the linear layers (LoRA), merged at the end; 0 trains the whole model. */
-    loraRank: 0,
+    /** LoRA’s rank, on every linear layer, merged at the end; 0 trains all weights. */
+    lora: 0,
     /** What the rewards are shifted by at the end: `demonstrations` to mean 0 (the best answers), or `unit` for N(0, 1). */
     normalize: 'demonstrations',
   },
@@ -81,7 +81,8 @@ export default recipe({
       say(`${encoded.length - telling.length} prompts are too long, or all of a rank`)
 
     const model = new RewardModel(chat.model)
-    const lora = settings.loraRank > 0 ? new Lora(model.trunk, { rank: settings.loraRank }) : undefined
+    const lora =
+      settings.lora > 0 ? new Lora(model.trunk, { rank: settings.lora, alpha: 2 * settings.lora }) : undefined
     const learning = lora ? new RewardModel(lora) : model
     const learner = await trainer({
       objective: rewardObjective(learning),

@@ -134,13 +134,13 @@ it('GRPO learns from a rule, DPO from preferences', async () => {
 }, 120_000)
 
 it('all of them train adapters alone where they are told to, and leave a model without', async () => {
-  const loraRank = 2
+  const lora = 2
   const judge = await few('lora-reward', reward, {
-    ...{ model, data: preferences, rows: 6, seq: 96, steps: 30, learningRate: 2e-2, loraRank },
+    ...{ model, data: preferences, rows: 6, seq: 96, steps: 30, learningRate: 2e-2, lora },
   })
   expect(judge.result.measured?.accuracy).toBe(1)
   ;(await loadRewardModel(judge.out)).release()
-  const asked = { ...sizes, model, data: prompts, reward: 'rule:contains=e', steps: 3, learningRate: 1e-2, loraRank }
+  const asked = { ...sizes, model, data: prompts, reward: 'rule:contains=e', steps: 3, learningRate: 1e-2, lora }
   const runs = [
     await few('lora-ppo', ppo, { ...asked, answers: 4 }),
     await few('lora-grpo', grpo, { ...asked, prompts: 2, group: 2 }),
@@ -151,7 +151,7 @@ it('all of them train adapters alone where they are told to, and leave a model w
       seq: 96,
       steps: 30,
       learningRate: 2e-2,
-      loraRank,
+      lora,
     }),
   ]
   for (const { out } of runs) {
