@@ -4,7 +4,7 @@ import type { AnswerUpdate, StoredComparison } from './comparisons.ts'
 import { badRequest, internalError, RequestError, readBody } from './errors.ts'
 import { LiveComparison } from './live-comparisons.ts'
 import type { RouteContext } from './openai.ts'
-import { type ReplyRequest, replyRequest } from './replies.ts'
+import { type ReplyRequest, replyRequest, storable } from './replies.ts'
 import type { ModelDesk, ServedModels } from './served-models.ts'
 import { standingsOf } from './standings.ts'
 import { type ConversationStore, saveEveryMs } from './store.ts'
@@ -226,9 +226,15 @@ async function writeOne(
 ): Promise<{ finishReason: FinishReason; usage?: Usage }> {
   const { desk, request } = contenders[place]
   const scope = answerScope(leaves[place], stopped, shutdown)
+  // A model with tools of its own calls them; what it says before and after is what is compared.
+  let gap = ''
   try {
-    for await (const event of desk.generate({ ...request.generation, signal: scope.signal })) {
-      if (event.type === 'token' && event.text !== '') comparison.add(place, event.text)
+    for await (const event of desk.answer({ ...request.generation, signal: scope.signal }, request.ownTools)) {
+      if (event.type === 'tool' && comparison.contentOf(place) !== '') gap = '\n\n'
+      if (event.type === 'token' && event.text !== '') {
+        comparison.add(place, gap + storable(event.text))
+        gap = ''
+      }
       if (event.type !== 'end') continue
       const { promptTokens, cachedTokens, completionTokens, promptMs, decodeMs } = event
       return { finishReason: event.reason, usage: { promptTokens, cachedTokens, completionTokens, promptMs, decodeMs } }

@@ -239,6 +239,6 @@ export async function* writeReply(
 }
 
 /** PostgreSQL keeps no U+0000, and no half of a pair. */
-const storable = (text: string): string => text.replace(/[\0\p{Surrogate}]/gu, '\ufffd')
+export const storable = (text: string): string => text.replace(/[\0\p{Surrogate}]/gu, '\ufffd')
 
 const dataUrl = ({ image }: PictureEvent): string => `data:image/png;base64,${Buffer.from(image).toString('base64')}`

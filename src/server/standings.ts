@@ -111,6 +111,7 @@ export function standingsOf(voted: readonly Pick<StoredComparison, 'answers' | '
   )
   return {
     comparisons: voted.length,
+    telling: voted.filter((one) => preferencesIn(one) > 0).length,
     preferences: sum(voted.map(preferencesIn)),
     standings: standings.sort((a, b) => b.rating - a.rating || a.contender.localeCompare(b.contender)),
     duels: [...duels.values()].map(({ contenders, count }): Duel => ({ contenders, ...count.tally() })),

@@ -21,6 +21,9 @@ interface TrainingContext {
   hasKey: boolean
 }
 
+/** Of which one is learned from, and one kept apart. */
+const leastExamples = 2
+
 /** Starting runs from the page, and serving what they leave. */
 export function trainingRoutes({ models, store, trainings, runModels, runsDir, hasKey }: TrainingContext): Hono {
   const app = new Hono()
@@ -59,6 +62,9 @@ export function trainingRoutes({ models, store, trainings, runModels, runsDir, h
           `A reward model needs ${least} pairs of answers of which one is better, and there are ${pairs}: vote on more in the arena.`,
         )
       }
+      if (told.length < leastExamples) {
+        throw new RequestError(409, 'A reward model needs two prompts at least: some are kept apart to measure it.')
+      }
       const examples = told.map((one) => JSON.stringify(comparisonExample(one)))
       const from = beginning(models, body.model ?? models.default.model.id)
       return context.json(await trainings.start({ kind: 'reward', ...from, examples, settings }), 201)
@@ -68,8 +74,8 @@ export function trainingRoutes({ models, store, trainings, runModels, runsDir, h
     const judge = (await trainings.list()).find((one) => one.run === run)
     const from = beginning(models, body.model ?? judge?.model ?? models.default.model.id)
     const examples = promptsOf(comparisons.map(({ messages }) => messages))
-    if (examples.length === 0) {
-      throw new RequestError(409, 'There are no prompts to train on: ask something in the arena first.')
+    if (examples.length < leastExamples) {
+      throw new RequestError(409, 'PPO needs two prompts at least: some are kept apart to measure it.')
     }
     return context.json(
       await trainings.start({ kind: 'ppo', ...from, reward: { run, folder }, examples, settings }),

@@ -453,6 +453,8 @@ export interface Duel extends Tally {
 
 export interface Standings {
   readonly comparisons: number
+  /** Of these, how many say that some answer is better than another. */
+  readonly telling: number
   /** Pairs of answers of which one is better: what a reward model learns from. */
   readonly preferences: number
   /** The strongest first. */

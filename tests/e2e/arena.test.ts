@@ -185,7 +185,6 @@ describe.skipIf(lacksChromium)('the arena in Chromium', { timeout: 180_000 }, ()
     await page.keyboard.press('3')
     await page.keyboard.press('t')
     await page.getByRole('button', { name: 'Answer 3: untie' }).waitFor()
-    await page.screenshot({ path: '/work/tmp/shot-rank.png' }) // SHOT
     await audit(page, 'ranking')
     await page.getByRole('button', { name: 'Keep this order' }).click()
     await page.getByRole('heading', { name: 'finch, answer 4' }).waitFor()
@@ -212,7 +211,6 @@ describe.skipIf(lacksChromium)('the arena in Chromium', { timeout: 180_000 }, ()
     const isMobile = viewport.width < 500
     const page = await open('/arena', { colorScheme, viewport, isMobile, hasTouch: isMobile })
     const fits = async (what: string) => {
-      await page.screenshot({ path: `/work/tmp/shot-${colorScheme}-${what.replaceAll(' ', '-')}.png` }) // SHOT
       await audit(page, what)
       expect(await page.evaluate(() => document.documentElement.scrollWidth - innerWidth), what).toBe(0)
     }

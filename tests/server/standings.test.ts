@@ -23,8 +23,8 @@ describe('the standings', () => {
       voted(['a', 'b'], [[1], [0]]),
       voted(['b', 'a'], [[0, 1]]),
     ]
-    const { standings, duels, comparisons, preferences } = standingsOf(votes)
-    expect({ comparisons, preferences }).toEqual({ comparisons: 4, preferences: 3 })
+    const { standings, duels, ...counts } = standingsOf(votes)
+    expect(counts).toEqual({ comparisons: 4, telling: 3, preferences: 3 })
     const won = { wins: 2, losses: 1, ties: 1, comparisons: 4, winRate: 2.5 / 4, interval: wilsonInterval(2.5, 4) }
     expect(standings[0]).toMatchObject({ contender: 'a', ...won })
     expect(standings[1]).toMatchObject({ contender: 'b', wins: 1, losses: 2, ties: 1, winRate: 1.5 / 4 })

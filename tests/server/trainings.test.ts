@@ -103,12 +103,13 @@ function serverWith({ runsDir = join(root, `runs-${++folders}`), ...more }: Part
 const messageOf = async (response: Response) => errorBody.parse(await response.json()).error.message
 const reward = (steps = 5) => ({ kind: 'reward', settings: { steps } })
 
-/** Three pairs of which one is better, of one ranking; and a tie, which tells nothing. */
+/** Five pairs of which one is better, of two rankings; and a tie, which tells nothing. */
 async function vote(): Promise<void> {
   const settings = { seed: 1, continues: false }
   for (const [question, groups] of [
     ['first?', [[2], [0], [1]]],
-    ['second?', [[0, 1, 2]]],
+    ['second?', [[1], [0, 2]]],
+    ['third?', [[0, 1, 2]]],
   ] as const) {
     const answers = ['a', 'b', 'c'].map((model) => ({ model, settings }))
     const id = await store.addComparison([{ role: 'user', content: question }], answers)
@@ -140,25 +141,28 @@ describe('trainings', () => {
   it('go from comparisons to a reward model, and from that to a model that is served', async () => {
     const { runsDir, call, start, ends } = serverWith()
     const judge = await start(reward())
-    expect(judge).toMatchObject({ run: 'base-reward-1', kind: 'reward', model: 'base', reward: null, examples: 1 })
+    expect(judge).toMatchObject({ run: 'base-reward-1', kind: 'reward', model: 'base', reward: null, examples: 2 })
     const done = await ends(judge.run, 'finished')
     expect(done.summary).toMatchObject({ name: judge.run, step: 5, recipe: 'instructgpt/reward', state: 'finished' })
     const data = join(runsDir, judge.run, 'preferences.jsonl')
     const result = JSON.parse(readFileSync(join(runsDir, judge.run, 'result.json'), 'utf8'))
     expect(result.settings).toEqual({ model: base.path, data, steps: '5' })
     const lines = readFileSync(data, 'utf8').trim().split('\n')
-    expect(lines.map((line) => JSON.parse(line).answers)).toEqual([['three', 'one', 'two']])
+    expect(lines.map((line) => JSON.parse(line).answers)).toEqual([
+      ['three', 'one', 'two'],
+      ['two', ['one', 'three']],
+    ])
     // A reward model writes no text: it is no model for the picker.
     const ids = async () => ((await (await call('GET', '/status')).json()) as Status).models.map(({ id }) => id)
     expect(await ids()).toEqual(['base', 'hosted'])
 
     const taught = await start({ kind: 'ppo', reward: judge.run, settings: { steps: 3, whiten: true } })
-    expect(taught).toMatchObject({ run: 'base-ppo-1', model: 'base', reward: judge.run, examples: 2 })
+    expect(taught).toMatchObject({ run: 'base-ppo-1', model: 'base', reward: judge.run, examples: 3 })
     await ends(taught.run, 'finished')
     const { settings } = JSON.parse(readFileSync(join(runsDir, taught.run, 'result.json'), 'utf8'))
     expect(settings).toMatchObject({ model: base.path, reward: join(runsDir, judge.run), steps: '3', whiten: 'true' })
     const prompts = readFileSync(settings.data, 'utf8').trim().split('\n')
-    expect(prompts.map((line) => JSON.parse(line).messages[0].content).sort()).toEqual(['first?', 'second?'])
+    expect(prompts.map((line) => JSON.parse(line).messages[0].content).sort()).toEqual(['first?', 'second?', 'third?'])
     await until(async () => (await ids()).includes(taught.run))
 
     const environment = JSON.parse(readFileSync(join(runsDir, taught.run, 'environment.json'), 'utf8'))

@@ -26,31 +26,36 @@ interface TeachProps {
 
 const isActive = ({ state }: Training) => state === 'waiting' || state === 'running'
 
+/** How long the server may take to load what a training has left. */
+const loadingMs = 60_000
+
+const isLoading = ({ kind, state, summary }: Training) =>
+  kind === 'ppo' && state === 'finished' && Date.now() - Date.parse(summary?.updatedAt ?? '') < loadingMs
+
 /** From votes to a reward model, and from that to a model that was taught by it. */
 export function Teach({ standings, onCompare }: TeachProps) {
   const now = useValue(served)
   const select = useId()
   const [chosen, setChosen] = useState<string>()
+  const models = now.state === 'ready' ? now.models.filter(({ canWrite }) => canWrite) : []
+  const isComing = (training: Training) => isLoading(training) && !models.some(({ id }) => id === training.run)
   const trainings = useQuery({
     queryKey: ['trainings'],
     queryFn: listTrainings,
-    refetchInterval: ({ state: { data } }) => (data?.trainings.some(isActive) ? refreshMs : restMs),
+    refetchInterval: ({ state: { data } }) =>
+      data?.trainings.some((one) => isActive(one) || isComing(one)) ? refreshMs : restMs,
   })
-  const { data } = trainings
+  const { data, dataUpdatedAt } = trainings
 
-  // What has come to its end is a model in the picker.
-  const finished = data?.trainings.filter(({ state }) => state === 'finished').length ?? 0
-  const models = now.state === 'ready' ? now.models.filter(({ canWrite }) => canWrite) : []
-  const isMissing = data?.trainings.some(
-    ({ run, kind, state }) => kind === 'ppo' && state === 'finished' && !models.some(({ id }) => id === run),
-  )
+  // What has come to its end is soon a model in the picker.
+  const lacks = data?.trainings.some(isComing) ?? false
   // biome-ignore lint/correctness/useExhaustiveDependencies: asked for again whenever the trainings are.
   useEffect(() => {
-    if (finished > 0 && isMissing) void loadServed()
-  }, [finished, isMissing, data])
+    if (lacks) void loadServed()
+  }, [lacks, dataUpdatedAt])
 
   if (!data) return null
-  const { preferences, comparisons } = standings
+  const { preferences, telling } = standings
   const lacking = data.leastPreferences - preferences
   const model = models.find(({ id }) => id === chosen) ?? models[0]
   return (
@@ -86,7 +91,7 @@ export function Teach({ standings, onCompare }: TeachProps) {
             disabled={lacking > 0 || !model}
             onClick={() => void start({ kind: 'reward', model: model?.id })}
           >
-            Train a reward model on {comparisons === 1 ? 'one comparison' : `${comparisons} comparisons`}
+            Train a reward model on {telling === 1 ? 'one comparison' : `${telling} comparisons`}
           </button>
           {lacking > 0 && (
             <span className="fine-print">

@@ -1,4 +1,4 @@
-import { useState } from 'react'
+import { useEffect, useState } from 'react'
 import { newChatSettings, saveSettings } from '../../chat.ts'
 import { deleteRunModel, messageOf, postRunModel } from '../../client.ts'
 import { useValue } from '../../observable.ts'
@@ -6,11 +6,21 @@ import { navigate } from '../../router.ts'
 import { loadServed, served } from '../../served.ts'
 import { showToast } from '../../toast.ts'
 
+const lookMs = 2_000
+
 /** Makes what a run has left a model of the picker, and takes it back. */
 export function ServeRun({ run }: { run: string }) {
   const now = useValue(served)
   const [isBusy, setBusy] = useState(false)
   const model = now.state === 'ready' ? now.models.find(({ id }) => id === run) : undefined
+
+  // After PPO the server serves it by itself, a moment later.
+  const isLacking = !model
+  useEffect(() => {
+    if (!isLacking) return
+    const timer = setInterval(() => void loadServed(), lookMs)
+    return () => clearInterval(timer)
+  }, [isLacking])
 
   const change = async (act: () => Promise<unknown>) => {
     setBusy(true)
