@@ -98,7 +98,7 @@ async function serve(reference: string, loaded: LoadedModel, options: ServedOpti
   const longestSource = answers ? (model.maxPositions ?? Number.POSITIVE_INFINITY) : 0
   const sourceLength = answers ? Math.min(contextLength ?? DEFAULT_SOURCE_LENGTH, longestSource) : undefined
   const { name, path, kind, stopTokenIds } = loaded // and not the weights, which the decoder has copied
-  const toolset = kind === 'folder' ? await readToolset(path) : undefined
+  const toolset = kind === 'folder' ? readToolset(path) : undefined
   return new ServedWriter({ name, path, kind, stopTokenIds, tokenizer, description, decoder, sourceLength, toolset })
 }
 

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { z } from 'zod'
+import { toolsetOf } from '../agent/toolset.ts'
 import { readJsonObject } from '../hub/safetensors.ts'
 import type { Toolset } from './types.ts'
 
@@ -14,12 +15,10 @@ const toolsetFile = z.object({
  *
  * @throws Error with one sentence where the file is wrong, or names a tool that jackdaw has not
  */
-export async function readToolset(folder: string): Promise<Toolset | undefined> {
+export function readToolset(folder: string): Toolset | undefined {
   const path = join(folder, 'toolset.json')
   if (!existsSync(path)) return undefined
   const { data, error } = toolsetFile.safeParse(readJsonObject(path))
   if (!data) throw new Error(`${path}: ${error.issues[0].path.join('.')}: ${error.issues[0].message}`)
-  // They bring a dictionary and more, which a model without them does not need.
-  const { toolsetOf } = await import('../agent/toolset.ts')
   return { tools: toolsetOf(data.tools), examples: data.examples }
 }

@@ -1,3 +1,4 @@
+import { callTool } from '../agent/toolset.ts'
 import type { ToolCall } from '../data/instruction/conversation.ts'
 import { CALL_MARKS, CallList, CallReader } from '../generate/tool-calls.ts'
 import type {
@@ -39,8 +40,6 @@ export async function* toolRounds<Event extends AnswerEvent>(
   request: GenerationRequest,
   write: (request: GenerationRequest) => AsyncIterable<Event>,
 ): AsyncGenerator<Event | TokenEvent | EndEvent | ToolEvent, void, void> {
-  // With a dictionary and more, which only models with tools need.
-  const { callTool } = await import('../agent/toolset.ts')
   const specs = toolset.tools.map(({ spec }) => spec)
   const names = new Set(specs.map(({ name }) => name))
   const style = model.toolTemplate?.style ?? 'hermes'

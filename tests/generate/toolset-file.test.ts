@@ -13,19 +13,19 @@ const given = (value: unknown) => {
   return readToolset(folder)
 }
 
-it('names the tools of a folder and what to ask them; a folder without it has none', async () => {
-  expect(await readToolset(join(folder, 'none'))).toBeUndefined()
-  const toolset = await given({ tools: ['calculator', 'dictionary'], examples: ['What is 3 + 4?'] })
+it('names the tools of a folder and what to ask them; a folder without it has none', () => {
+  expect(readToolset(join(folder, 'none'))).toBeUndefined()
+  const toolset = given({ tools: ['calculator', 'dictionary'], examples: ['What is 3 + 4?'] })
   expect(toolset?.tools.map(({ spec }) => spec.name)).toEqual(['calculator', 'dictionary'])
   expect(toolset?.examples).toEqual(['What is 3 + 4?'])
 })
 
-it('is refused with one sentence where it is anything else', async () => {
-  await expect(given({ tools: ['calculator', 'rocket'] })).rejects.toThrow('there is no tool "rocket"')
-  await fc.assert(
-    fc.asyncProperty(fc.jsonValue(), async (value) => {
+it('is refused with one sentence where it is anything else', () => {
+  expect(() => given({ tools: ['calculator', 'rocket'] })).toThrow('there is no tool "rocket"')
+  fc.assert(
+    fc.property(fc.jsonValue(), (value) => {
       fc.pre(!(typeof value === 'object' && value !== null && 'tools' in value))
-      await expect(given(value)).rejects.toThrow(/toolset\.json: /)
+      expect(() => given(value)).toThrow(/toolset\.json: /)
     }),
     { numRuns: 50 },
   )

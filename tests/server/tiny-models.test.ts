@@ -50,7 +50,7 @@ describe('an answer in a form', () => {
     properties: {
       bird: { enum: ['jackdaw', 'rook'] },
       eggs: { type: 'integer', minimum: 3, maximum: 6 },
-      seen: { type: 'array', items: { type: 'boolean' }, maxItems: 3 },
+      seen: { type: 'array', items: { type: 'boolean' }, maxItems: 1 },
     },
     required: ['bird', 'eggs'],
     additionalProperties: false,
