@@ -244,6 +244,7 @@ describe('an encoder-decoder (T5)', () => {
       { id: 'llama', canChat: false, singleTurn: false },
       { id: 't5', canChat: true, singleTurn: true, contextLength: 2048 },
       { id: 't5-gated', canChat: true, singleTurn: true },
+      { id: 'llama-json', canChat: false },
     ])
   })
 })
