@@ -55,6 +55,8 @@ export class Automaton {
   /** Where each rule begins. */
   private readonly starts: readonly number[]
   private readonly ends: ReadonlySet<number>
+  /** Places behind which a rule has nothing more to read. */
+  private readonly tails: Uint8Array
   /** How many more calls within calls the shortest way to a rule's end takes. */
   private readonly needs: Float64Array
   private readonly nClasses: number
@@ -75,6 +77,7 @@ export class Automaton {
     this.places = places
     this.starts = starts
     this.ends = ends
+    this.tails = tailsOf(places, ends)
     this.needs = depthNeeds(places, starts, ends, names)
     refuseLeftRecursion(places, starts, ends, names)
   }
@@ -134,7 +137,7 @@ export class Automaton {
       for (const target of skips) open.push(this.stack(target, below as Stack))
       for (const { rule, target } of calls) {
         // What a rule ends with needs no way back: lists that end with the rest of the list stay flat.
-        const caller = this.isEnd(target) ? (below as Stack) : this.stack(target, below as Stack)
+        const caller = this.tails[target] === 1 ? (below as Stack) : this.stack(target, below as Stack)
         if (caller.place < 0 || caller.depth + this.needs[caller.place] <= MOST_DEPTH) {
           open.push(this.stack(this.starts[rule], caller))
         }
@@ -147,11 +150,6 @@ export class Automaton {
       if (waiting.size > MOST_STACKS) throw new GrammarError('the grammar leaves a text too many ways to be read')
     }
     return waiting.size === 0 ? null : this.stateOf([...waiting])
-  }
-
-  private isEnd(place: number): boolean {
-    const { reads, calls, skips } = this.places[place]
-    return this.ends.has(place) && reads.length + calls.length + skips.length === 0
   }
 
   private stack(place: number, below: Stack): Stack {
@@ -324,6 +322,19 @@ function compileRules({ root, rules }: Grammar, classOf: Uint8Array) {
   numberOf(root)
   for (let number = 0; number < bodies.length; number++) ends.add(build(bodies[number], starts[number], names[number]))
   return { places, starts, ends, names }
+}
+
+/** Of each place, whether every way from it leads to its rule's end at once. */
+function tailsOf(places: readonly Place[], ends: ReadonlySet<number>): Uint8Array {
+  const tails = new Uint8Array(places.length)
+  untilStable(places.length, (i) => {
+    const { reads, calls, skips } = places[i]
+    if (tails[i] === 1 || reads.length + calls.length > 0) return false
+    const isTail = skips.length === 0 ? ends.has(i) : skips.every((target) => tails[target] === 1)
+    if (isTail) tails[i] = 1
+    return isTail
+  })
+  return tails
 }
 
 /** Of each place. @throws GrammarError where a rule cannot end, or only too deep */

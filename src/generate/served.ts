@@ -98,7 +98,8 @@ async function serve(reference: string, loaded: LoadedModel, options: ServedOpti
   const longestSource = answers ? (model.maxPositions ?? Number.POSITIVE_INFINITY) : 0
   const sourceLength = answers ? Math.min(contextLength ?? DEFAULT_SOURCE_LENGTH, longestSource) : undefined
   const { name, path, kind, stopTokenIds } = loaded // and not the weights, which the decoder has copied
-  return new ServedWriter({ name, path, kind, stopTokenIds, tokenizer, description, decoder, sourceLength })
+  const toolset = kind === 'folder' ? readToolset(path) : undefined
+  return new ServedWriter({ name, path, kind, stopTokenIds, tokenizer, description, decoder, sourceLength, toolset })
 }
 
 const isEncoder = (model: Model): model is TextEncoder => model.kind === 'encoder'
@@ -144,6 +145,7 @@ interface ServedParts extends Pick<LoadedModel, 'name' | 'path' | 'kind' | 'stop
   readonly description: string
   readonly tokenizer: Tokenizer
   readonly decoder: CachedDecoder
+  readonly toolset?: Toolset
   /** Where the model has an encoder: tokens of the longest text that it reads. */
   readonly sourceLength?: number
 }
@@ -181,7 +183,7 @@ class ServedWriter implements ServedModel {
     const template = sourceLength === undefined ? tokenizer.chatTemplate : undefined
     if (template !== undefined) {
       this.toolTemplate = toolTemplateOf(template)
-      this.toolset = parts.kind === 'folder' ? readToolset(path) : undefined
+      this.toolset = parts.toolset
     }
     this.engine = new Engine(decoder)
     this.text = new FairTokenizer(tokenizer, parts)

@@ -7,7 +7,8 @@ export const textOf = (parts: readonly Part[]): string =>
   parts.flatMap((part) => (part.type === 'text' ? [part.text] : [])).join('\n\n')
 
 /** A message that is only text. */
-export const textParts = (content: string): Part[] => (content === '' ? [] : [{ type: 'text', text: content }])
+export const textParts = (content: string): Extract<Part, { type: 'text' }>[] =>
+  content === '' ? [] : [{ type: 'text', text: content }]
 
 /** More text for a part, which begins with it where it is not there yet. */
 export function withDelta(parts: readonly Part[], index: number, delta: string): Part[] {

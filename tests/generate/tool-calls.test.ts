@@ -140,6 +140,7 @@ describe('the grammar of calls', () => {
   it.each<[CallStyle, Rules, string, boolean]>([
     ['hermes', { choice: 'auto' }, 'Words, and <tool_, é🐦.', true],
     ['hermes', { choice: 'auto' }, `Words. ${look}${count}`, true],
+    ['hermes', { choice: 'auto' }, 'Many words, <and> more. '.repeat(200) + look, true],
     ['hermes', { choice: 'auto' }, `<<tool_call>${look}`, false],
     ['hermes', { choice: 'auto' }, `${look} Words.`, false],
     ['hermes', { choice: 'auto', parallel: false }, look + count, false],

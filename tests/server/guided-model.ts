@@ -64,9 +64,9 @@ export class GuidedModel implements ServedModel {
     const detokenizer = new TextDecoder()
     let tokens = 0
     for (let follows = true; tokens < maxNewTokens && !constraint?.isFinal; tokens++) {
-      // What ends soonest: the text, its strings and brackets, then digits and letters.
+      // What ends soonest: the text, its strings, then brackets, digits and letters.
       const logits = Float32Array.from({ length: END + 1 }, (_, id) => (id === 0x20 ? -1 : -id / 1000))
-      for (const [rank, character] of [...'}]"0'].entries()) logits[character.charCodeAt(0)] = 4 - rank
+      for (const [rank, character] of [...'"}]0'].entries()) logits[character.charCodeAt(0)] = 4 - rank
       logits[END] = 9
       if (follows && tokens < script.length) logits[script[tokens]] = 99
       constraint?.apply(logits, new Set([END]))

@@ -42,6 +42,7 @@ class Painter extends MockModel {
   private drawn = 0
 }
 
+const NAMED = { type: 'object', properties: { name: { type: 'string' } } }
 const CALL = '<tool_call>{"name": "bird", "arguments": {"name": "jackdaw"}}</tool_call>'
 /** Looks a bird up, and then says so; asked without one, it has nothing to look up. */
 const keeper = new GuidedModel(
@@ -51,7 +52,7 @@ const keeper = new GuidedModel(
     if (last?.role === 'tool') return 'It is a crow.'
     return last?.content.includes('jackdaw') ? `Let me see. ${CALL}` : `There were ${messages.length} messages.`
   },
-  { tools: [{ spec: { name: 'bird' }, run: () => 'a crow\0' }], examples: [] },
+  { tools: [{ spec: { name: 'bird', parameters: NAMED }, run: () => 'a crow\0' }], examples: [] },
 )
 const blind = new MockModel()
 const painter = new Painter({ id: 'painter' })

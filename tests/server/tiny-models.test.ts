@@ -50,7 +50,7 @@ describe('an answer in a form', () => {
     properties: {
       bird: { enum: ['jackdaw', 'rook'] },
       eggs: { type: 'integer', minimum: 3, maximum: 6 },
-      seen: { type: 'array', items: { type: 'boolean' }, maxItems: 3 },
+      seen: { type: 'array', items: { type: 'boolean' }, maxItems: 1 },
     },
     required: ['bird', 'eggs'],
     additionalProperties: false,
@@ -244,6 +244,7 @@ describe('an encoder-decoder (T5)', () => {
       { id: 'llama', canChat: false, singleTurn: false },
       { id: 't5', canChat: true, singleTurn: true, contextLength: 2048 },
       { id: 't5-gated', canChat: true, singleTurn: true },
+      { id: 'llama-json', canChat: false },
     ])
   })
 })
