@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises'
 import { createInterface } from 'node:readline/promises'
 import { Command } from 'commander'
-import type { ChatMessage, EndEvent, ServedModel } from '../generate/types.ts'
+import type { ChatMessage, EndEvent, GenerationRequest, ServedModel } from '../generate/types.ts'
 import { PAGE_SAMPLING } from '../server/page-sampling.ts'
 import { LiveScreen, PlainScreen, type Screen } from './chat-screen.ts'
 import { withDownloadBar } from './download-bar.ts'
@@ -29,7 +29,7 @@ Ctrl+C stops an answer; what you type meanwhile is answered next.
 export const chatCommand = (): Command =>
   new Command('chat')
     .description('talk with a model in the terminal; one that was only pre-trained continues what you write')
-    .option('--model <ref>', 'a folder, hf:owner/name, gguf:FILE or a shipped model', 'jackdaw-base')
+    .option('--model <ref>', 'a folder, hf:owner/name, gguf:FILE or a shipped model', 'jackdaw-chat')
     .option('--system <text>', 'what the model is told before the conversation')
     .option('--temperature <number>', '0 always takes the likeliest token', number(0), PAGE_SAMPLING.temperature)
     .option(
@@ -154,7 +154,9 @@ class Chat {
   }
 
   private async save(file: string): Promise<void> {
-    const turns = this.messages.filter(({ role }) => role !== 'system')
+    const turns = this.messages.filter(
+      ({ role, content }) => (role === 'user' || role === 'assistant') && content !== '',
+    )
     if (turns.length === 0) return this.screen.note('There is nothing to save yet.')
     const path = file || `chat-${new Date().toISOString().slice(0, 19).replaceAll(':', '-')}.md`
     const text = turns.map(
@@ -174,17 +176,20 @@ class Chat {
     this.messages.push({ role: 'user', content: line })
     const answer = await this.say(this.stopping.signal)
     if (answer === undefined) this.messages.pop()
-    else this.messages.push({ role: 'assistant', content: answer })
+    else this.messages.push(...answer)
     this.stopping = undefined
   }
 
   /**
-   * Writes the answer as it comes, and returns it: as far as it went, where it was stopped. Undefined where the message
-   * cannot be answered, which is said.
+   * Writes the answer as it comes, and returns it: as far as it went, where it was stopped, behind what was looked up for
+   * it. Undefined where the message cannot be answered, which is said.
    */
-  private async say(signal: AbortSignal): Promise<string | undefined> {
+  private async say(signal: AbortSignal): Promise<ChatMessage[] | undefined> {
     const { model, messages, screen, flags } = this
-    const { fitConversation } = await import('../generate/fit-conversation.ts')
+    const [{ fitConversation }, { toolRounds }] = await Promise.all([
+      import('../generate/fit-conversation.ts'),
+      import('../server/tool-rounds.ts'),
+    ])
     const text = messages.map(({ content }) => content).join('')
     // What a model continues is all that was written so far, by either side.
     const conversation = model.canChat ? messages : [{ role: 'user' as const, content: text }]
@@ -198,11 +203,27 @@ class Chat {
       const left = model.canChat ? `the first ${omitted} messages` : `the first ${omitted} tokens`
       screen.note(`(${left} no longer fit the context; /new starts anew)`)
     }
+    const promptWith = async (turns: readonly ChatMessage[]) => {
+      const { promptIds } = await fitConversation(model, [...messages, ...turns], flags.maxNewTokens)
+      return promptIds.length > longest ? undefined : promptIds
+    }
+    const { toolset } = model
+    const write = (request: GenerationRequest) => model.generate(request)
+    const request = { ...flags, promptIds, signal }
+    const lookedUp: ChatMessage[] = []
     let answer = ''
     let end: EndEvent | undefined
     try {
-      for await (const event of model.generate({ ...flags, promptIds, signal })) {
+      for await (const event of toolset ? toolRounds(model, { toolset, promptWith }, request, write) : write(request)) {
         if (event.type === 'end') end = event
+        if (event.type === 'tool') {
+          const { call, result } = event
+          screen.note(`${call.name}: ${argumentsText(call.arguments)} → ${result}`, 'faint')
+          lookedUp.push(
+            { role: 'assistant', content: '', toolCalls: [call] },
+            { role: 'tool', content: result, toolCallId: call.id },
+          )
+        }
         if (event.type !== 'token') continue
         answer += event.text
         screen.piece(event.text)
@@ -212,12 +233,23 @@ class Chat {
     }
     screen.end()
     screen.note(end ? figures(end) : 'stopped', 'faint')
-    return answer
+    return [...lookedUp, { role: 'assistant', content: answer }]
   }
 
   private opening(): ChatMessage[] {
     const { system } = this.flags
     return system === undefined ? [] : [{ role: 'system', content: system }]
+  }
+}
+
+/** What a tool is called with, in a few words: `brave, opposite`. */
+function argumentsText(json: string): string {
+  try {
+    return Object.values(JSON.parse(json) as object)
+      .map((value) => `${value}`.trim())
+      .join(', ')
+  } catch {
+    return json
   }
 }
 

@@ -12,7 +12,7 @@ import { tokenizeCommand } from './tokenize.ts'
 import { trainCommand } from './train.ts'
 
 const HELP = `
-A MODEL is a folder, hf:owner/name, gguf:FILE or a shipped name (jackdaw-base).
+A MODEL is a folder, hf:owner/name, gguf:FILE or a shipped name (jackdaw-chat, jackdaw-base).
 
 Examples:
   jackdaw serve --open

@@ -28,7 +28,7 @@ interface ServeOptions extends StoreFlags {
 }
 
 /** The model of our own, under weights/. */
-const defaultModel = 'jackdaw-base'
+const defaultModel = 'jackdaw-chat'
 
 export function serveCommand(): Command {
   return new Command('serve')
