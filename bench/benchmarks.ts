@@ -4,6 +4,7 @@ import { packageRoot } from '../src/hub/open.ts'
 import { exportedOnnx, madeUpGguf, modelFolder, q4Gguf, questionsFile } from './files.ts'
 import { GPT_SIZES } from './gpt-sizes.ts'
 import type { Benchmark, ContestantSpec } from './harness.ts'
+import { LORA_SFT } from './lora-sft.ts'
 import { SHAPED } from './model-shapes.ts'
 
 /** Every benchmark: who takes part, what is measured, what is aimed at. */
@@ -167,6 +168,26 @@ export const BENCHMARKS: readonly BenchmarkPlan[] = [
           { name: 'zero', what: 'five choices, no demonstration', unit: 'questions/s', atLeast: beside },
           { name: 'few', what: 'five choices, five demonstrations', unit: 'questions/s', atLeast: beside },
           { name: 'answers', what: 'answers of 32 tokens', unit: 'questions/s', atLeast: beside },
+        ],
+      }
+    },
+  },
+  {
+    name: 'lora-sft',
+    what: 'fine-tuning a 135M model with LoRA on every linear layer, against PEFT and TRL',
+    async prepare({ smollm2, folder }) {
+      const files = await modelFolder(smollm2, folder)
+      const shape = JSON.stringify(LORA_SFT)
+      return {
+        name: 'lora-sft',
+        jackdaw: jackdaw('lora-sft', files),
+        peers: [
+          pythonPeer('PEFT', 'lora_sft.py', 'peft', files, shape),
+          pythonPeer('TRL', 'lora_sft.py', 'trl', files, shape),
+        ],
+        measures: [
+          { name: 'step', what: 'training step, 4 × 256 tokens', unit: 'tokens/s', atLeast: { PEFT: 1.15, TRL: 1.15 } },
+          { name: 'memory', what: 'peak memory', unit: 'runs in 16 GB', atLeast: { PEFT: 1, TRL: 1 } },
         ],
       }
     },

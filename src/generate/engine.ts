@@ -129,7 +129,7 @@ export class Engine {
       const logits = await this.computeTurn(place, slot, sequence)
       if (!logits || slot.ids.length < sequence.ids.length) return
       this.decoding++
-      if (sequence.accept(logits, this.hasRoom(slot))) this.leave(place)
+      if (this.accepts(sequence, logits, slot)) this.leave(place)
     } catch (error) {
       // A prompt that cannot be computed is nobody else's trouble.
       sequence.fail(error)
@@ -172,7 +172,17 @@ export class Engine {
       slot.ids.push(newest[i])
       slot.lastUsed = ++this.clock
       const row = logits.subarray(i * vocabSize, (i + 1) * vocabSize)
-      if ((slot.sequence as Sequence).accept(row, this.hasRoom(slot))) this.leave(i)
+      if (this.accepts(slot.sequence as Sequence, row, slot)) this.leave(i)
+    }
+  }
+
+  /** Chooses a sequence's next token. @returns whether it has ended: where none can be chosen, with an error of its own */
+  private accepts(sequence: Sequence, logits: Float32Array, slot: Slot): boolean {
+    try {
+      return sequence.accept(logits, this.hasRoom(slot))
+    } catch (error) {
+      sequence.fail(error)
+      return true
     }
   }
 

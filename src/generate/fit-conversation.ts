@@ -1,3 +1,4 @@
+import type { ToolSpec } from '../data/instruction/conversation.ts'
 import type { ChatMessage, ServedModel, TemplateVariables } from './types.ts'
 
 export interface FittedConversation {
@@ -19,6 +20,7 @@ const AROUND_MESSAGE = 8
  *
  * @param wanted - tokens that the answer may have
  * @param variables - what the template is told beside the messages
+ * @param tools - that it is told of
  * @throws Error where the model's template does not take the messages
  */
 export async function fitConversation(
@@ -26,12 +28,14 @@ export async function fitConversation(
   messages: readonly ChatMessage[],
   wanted = Number.POSITIVE_INFINITY,
   variables?: TemplateVariables,
+  tools?: readonly ToolSpec[],
 ): Promise<FittedConversation> {
-  if (model.answerLength !== undefined) return { promptIds: await model.renderChat(messages, variables), omitted: 0 }
+  if (model.answerLength !== undefined)
+    return { promptIds: await model.renderChat(messages, variables, tools), omitted: 0 }
   const room = model.contextLength - Math.max(1, Math.min(wanted, Math.floor(model.contextLength / 4)))
   if (!model.canChat) return endOfText(model, textToContinue(messages), room)
 
-  const promptIds = await model.renderChat(messages, variables)
+  const promptIds = await model.renderChat(messages, variables, tools)
   if (promptIds.length <= room) return { promptIds, omitted: 0 }
   const opening = messages.findIndex(({ role }) => role !== 'system')
   const system = messages.slice(0, opening)
@@ -39,7 +43,7 @@ export async function fitConversation(
   const newest = turns.findLastIndex(({ role }) => role === 'user')
   for (let start = await windowStart(model, system, turns, room); start <= newest; start++) {
     if (turns[start].role !== 'user') continue
-    const fitted = await model.renderChat([...system, ...turns.slice(start)], variables)
+    const fitted = await model.renderChat([...system, ...turns.slice(start)], variables, tools)
     if (fitted.length <= room || start === newest) return { promptIds: fitted, omitted: start }
   }
   return { promptIds, omitted: 0 }
@@ -62,7 +66,10 @@ async function windowStart(
   turns: readonly ChatMessage[],
   room: number,
 ): Promise<number> {
-  const cost = async ({ content }: ChatMessage) => (await model.encode(content)).length + AROUND_MESSAGE
+  const cost = async ({ content, toolCalls = [] }: ChatMessage): Promise<number> => {
+    const said = [content, ...toolCalls.map((call) => call.name + call.arguments)].join('')
+    return (await model.encode(said)).length + AROUND_MESSAGE * (1 + toolCalls.length)
+  }
   let fixed = 0
   for (const message of system) fixed += await cost(message)
   const costs: number[] = []

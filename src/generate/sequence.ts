@@ -1,9 +1,13 @@
+import type { Constraint } from './constrained.ts'
 import type { CachedDecoder, Prompt } from './decoder.ts'
+import { GrammarError } from './grammar.ts'
 import { applyPenalties, Draws, largestIds, logSumExp, sample, TokenCounts } from './sampling.ts'
 import { DEFAULT_MAX_NEW_TOKENS, type EndEvent, type IdEvent, type SamplingOptions } from './types.ts'
 
 /** What the engine is asked: a prompt, and how to go on from it. */
 export interface EngineRequest extends Prompt, Omit<SamplingOptions, 'stop'> {
+  /** What every answer is to be; it is this request's alone. */
+  readonly constraint?: Constraint
   /** Tell the prompt's ids too, each with its log-probability after those before it. */
   readonly scorePrompt?: boolean
   /** Told each new token as it is chosen; the answer ends with the one for which it says true. */
@@ -83,9 +87,10 @@ export class Sequence {
    * Takes the logits of the next token, chooses it, and tells it.
    *
    * @returns whether the answer has ended
+   * @throws GrammarError where nothing may follow that the request's grammar allows
    */
   accept(logits: Float32Array, hasRoom: boolean): boolean {
-    const { maxNewTokens = DEFAULT_MAX_NEW_TOKENS, minNewTokens = 0, topLogProbs, stopWhen } = this.request
+    const { maxNewTokens = DEFAULT_MAX_NEW_TOKENS, minNewTokens = 0, topLogProbs, stopWhen, constraint } = this.request
     if (maxNewTokens <= 0) return this.end('length')
     applyPenalties(logits, this.request, this.counts)
     if (this.completionTokens < minNewTokens) for (const id of this.stopIds) logits[id] = Number.NEGATIVE_INFINITY
@@ -93,13 +98,20 @@ export class Sequence {
     for (const id of barredTokenIds) if (!this.stopIds.has(id)) logits[id] = Number.NEGATIVE_INFINITY
     const isLast = this.completionTokens + 1 >= maxNewTokens || !hasRoom
     const isForced = isLast && forced !== undefined
+    constraint?.apply(logits, this.stopIds)
     if (isForced) logits.fill(Number.NEGATIVE_INFINITY)[forced] = 0
     const id = sample(logits, this.request, this.draws)
+    if (constraint && logits[id] === Number.NEGATIVE_INFINITY) {
+      throw new GrammarError('the grammar allows only tokens here that the request excludes')
+    }
     if (this.completionTokens++ === 0) this.firstTokenAt = performance.now()
     this.newestId = id
     this.counts.add(id)
     this.events.push({ type: 'token', id, ...(topLogProbs === undefined ? {} : this.logProbs(logits, id)) })
     if (!isForced && (this.stopIds.has(id) || stopWhen?.(id))) return this.end('stop')
+    if (!isForced) constraint?.advance(id)
+    // What is complete needs no token that says so.
+    if (constraint?.isFinal) return this.end('stop')
     return isLast ? this.end('length') : false
   }
 
@@ -121,7 +133,8 @@ export class Sequence {
   private logProbs(logits: Float32Array, id: number): Pick<IdEvent, 'logProb' | 'topLogProbs'> {
     const normalizer = logSumExp(logits)
     const logProb = (token: number): number => logits[token] - normalizer
-    const top = largestIds(logits, this.request.topLogProbs ?? 0)
+    const largest = largestIds(logits, this.request.topLogProbs ?? 0)
+    const top = largest.filter((token) => logits[token] > Number.NEGATIVE_INFINITY)
     return { logProb: logProb(id), topLogProbs: top.map((token) => ({ id: token, logProb: logProb(token) })) }
   }
 }

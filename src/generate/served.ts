@@ -1,4 +1,5 @@
 import { statSync } from 'node:fs'
+import type { ToolSpec } from '../data/instruction/conversation.ts'
 import { type LoadedModel, type LoadOptions, loadModel } from '../load/load.ts'
 import type { Model, TextEncoder } from '../nn/model.ts'
 import type { Weights } from '../runtime/compile.ts'
@@ -8,13 +9,18 @@ import { readSentenceEncoding } from '../load/sentence-transformer.ts'
 import { type NodeProvider, nodeBackend } from '../runtime/ort-node.ts'
 import { sizeOf } from '../tensor/index.ts'
 import type { EncodeOptions, Tokenizer } from '../text/tokenizer.ts'
+import { automatonOf } from './automaton.ts'
+import { CompiledGrammar, Constraint } from './constrained.ts'
 import { CachedDecoder, isWriter, type Prompt } from './decoder.ts'
 import { Embedder } from './embedder.ts'
 import { Engine } from './engine.ts'
 import { FairTokenizer } from './fair-tokenizer.ts'
 import { type BlankIds, blankIdsOf, blankPrompt, blanksAt, withBlank } from './fill-blanks.ts'
+import type { Grammar } from './grammar.ts'
 import { ServedEmbedder } from './served-embedder.ts'
 import { textEvents } from './text-events.ts'
+import { type ToolTemplate, templateMessages, toolTemplateOf } from './tool-calls.ts'
+import { readToolset } from './toolset-file.ts'
 import {
   type ChatMessage,
   DEFAULT_MAX_NEW_TOKENS,
@@ -22,8 +28,10 @@ import {
   type GenerationRequest,
   type ServedModel,
   type TemplateVariables,
+  type Toolset,
 } from './types.ts'
 import { unitLength } from './unit-length.ts'
+import { type Vocabulary, vocabularyOf } from './vocabulary.ts'
 
 export interface ServedOptions extends LoadOptions {
   provider?: NodeProvider
@@ -143,6 +151,7 @@ interface ServedParts extends Pick<LoadedModel, 'name' | 'path' | 'kind' | 'stop
 /** A model that writes, for the server: text in, text out. */
 class ServedWriter implements ServedModel {
   readonly id: string
+  readonly path: string
   readonly created: number
   readonly description: string
   readonly contextLength: number
@@ -151,12 +160,17 @@ class ServedWriter implements ServedModel {
   readonly slots: number
   readonly canChat: boolean
   readonly canEmbed = true
+  readonly toolTemplate?: ToolTemplate
+  readonly toolset?: Toolset
   private readonly engine: Engine
   private readonly text: FairTokenizer
+  private vocabulary?: Vocabulary
+  private readonly grammars = new WeakMap<Grammar, CompiledGrammar>()
 
   constructor(private readonly parts: ServedParts) {
     const { name, path, description, tokenizer, decoder, sourceLength } = parts
     this.id = name
+    this.path = path
     this.created = Math.floor(statSync(path).mtimeMs / 1000)
     this.description = description
     this.contextLength = sourceLength ?? decoder.capacity
@@ -164,6 +178,11 @@ class ServedWriter implements ServedModel {
     this.vocabSize = decoder.vocabSize
     this.slots = decoder.slots
     this.canChat = sourceLength !== undefined || tokenizer.chatTemplate !== undefined
+    const template = sourceLength === undefined ? tokenizer.chatTemplate : undefined
+    if (template !== undefined) {
+      this.toolTemplate = toolTemplateOf(template)
+      this.toolset = parts.kind === 'folder' ? readToolset(path) : undefined
+    }
     this.engine = new Engine(decoder)
     this.text = new FairTokenizer(tokenizer, parts)
   }
@@ -176,7 +195,11 @@ class ServedWriter implements ServedModel {
     return this.parts.tokenizer.decode(ids)
   }
 
-  async renderChat(messages: readonly ChatMessage[], variables?: TemplateVariables): Promise<number[]> {
+  async renderChat(
+    messages: readonly ChatMessage[],
+    variables?: TemplateVariables,
+    tools: readonly ToolSpec[] = [],
+  ): Promise<number[]> {
     const { tokenizer, sourceLength } = this.parts
     if (sourceLength !== undefined) {
       // Such a model knows no turns.
@@ -187,22 +210,20 @@ class ServedWriter implements ServedModel {
     if (!tokenizer.chatTemplate) throw new Error(`${this.id} was not taught to chat: it has no chat template`)
     const special = (id: number | undefined): string | undefined =>
       id === undefined ? undefined : tokenizer.tokenOf(id)
-    const text = await this.text.process.render(
-      tokenizer.chatTemplate,
-      messages.map(({ role, content }) => ({ role, content })),
-      {
-        addGenerationPrompt: true,
-        bosToken: special(tokenizer.bosTokenId),
-        eosToken: special(tokenizer.eosTokenId),
-        variables,
-      },
-    )
+    const told = templateMessages(messages, tools, this.toolTemplate as ToolTemplate)
+    const text = await this.text.process.render(tokenizer.chatTemplate, told.messages, {
+      tools: told.tools,
+      addGenerationPrompt: true,
+      bosToken: special(tokenizer.bosTokenId),
+      eosToken: special(tokenizer.eosTokenId),
+      variables,
+    })
     return this.encode(text, { addSpecialTokens: false })
   }
 
   async *generate(request: GenerationRequest): AsyncGenerator<GenerationEvent> {
     const { tokenizer, decoder, stopTokenIds, sourceLength } = this.parts
-    const { promptIds, ...rest } = request
+    const { promptIds, grammar, ...rest } = request
     const { scorePrompt, maxNewTokens = DEFAULT_MAX_NEW_TOKENS } = rest
     // Prompt and answer share the context; an answer to a source has one of its own, that its start token begins.
     const room = sourceLength === undefined ? this.contextLength - promptIds.length : decoder.capacity - 1
@@ -220,9 +241,20 @@ class ServedWriter implements ServedModel {
     yield* textEvents(this.engine, tokenizer, {
       ...rest,
       ...prompt,
+      ...(grammar && { constraint: new Constraint(this.compiled(grammar)) }),
       stopTokenIds: [...ends, ...stopTokenIds, ...(request.stopTokenIds ?? [])],
       maxNewTokens: Math.min(maxNewTokens, room),
     })
+  }
+
+  private compiled(grammar: Grammar): CompiledGrammar {
+    let compiled = this.grammars.get(grammar)
+    if (!compiled) {
+      this.vocabulary ??= vocabularyOf(this.parts.tokenizer, this.vocabSize)
+      compiled = new CompiledGrammar(automatonOf(grammar), this.vocabulary)
+      this.grammars.set(grammar, compiled)
+    }
+    return compiled
   }
 
   /** An answer is what belongs into one blank: that of the text, or what comes after it. */

@@ -2,7 +2,7 @@ import type { Tokenizer } from '../text/tokenizer.ts'
 import type { Engine } from './engine.ts'
 import type { EngineRequest } from './sequence.ts'
 import { StopText } from './stop-text.ts'
-import type { GenerationEvent, IdEvent, SamplingOptions, TokenEvent, TokenLogProb } from './types.ts'
+import type { GenerationEvent, GenerationRequest, IdEvent, TokenEvent, TokenLogProb } from './types.ts'
 
 /**
  * The engine's answer as text: whole characters, up to a stop string. The token that ended it is not told.
@@ -12,11 +12,16 @@ import type { GenerationEvent, IdEvent, SamplingOptions, TokenEvent, TokenLogPro
 export async function* textEvents(
   engine: Engine,
   tokenizer: Tokenizer,
-  { stop = [], ...request }: Omit<EngineRequest, 'stopWhen'> & Pick<SamplingOptions, 'stop'>,
+  {
+    stop = [],
+    shownTokens = [],
+    ...request
+  }: Omit<EngineRequest, 'stopWhen'> & Pick<GenerationRequest, 'stop' | 'shownTokens'>,
 ): AsyncGenerator<GenerationEvent> {
   const ends = new Set(request.stopTokenIds)
   const promptText = tokenizer.stream({ skipSpecialTokens: true })
-  const detokenizer = tokenizer.stream({ skipSpecialTokens: true })
+  const shownSpecialIds = new Set(shownTokens.map((token) => tokenizer.idOf(token)))
+  const detokenizer = tokenizer.stream({ skipSpecialTokens: true, shownSpecialIds })
   const stopText = new StopText(stop)
   /** Of tokens that are chosen and not yet told. */
   const texts: string[] = []

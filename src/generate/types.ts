@@ -1,3 +1,8 @@
+import type { Tool } from '../agent/toolset.ts'
+import type { ToolCall, ToolSpec } from '../data/instruction/conversation.ts'
+import type { Grammar } from './grammar.ts'
+import type { ToolTemplate } from './tool-calls.ts'
+
 /** What a decoding engine is asked, and what it answers: shared by the engine, the server and the command line. */
 
 export const DEFAULT_MAX_NEW_TOKENS = 256
@@ -35,6 +40,10 @@ export interface SamplingOptions {
 
 export interface GenerationRequest extends SamplingOptions {
   promptIds: readonly number[]
+  /** Every answer is a text of it, unless it runs out of tokens. The same object is compiled once. */
+  grammar?: Grammar
+  /** Special tokens that are text of the answer by their names. */
+  shownTokens?: readonly string[]
   /** Tell the prompt too, each token with its log-probability after those before it. */
   scorePrompt?: boolean
   /** Those of the prompt's messages, in order. */
@@ -107,6 +116,17 @@ export interface ChatMessage {
   content: string
   /** Files as they were uploaded; only for a model that can see. */
   images?: readonly Uint8Array[]
+  /** Of the assistant: instead of an answer, or after its first words. */
+  toolCalls?: readonly ToolCall[]
+  /** Of a tool's result: the call that it answers. */
+  toolCallId?: string
+}
+
+/** Tools that a model was taught to call, and that whoever serves it runs. */
+export interface Toolset {
+  readonly tools: readonly Tool[]
+  /** What it can be asked with them. */
+  readonly examples: readonly string[]
 }
 
 /** Of a chat template, beside the conversation. */
@@ -130,12 +150,18 @@ export interface ServedModel {
   readonly vocabSize: number
   /** One sentence for the page: what the model is. */
   readonly description?: string
+  /** The folder or file that it was loaded from: what it may be trained on from. */
+  readonly path?: string
   /** False for an encoder: it makes embeddings, and `generate` and `renderChat` throw. Default true. */
   readonly canWrite?: boolean
   /** False for a model that was only pre-trained: it continues text, and `renderChat` throws. */
   readonly canChat: boolean
   /** Whether `embed` is there. */
   readonly canEmbed: boolean
+  /** How it is told of tools and writes calls. Left out: it cannot. */
+  readonly toolTemplate?: ToolTemplate
+  /** Its own. */
+  readonly toolset?: Toolset
   /** Whether messages may have images: `renderChat` then leaves room for them, and requests bring them. */
   readonly canSee?: boolean
   /** May be done elsewhere: what comes with a model may take long, and others are answered meanwhile. */
@@ -145,8 +171,13 @@ export interface ServedModel {
    * The conversation as the model's template writes it, ready for the assistant's turn.
    *
    * @param variables - what else the template is told, such as `enable_thinking`
+   * @param tools - that the model may call, for one that has a `toolTemplate`
    */
-  renderChat(messages: readonly ChatMessage[], variables?: TemplateVariables): number[] | Promise<number[]>
+  renderChat(
+    messages: readonly ChatMessage[],
+    variables?: TemplateVariables,
+    tools?: readonly ToolSpec[],
+  ): number[] | Promise<number[]>
   /** Aborting the request's signal ends the stream with the signal's reason. */
   generate(request: GenerationRequest): AsyncIterable<GenerationEvent>
   /** The same as `generate`, of a model that draws in its answers. */

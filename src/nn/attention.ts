@@ -24,7 +24,13 @@ export function attention(query: Tensor, key: Tensor, value: Tensor, options: At
   if (cache) {
     const { nHeads, nKvHeads = nHeads } = rest
     const headDim = headDimOf(query, key, value, nHeads, nKvHeads)
-    return cache.attend(query, key, value, { ...rest, nKvHeads, headDim, scale: rest.scale ?? 1 / Math.sqrt(headDim) })
+    return cache.attend(query, key, value, {
+      ...rest,
+      dropout,
+      nKvHeads,
+      headDim,
+      scale: rest.scale ?? 1 / Math.sqrt(headDim),
+    })
   }
   const drops = dropout && dropout.rate > 0 && dropout.scope.training
   return attend(query, key, value, rest, drops ? (probs) => dropout.scope.dropout(probs, dropout.rate) : undefined)

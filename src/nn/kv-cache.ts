@@ -4,16 +4,19 @@ import {
   attention as attend,
   broadcastTo,
   cachedAttention,
+  causalMask,
   concat,
   type Dim,
   dimTensor,
   expandDims,
   full,
   hideKeys,
+  indicator,
   input,
   matmul,
   pad,
   rotary as rotate,
+  sameSegment,
   softmax,
   symbol,
   type Tensor,
@@ -285,6 +288,31 @@ export class AttentionMaps implements KvCache {
       this.layers.push(probabilities)
       return probabilities
     })
+  }
+}
+
+/**
+ * Several texts in one row, each by itself: a token sees those of its own text, and positions begin anew with every text.
+ * A row's logits and gradients are those of its texts alone. For training: nothing is kept.
+ */
+export class PackedTexts implements KvCache {
+  readonly totalLength: Tensor
+  readonly positionIds: Tensor
+  readonly capacity?: number
+
+  /** @param segmentIds - int32 [batch, seq], which text a token belongs to: those of a text stand together */
+  constructor(private readonly segmentIds: Tensor) {
+    const [, seq] = segmentIds.shape
+    this.totalLength = dimTensor(seq).reshape([1])
+    this.capacity = typeof seq === 'number' ? seq : undefined
+    // A token stands where as many of its text are before it.
+    const seen = causalMask(seq).and(sameSegment(segmentIds, 0, seq)) // [batch, seq, seq]
+    this.positionIds = indicator(seen).sum({ axis: 2 }).sub(1).cast('int32')
+  }
+
+  attend(query: Tensor, key: Tensor, value: Tensor, options: CachedOptions): Tensor {
+    const { segmentIds, positionIds } = this
+    return attention(query, key, value, { ...options, cache: undefined, causal: true, segmentIds, positionIds })
   }
 }
 

@@ -35,9 +35,10 @@ export type ModelKind =
   | 'encoder-decoder'
   | 'encoder'
   | 'question-answering'
+  | 'reward'
+  | 'policy'
   | 'vision'
   | 'diffusion'
-  | 'policy'
 
 export interface Model {
   readonly kind: ModelKind

@@ -3,12 +3,15 @@ import { checkIds } from './openai-wire.ts'
 import { version } from './package.ts'
 import { within } from './prompt.ts'
 import type { ModelDesk } from './served-models.ts'
+import type { OwnTools, ToolEvent } from './tool-rounds.ts'
 
 /** One of an answer's choices. `add` and `end` give the chunk to stream, if there is one. */
 export interface Choice {
   opening(): object | undefined
   add(event: TokenEvent | PromptEvent): object | undefined
   end(event: EndEvent): object
+  /** A tool of the model's own was called. */
+  tool(event: ToolEvent): object | undefined
 }
 
 /** What a request is to be answered with: the same whole or streamed. */
@@ -17,6 +20,8 @@ export interface Answer {
   readonly choices: readonly Choice[]
   /** One for each choice. */
   requests(signal: AbortSignal): GenerationRequest[]
+  /** The model's, where the answer may use them. */
+  readonly ownTools?: OwnTools
   /** What every chunk begins with. */
   head(streamed: boolean): object
   usage(): object

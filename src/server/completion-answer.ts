@@ -1,7 +1,9 @@
 import { randomUUID } from 'node:crypto'
+import type { Grammar } from '../generate/grammar.ts'
 import type { EndEvent, GenerationRequest, PromptEvent, TokenEvent } from '../generate/types.ts'
 import { type Answer, type Choice, idsOfAll, seedOf, systemFingerprint, usageOf } from './answer.ts'
 import { badRequest } from './errors.ts'
+import { formGrammar, formOf, grammarFor } from './forms.ts'
 import { CompletionLogProbs } from './log-probs.ts'
 import { type CompletionRequest, inputList, samplingOptions, wantedTokens } from './openai-wire.ts'
 import { roomFor } from './prompt.ts'
@@ -34,6 +36,10 @@ class CompletionChoice implements Choice {
     return event.text === '' && !logProbs ? undefined : this.chunk(event.text, logProbs)
   }
 
+  tool() {
+    return undefined
+  }
+
   end(event: EndEvent) {
     this.ended = event
     return { ...this.chunk(''), finish_reason: event.reason }
@@ -56,6 +62,7 @@ export class CompletionAnswer implements Answer {
   private readonly request: CompletionRequest
   private readonly options: ReturnType<typeof samplingOptions>
   private readonly n: number
+  private readonly grammar?: Grammar
   /** The prompt is to be told with its log-probabilities. */
   private readonly scores: boolean
   private readonly id = `cmpl-${randomUUID().replaceAll('-', '')}`
@@ -85,6 +92,8 @@ export class CompletionAnswer implements Answer {
     if (request.best_of != null && request.best_of !== this.n) {
       throw badRequest("'best_of' other than 'n' is not supported.", 'best_of', 'invalid_value')
     }
+    const asked = formOf(request)
+    this.grammar = asked && grammarFor(asked.form, asked.param, () => formGrammar(asked.form))
     this.scores = request.echo === true && request.logprobs != null
     if (this.scores && model.answerLength !== undefined) {
       const why = 'reads its prompt all at once, so the prompt has no log-probabilities'
@@ -112,6 +121,7 @@ export class CompletionAnswer implements Answer {
       Array.from({ length: this.n }, (_, choice) => ({
         ...this.options,
         promptIds,
+        grammar: this.grammar,
         scorePrompt: this.scores,
         maxNewTokens: roomFor(model, promptIds.length, this.wanted, 'prompt'),
         seed: seedOf(this.options.seed, choice),

@@ -85,7 +85,7 @@ class LiveReply {
     for (const [index, now] of this.parts.slice(from).entries()) {
       const part = from + index
       const before = told[part]
-      if (now.type === 'image' && !before) return { type: 'part', part, value: now }
+      if (now.type !== 'text' && !before) return { type: 'part', part, value: now }
       const length = before?.type === 'text' ? before.text.length : 0
       if (now.type === 'text' && now.text.length > length) {
         return { type: 'delta', part, delta: now.text.slice(length), tokens: this.tokens }

@@ -33,18 +33,51 @@ const isEmptyArray = (value: unknown): boolean => Array.isArray(value) && value.
 /** As many tokens as there is room for: what llama.cpp and others mean by it. */
 const noLimit = -1
 
+const maxGrammar = 200_000
+const maxOptions = 1_000
+const text = z.string().max(maxGrammar).nullish()
+const schemaOrJson = z
+  .union([z.string().max(maxGrammar), z.record(z.string(), z.unknown()), z.boolean()], {
+    error: 'must be a JSON Schema',
+  })
+  .nullish()
+const optionList = z.array(z.string().min(1)).min(1).max(maxOptions).nullish()
+
+const responseFormat = z.discriminatedUnion(
+  'type',
+  [
+    z.object({ type: z.literal('text') }),
+    z.object({ type: z.literal('json_object') }),
+    z.object({
+      type: z.literal('json_schema'),
+      json_schema: z.object({
+        name: z.string().max(64).nullish(),
+        description: z.string().nullish(),
+        schema: z.union([z.record(z.string(), z.unknown()), z.boolean()]).nullish(),
+        // Always kept to.
+        strict: z.boolean().nullish(),
+      }),
+    }),
+  ],
+  { error: 'must be of type "text", "json_object" or "json_schema"' },
+)
+
+/** An answer in a form: OpenAI's name for it, and those of llama.cpp, vLLM and SGLang. */
+const forms = {
+  response_format: responseFormat.nullish(),
+  grammar: text,
+  guided_grammar: text,
+  guided_json: schemaOrJson,
+  guided_regex: text,
+  guided_choice: optionList,
+  json_schema: schemaOrJson,
+  regex: text,
+  ebnf: text,
+  structured_outputs: z.object({ json: schemaOrJson, regex: text, choice: optionList, grammar: text }).nullish(),
+}
+
 /** Others' names for things that are not here, with the values that ask for nothing. */
 const elsewhere = {
-  // An answer in a form: vLLM, SGLang, llama.cpp.
-  guided_json: unsupported(),
-  guided_regex: unsupported(),
-  guided_choice: unsupported(),
-  guided_grammar: unsupported(),
-  structured_outputs: unsupported(),
-  grammar: unsupported(isNeutral('')),
-  json_schema: unsupported(),
-  regex: unsupported(),
-  ebnf: unsupported(),
   allowed_token_ids: unsupported(),
   bad_words: unsupported(isEmptyArray),
   logits_processors: unsupported(isEmptyArray),
@@ -85,7 +118,7 @@ const sampling = {
   min_tokens: z.int().min(0).nullish(),
   stop_token_ids: tokenIds.max(maxStopTokens).nullish(),
   ...elsewhere,
-  response_format: unsupported((value) => (value as { type?: unknown }).type === 'text'),
+  ...forms,
 
   stream: z.boolean().nullish(),
   stream_options: z
@@ -120,17 +153,43 @@ export const unknownFields = (schema: z.ZodObject, body: unknown): string[] =>
     ? Object.keys(body).filter((name) => !Object.hasOwn(schema.shape, name))
     : []
 
+const maxTools = 128
+const toolName = z.string().regex(/^[\w-]{1,64}$/, 'must be up to 64 letters, digits, _ and -')
+
+const toolCall = z.object({
+  id: z.string().min(1).max(200),
+  type: z.literal('function').nullish(),
+  function: z.object({ name: z.string().min(1).max(64), arguments: z.string() }),
+})
+
+const tool = z.object({
+  type: z.literal('function', 'must be "function"'),
+  function: z.object({
+    name: toolName,
+    description: z.string().nullish(),
+    parameters: z.record(z.string(), z.unknown()).nullish(),
+    strict: z.boolean().nullish(),
+  }),
+})
+
 const chatMessage = z
   .object({
     role: z.enum(['system', 'developer', 'user', 'assistant', 'tool']),
     content: content.nullish().transform((value) => value ?? { text: '', shown: [] }),
-    tool_calls: unsupported(isEmptyArray),
+    tool_calls: z.array(toolCall).max(maxTools).nullish(),
+    tool_call_id: z.string().min(1).max(200).nullish(),
     function_call: unsupported(),
   })
-  .transform(({ role, content: { text, shown } }) => ({
+  .transform(({ role, content: { text, shown }, tool_calls, tool_call_id }) => ({
     role: role === 'developer' ? ('system' as const) : role,
     content: text,
     shown,
+    ...(role === 'assistant' &&
+      tool_calls &&
+      tool_calls.length > 0 && {
+        toolCalls: tool_calls.map(({ id, function: { name, arguments: json } }) => ({ id, name, arguments: json })),
+      }),
+    ...(role === 'tool' && tool_call_id != null && { toolCallId: tool_call_id }),
   }))
 
 export const chatRequest = z.object({
@@ -150,8 +209,16 @@ export const chatRequest = z.object({
   truncation: z.enum(['auto', 'disabled']).nullish(),
   logprobs: z.boolean().nullish(),
   top_logprobs: z.int().min(0).max(maxTopLogProbs).nullish(),
-  tools: unsupported(isEmptyArray),
-  tool_choice: unsupported((value) => value === 'none' || value === 'auto'),
+  tools: z.array(tool).max(maxTools).nullish(),
+  tool_choice: z
+    .union(
+      [
+        z.enum(['none', 'auto', 'required']),
+        z.object({ type: z.literal('function'), function: z.object({ name: z.string() }) }),
+      ],
+      { error: 'must be "none", "auto", "required" or a function by its name' },
+    )
+    .nullish(),
   parallel_tool_calls: z.boolean().nullish(),
   functions: unsupported(isEmptyArray),
   function_call: unsupported((value) => value === 'none' || value === 'auto'),

@@ -1,8 +1,9 @@
 import { type Context, Hono } from 'hono'
 import type { Logger } from 'pino'
 import type { z } from 'zod'
-import type { ServedModel } from '../generate/types.ts'
-import { type Answer, idsOfAll } from './answer.ts'
+import { GrammarError } from '../generate/grammar.ts'
+import type { GenerationEvent, ServedModel } from '../generate/types.ts'
+import { type Answer, type Choice, idsOfAll } from './answer.ts'
 import { ChatAnswer } from './chat-answer.ts'
 import { CompletionAnswer } from './completion-answer.ts'
 import { badRequest, check, internalError, RequestError, readJson } from './errors.ts'
@@ -11,6 +12,7 @@ import { chatRequest, completionRequest, embeddingRequest, inputList, unknownFie
 import type { AppEnv } from './request-id.ts'
 import type { ModelDesk, ServedModels } from './served-models.ts'
 import { type AnswerScope, answerScope, answerStream, generateAll } from './stream.ts'
+import type { ToolEvent } from './tool-rounds.ts'
 
 export interface RouteContext {
   models: ServedModels
@@ -120,12 +122,12 @@ export function openaiRoutes({ models, logger, shutdown, limits }: OpenaiContext
       return answerStream(pieces, scope.release, scope.stepAside, limits)
     }
     try {
-      for await (const { index, event } of generateAll(answer.desk, answer.requests(scope.signal))) {
-        if (event.type === 'end') answer.choices[index].end(event)
-        else answer.choices[index].add(event)
+      for await (const { index, event } of generateAll(answer.desk, answer.requests(scope.signal), answer.ownTools)) {
+        tell(answer.choices[index], event)
       }
       return context.json(answer.whole())
     } catch (error) {
+      if (error instanceof GrammarError) throw grammarFailure(error)
       throw scope.signal.aborted ? endedEarly(scope.signal) : error
     } finally {
       scope.release()
@@ -144,14 +146,14 @@ export function openaiRoutes({ models, logger, shutdown, limits }: OpenaiContext
         const opening = choice.opening()
         if (opening) yield data({ ...answer.head(true), choices: [opening], ...extra })
       }
-      for await (const { index, event } of generateAll(answer.desk, answer.requests(scope.signal))) {
-        const choice = answer.choices[index]
-        const delta = event.type === 'end' ? choice.end(event) : choice.add(event)
+      for await (const { index, event } of generateAll(answer.desk, answer.requests(scope.signal), answer.ownTools)) {
+        const delta = tell(answer.choices[index], event)
         if (delta) yield data({ ...answer.head(true), choices: [delta], ...extra })
       }
       if (includeUsage) yield data({ ...answer.head(true), choices: [], usage: answer.usage() })
       yield 'data: [DONE]\n\n'
     } catch (error) {
+      if (error instanceof GrammarError) return yield data(grammarFailure(error).body)
       // The client is gone, or is told why the answer stops short.
       if (!scope.signal.aborted) logger.error({ err: error, requestId }, 'an answer failed')
       const message = scope.signal.aborted ? messageOf(scope.signal.reason) : internalError().message
@@ -165,6 +167,15 @@ export function openaiRoutes({ models, logger, shutdown, limits }: OpenaiContext
 /** The client is gone, and nobody reads this; or the server is shutting down. */
 const endedEarly = ({ reason }: AbortSignal): RequestError =>
   new RequestError(503, messageOf(reason), { retryAfter: 5 })
+
+/** Where a grammar turns out to be more than an answer can keep to. */
+const grammarFailure = ({ message }: GrammarError): RequestError =>
+  badRequest(`The answer cannot be written: ${message}.`, null, 'invalid_value')
+
+function tell(choice: Choice, event: GenerationEvent | ToolEvent): object | undefined {
+  if (event.type === 'end') return choice.end(event)
+  return event.type === 'tool' ? choice.tool(event) : choice.add(event)
+}
 
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 

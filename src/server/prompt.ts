@@ -1,3 +1,4 @@
+import type { ToolSpec } from '../data/instruction/conversation.ts'
 import { type FittedConversation, fitConversation, textToContinue } from '../generate/fit-conversation.ts'
 import type { ChatMessage, ServedModel, TemplateVariables } from '../generate/types.ts'
 import { StoppedError } from '../load/text-process.ts'
@@ -14,9 +15,10 @@ export const chatPrompt = (
   model: ServedModel,
   messages: readonly ChatMessage[],
   variables?: TemplateVariables,
+  tools?: readonly ToolSpec[],
 ): Promise<number[]> =>
   taken(model, messages, () =>
-    model.canChat ? model.renderChat(messages, variables) : model.encode(textToContinue(messages)),
+    model.canChat ? model.renderChat(messages, variables, tools) : model.encode(textToContinue(messages)),
   )
 
 /** The same without what is oldest in it, where it has outgrown the context. */
@@ -25,7 +27,9 @@ export const fittedPrompt = (
   messages: readonly ChatMessage[],
   wanted: number | undefined,
   variables?: TemplateVariables,
-): Promise<FittedConversation> => taken(model, messages, () => fitConversation(model, messages, wanted, variables))
+  tools?: readonly ToolSpec[],
+): Promise<FittedConversation> =>
+  taken(model, messages, () => fitConversation(model, messages, wanted, variables, tools))
 
 async function taken<T>(
   model: ServedModel,

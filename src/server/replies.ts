@@ -7,6 +7,7 @@ import { fittedPrompt, roomFor } from './prompt.ts'
 import { type ModelDesk, requireWriter } from './served-models.ts'
 import { type ConversationStore, type NewMessage, saveEveryMs } from './store.ts'
 import { type AnswerScope, ShutdownError } from './stream.ts'
+import type { OwnTools } from './tool-rounds.ts'
 import type { Conversation, FinishReason, Message, Part, ReplyEvent, Usage } from './wire.ts'
 
 /** Of seeds that are drawn: short enough to be typed again. */
@@ -33,7 +34,7 @@ type Turn = Pick<NewMessage, 'role' | 'content' | 'parts'>
  */
 export async function replyRequest(
   desk: ModelDesk,
-  conversation: Conversation,
+  conversation: Pick<Conversation, 'settings'>,
   branch: readonly Turn[],
   fileOf: (fileId: string) => Promise<Uint8Array>,
 ) {
@@ -46,17 +47,27 @@ export async function replyRequest(
   const readsSystemPrompt = model.canChat && model.answerLength === undefined
   const written = branch.at(-1)?.role === 'assistant' && model.canChat ? branch.at(-1) : undefined
   const turns = await Promise.all(
-    (written ? branch.slice(0, -1) : branch).map((turn) => chatMessage(turn, model, fileOf)),
+    (written ? branch.slice(0, -1) : branch).map((turn) => chatMessages(turn, model, fileOf)),
   )
   const question = branch.findLast(({ role }) => role === 'user')
   if (!model.canSee && question?.parts?.some(({ type }) => type === 'image')) {
     throw badRequest(`${model.id} cannot see pictures; send text alone, or choose a model that can.`, 'parts')
   }
-  const messages = [...system, ...turns]
-  const writtenIds = written ? await continuationIds(model, written.content) : []
-  const fitted = await fittedPrompt(model, messages, asked.maxNewTokens + writtenIds.length)
+  // An answer that is gone on with has called what it had to.
+  const called = written ? spoken(written, model) : []
+  const last = called.at(-1)
+  const endsInWords = last?.role === 'assistant' && !last.toolCalls
+  const text = endsInWords ? (called.pop()?.content ?? '') : ''
+  const messages = [...system, ...turns.flat(), ...called]
+  const writtenIds = written ? await continuationIds(model, text) : []
+  const wanted = asked.maxNewTokens + writtenIds.length
+  const fitted = await fittedPrompt(model, messages, wanted)
   const promptIds = [...fitted.promptIds, ...writtenIds]
-  const images = turns.slice(fitted.omitted).flatMap((turn) => turn.images ?? [])
+  const read = turns.flat().slice(fitted.omitted)
+  const images = read.flatMap((turn) => turn.images ?? [])
+  const promptWith = async (more: readonly ChatMessage[]) =>
+    (await fittedPrompt(model, [...messages, ...more], wanted)).promptIds
+  const ownTools: OwnTools | undefined = model.toolset && !written ? { toolset: model.toolset, promptWith } : undefined
   return {
     generation: {
       ...sampling,
@@ -64,7 +75,10 @@ export async function replyRequest(
       ...(images.length > 0 && { images }),
       maxNewTokens: roomFor(model, promptIds.length, asked.maxNewTokens, 'content', 'this message'),
     },
-    omitted: fitted.omitted,
+    ...(ownTools && { ownTools }),
+    omitted: model.canChat
+      ? turns.filter((turn) => turn.some((message) => !read.includes(message))).length
+      : fitted.omitted,
     /** For the message: the same seed and settings give the same answer again. */
     settings: { ...(readsSystemPrompt ? asked : sampling), continues: !model.canChat },
   }
@@ -73,14 +87,35 @@ export async function replyRequest(
 export type ReplyRequest = Awaited<ReturnType<typeof replyRequest>>
 
 /** A model that cannot see is told the text of what was shown to another. */
-async function chatMessage(
-  { role, content, parts = [] }: Turn,
+async function chatMessages(
+  turn: Turn,
   model: ServedModel,
   fileOf: (fileId: string) => Promise<Uint8Array>,
-): Promise<ChatMessage> {
+): Promise<ChatMessage[]> {
+  const { role, content, parts = [] } = turn
   const shown = model.canSee && role === 'user' ? parts.flatMap((part) => (part.type === 'image' ? [part] : [])) : []
-  if (shown.length === 0) return { role, content }
-  return { role, content, images: await Promise.all(shown.map(({ fileId }) => fileOf(fileId))) }
+  if (shown.length === 0) return role === 'assistant' ? spoken(turn, model) : [{ role, content }]
+  return [{ role, content, images: await Promise.all(shown.map(({ fileId }) => fileOf(fileId))) }]
+}
+
+/** An answer as it came about: the calls of a model that has tools, their results, and what it said. */
+function spoken({ content, parts = [] }: Turn, model: ServedModel): ChatMessage[] {
+  if (!model.toolset || !parts.some(({ type }) => type === 'tool')) return [{ role: 'assistant', content }]
+  const messages: ChatMessage[] = []
+  let words = ''
+  for (const [index, part] of parts.entries()) {
+    if (part.type === 'text') words = part.text
+    if (part.type !== 'tool') continue
+    const id = `call_${index}`
+    const toolCalls = [{ id, name: part.name, arguments: part.arguments }]
+    messages.push(
+      { role: 'assistant', content: words, toolCalls },
+      { role: 'tool', content: part.result, toolCallId: id },
+    )
+    words = ''
+  }
+  if (words !== '') messages.push({ role: 'assistant', content: words })
+  return messages
 }
 
 /** The tokens of a text that other text stands before. */
@@ -94,7 +129,10 @@ async function continuationIds(model: ServedModel, text: string): Promise<number
  * Writes an answer, saving it every second as it grows and once at its end, however it ends: by itself, by being
  * stopped, by an error, by a shutdown. Of a killed process the last save remains.
  */
-export async function* writeReply(job: ReplyJob, { generation }: ReplyRequest): AsyncGenerator<ReplyEvent, void, void> {
+export async function* writeReply(
+  job: ReplyJob,
+  { generation, ownTools }: ReplyRequest,
+): AsyncGenerator<ReplyEvent, void, void> {
   const { store, desk, conversation, userMessage, message, scope } = job
   const startedAt = performance.now()
   let parts: Part[] = message.parts
@@ -121,7 +159,7 @@ export async function* writeReply(job: ReplyJob, { generation }: ReplyRequest): 
 
   try {
     yield { type: 'start', conversation, userMessage, message }
-    for await (const event of desk.answer({ ...generation, signal: scope.signal })) {
+    for await (const event of desk.answer({ ...generation, signal: scope.signal }, ownTools)) {
       if (event.type === 'end') {
         const { promptTokens, cachedTokens, completionTokens, promptMs, decodeMs } = event
         usage = {
@@ -137,6 +175,19 @@ export async function* writeReply(job: ReplyJob, { generation }: ReplyRequest): 
       if (event.type === 'prompt') continue
       firstAt ??= performance.now()
       const last = parts.at(-1)?.type === 'text' ? parts.length - 1 : parts.length
+      if (event.type === 'tool') {
+        const { call, result } = event
+        const value: Part = {
+          type: 'tool',
+          name: call.name,
+          arguments: storable(call.arguments),
+          result: storable(result),
+        }
+        const part = parts.length
+        parts = [...parts, value]
+        yield { type: 'part', part, value }
+        continue
+      }
       if (event.type === 'picture') {
         const { width, height, step, steps } = event
         const part = parts.length
@@ -186,5 +237,8 @@ export async function* writeReply(job: ReplyJob, { generation }: ReplyRequest): 
   else if (saved) yield { type: 'end', message: saved }
   else yield { type: 'error', ...new RequestError(404, 'The conversation was deleted.').body }
 }
+
+/** PostgreSQL keeps no U+0000, and no half of a pair. */
+const storable = (text: string): string => text.replace(/[\0\p{Surrogate}]/gu, '\ufffd')
 
 const dataUrl = ({ image }: PictureEvent): string => `data:image/png;base64,${Buffer.from(image).toString('base64')}`

@@ -2,6 +2,7 @@ import type { AnswerEvent, EndEvent, GenerationEvent, GenerationRequest, ServedM
 import { badRequest, RequestError } from './errors.ts'
 import { defaultLimits, type Limits } from './limits.ts'
 import { ModelTally } from './metrics.ts'
+import { type OwnTools, type ToolEvent, toolRounds } from './tool-rounds.ts'
 import type { Status } from './wire.ts'
 
 export type DeskLimits = Pick<Limits, 'maxRequests' | 'maxWaitMs'>
@@ -94,11 +95,18 @@ export class ModelDesk {
     })
   }
 
-  /** @param hasTurn - of a request whose answers are written in one turn; another waits for one of its own */
-  async *generate(request: GenerationRequest, hasTurn = false): AsyncGenerator<GenerationEvent, void, void> {
+  /**
+   * @param options.hasTurn - of a request whose answers are written in one turn; another waits for one of its own
+   * @param options.ownTools - the model's, where the answer may use them
+   */
+  async *generate(
+    request: GenerationRequest,
+    { hasTurn = false, ownTools }: { hasTurn?: boolean; ownTools?: OwnTools } = {},
+  ): AsyncGenerator<GenerationEvent | ToolEvent, void, void> {
     const endTurn = hasTurn ? () => {} : await this.turn(request.signal)
     try {
-      yield* this.write(request)
+      if (ownTools) yield* toolRounds(this.model, ownTools, request, (round) => this.write(round))
+      else yield* this.write(request)
     } finally {
       endTurn()
     }
@@ -122,8 +130,8 @@ export class ModelDesk {
   }
 
   /** For readers who see pictures too: what `generate` gives, and what the model draws where it can. */
-  async *answer(request: GenerationRequest): AsyncGenerator<AnswerEvent, void, void> {
-    if (!this.model.answer) return yield* this.generate(request)
+  async *answer(request: GenerationRequest, ownTools?: OwnTools): AsyncGenerator<AnswerEvent | ToolEvent, void, void> {
+    if (!this.model.answer) return yield* this.generate(request, { ownTools })
     const endTurn = await this.turn(request.signal)
     try {
       yield* this.followed(this.model.answer(request), request)
@@ -171,6 +179,7 @@ export class ModelDesk {
       canEmbed,
       contextLength,
       description: description ?? '',
+      examples: [...(this.model.toolset?.examples ?? [])],
       activeRequests: this.active,
       tokensPerSecond: steps > 0 && decodeMs > 0 ? (1000 * steps) / decodeMs : null,
     }
@@ -185,18 +194,36 @@ export function requireWriter({ id, canWrite }: ServedModel): void {
 }
 
 export class ServedModels {
-  /** Those that write first, each kind in the order given. */
-  private readonly desks: ReadonlyMap<string, ModelDesk>
+  /** Those that write first, each kind in the order given; then those that came later. */
+  private readonly desks = new Map<string, ModelDesk>()
   readonly default: ModelDesk
 
   /** @throws where there is none, or two go by the same id. */
-  constructor(models: readonly ServedModel[], limits?: Partial<DeskLimits>) {
+  constructor(
+    models: readonly ServedModel[],
+    private readonly limits?: Partial<DeskLimits>,
+  ) {
     if (models.length === 0) throw new Error('There is no model to serve.')
     const writes = (model: ServedModel) => Number(model.canWrite ?? true)
-    const desks = [...models].sort((a, b) => writes(b) - writes(a)).map((model) => new ModelDesk(model, limits))
-    this.desks = new Map(desks.map((desk) => [desk.model.id, desk]))
-    if (this.desks.size < desks.length) throw new Error('Two of the models to serve have the same name.')
-    this.default = desks[0]
+    for (const model of [...models].sort((a, b) => writes(b) - writes(a))) this.add(model)
+    this.default = this.all()[0]
+  }
+
+  /** @throws where another one goes by its id. */
+  add(model: ServedModel): ModelDesk {
+    if (this.desks.has(model.id)) throw new Error('Two of the models to serve have the same name.')
+    const desk = new ModelDesk(model, this.limits)
+    this.desks.set(model.id, desk)
+    return desk
+  }
+
+  /** It is offered no more; answers that it is writing go on. */
+  remove(id: string): void {
+    this.desks.delete(id)
+  }
+
+  has(id: string): boolean {
+    return this.desks.has(id)
   }
 
   all(): ModelDesk[] {

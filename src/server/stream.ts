@@ -2,6 +2,7 @@ import { setMaxListeners } from 'node:events'
 import type { GenerationEvent, GenerationRequest } from '../generate/types.ts'
 import type { Limits } from './limits.ts'
 import type { ModelDesk } from './served-models.ts'
+import type { OwnTools, ToolEvent } from './tool-rounds.ts'
 
 /** How many of one request's answers are written side by side: enough to fill a batch, and others get their turn. */
 const choicesAtOnce = 8
@@ -42,12 +43,13 @@ export function answerScope(leave: () => void, ...signals: (AbortSignal | undefi
 export async function* generateAll(
   desk: ModelDesk,
   requests: readonly GenerationRequest[],
-): AsyncGenerator<{ index: number; event: GenerationEvent }, void, void> {
-  const running = new Map<number, { events: AsyncGenerator<GenerationEvent, void, void>; next: Promise<Step> }>()
+  ownTools?: OwnTools,
+): AsyncGenerator<{ index: number; event: GenerationEvent | ToolEvent }, void, void> {
+  const running = new Map<number, { events: Events; next: Promise<Step> }>()
   let started = 0
   const start = () => {
     const index = started++
-    const events = desk.generate(requests[index], true)
+    const events = desk.generate(requests[index], { hasTurn: true, ownTools })
     running.set(index, { events, next: step(index, events) })
   }
   try {
@@ -71,12 +73,14 @@ export async function* generateAll(
   }
 }
 
+type Events = AsyncGenerator<GenerationEvent | ToolEvent, void, void>
+
 interface Step {
   index: number
-  result: IteratorResult<GenerationEvent, void>
+  result: IteratorResult<GenerationEvent | ToolEvent, void>
 }
 
-const step = async (index: number, events: AsyncGenerator<GenerationEvent, void, void>): Promise<Step> => ({
+const step = async (index: number, events: Events): Promise<Step> => ({
   index,
   result: await events.next(),
 })

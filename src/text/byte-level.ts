@@ -43,6 +43,12 @@ export const GPT2_WORDS =
 /** The spelling of a byte in vocabularies with byte fallback. */
 export const byteToken = (byte: number): string => `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`
 
+/** The byte that such a token spells. */
+export function byteOfToken(token: string): number | undefined {
+  const byte = /^<0x([0-9A-Fa-f]{2})>$/.exec(token)
+  return byte ? Number.parseInt(byte[1], 16) : undefined
+}
+
 /** The ids of the 256 byte tokens, where the vocabulary has them all. */
 export function byteTokens(vocab: ReadonlyMap<string, number>): number[] | undefined {
   const ids: number[] = []

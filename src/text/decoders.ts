@@ -1,4 +1,4 @@
-import { spellingToBytes } from './byte-level.ts'
+import { byteOfToken, spellingToBytes } from './byte-level.ts'
 import { toPattern } from './patterns.ts'
 import { isLinearPattern } from './plain.ts'
 import { prependScheme } from './pre-tokenizers.ts'
@@ -22,7 +22,7 @@ const MOST_TEXT = 1 << 24
 
 /** Makes fresh steps (they hold state) for one text. */
 export function makeDecoder(json: DecoderJson): () => DecoderStep[] {
-  const flat = flatten(json)
+  const flat = flatDecoder(json)
   if (flat.length > MOST_STEPS)
     throw new Error(`tokenizer.json: "decoder" has ${flat.length} steps; ${MOST_STEPS} are the most`)
   const makers: (() => DecoderStep)[] = []
@@ -34,8 +34,9 @@ export function makeDecoder(json: DecoderJson): () => DecoderStep[] {
   return () => makers.map((make) => make())
 }
 
-const flatten = (json: DecoderJson): FlatDecoderJson[] =>
-  json.type === 'Sequence' ? json.decoders.flatMap(flatten) : [json]
+/** The steps of a decoder, in order. */
+export const flatDecoder = (json: DecoderJson): FlatDecoderJson[] =>
+  json.type === 'Sequence' ? json.decoders.flatMap(flatDecoder) : [json]
 
 /** @param joined - an earlier step has joined the pieces into one text, of which this step sees parts. */
 function makeStep(json: FlatDecoderJson, joined: boolean): () => DecoderStep {
@@ -162,9 +163,9 @@ function byteFallback(): DecoderStep {
   }
   return {
     push: (piece) => {
-      const byte = /^<0x([0-9A-Fa-f]{2})>$/.exec(piece)
-      if (!byte) return [...decodeRun(), piece]
-      run.push(Number.parseInt(byte[1], 16))
+      const byte = byteOfToken(piece)
+      if (byte === undefined) return [...decodeRun(), piece]
+      run.push(byte)
       return []
     },
     flush: decodeRun,

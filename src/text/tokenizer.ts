@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { makeSplitter, type Segment } from './added-tokens.ts'
-import { type DecoderStep, makeDecoder } from './decoders.ts'
+import { byteOfToken, spellingToBytes } from './byte-level.ts'
+import { type DecoderStep, flatDecoder, makeDecoder } from './decoders.ts'
 import { makeModel } from './models.ts'
 import { makeNormalizer } from './normalizers.ts'
 import { isPlain, normalizesPlainly } from './plain.ts'
@@ -16,6 +17,8 @@ export interface EncodeOptions {
 export interface DecodeOptions {
   /** Leave special tokens out of the text; false by default. */
   skipSpecialTokens?: boolean
+  /** But for these. */
+  shownSpecialIds?: ReadonlySet<number | undefined>
 }
 
 /** Turns ids into text as they come. What `push` and at last `flush` return, joined, is `decode` of all the ids. */
@@ -37,6 +40,8 @@ export interface Tokenizer {
   /** The vocabulary's string of an id. */
   tokenOf(id: number): string | undefined
   idOf(token: string): number | undefined
+  /** What an id adds to a text that goes on after it, in UTF-8 or a part of it; undefined outside the vocabulary. */
+  bytesOf(id: number): Uint8Array | undefined
   /** One more than the largest id: the rows that an embedding needs. */
   readonly vocabSize: number
   readonly specialIds: ReadonlySet<number>
@@ -94,6 +99,8 @@ function spacesBetweenWords({ decoder, model }: TokenizerFile): DecoderJson {
     ],
   }
 }
+
+const encoder = new TextEncoder()
 
 /** Words longer than this are encoded each time; there are few equal ones. */
 const MAX_CACHED_WORD = 64
@@ -189,16 +196,36 @@ export function tokenizerFromJson(tokenizerJson: unknown, config: unknown = {}):
   const specialToken = (name: string | null | undefined) => (typeof name === 'string' ? ids.get(name) : undefined)
   const modelUnk = file.model.type === 'Unigram' ? (file.model.unk_id ?? undefined) : specialToken(file.model.unk_token)
 
-  function stream({ skipSpecialTokens = false }: DecodeOptions = {}): Detokenizer {
+  function stream({ skipSpecialTokens = false, shownSpecialIds }: DecodeOptions = {}): Detokenizer {
     const steps = decoder()
     return {
       push: (id) => {
         const token = rewritten.get(id) ?? tokens[id]
-        if (token === undefined || (skipSpecialTokens && specialIds.has(id))) return ''
+        if (token === undefined) return ''
+        if (skipSpecialTokens && specialIds.has(id) && !shownSpecialIds?.has(id)) return ''
         return run(steps, 0, [token]).join('')
       },
       flush: () => steps.map((step, i) => run(steps, i + 1, step.flush()).join('')).join(''),
     }
+  }
+
+  const decoders = file.decoder ? flatDecoder(file.decoder).map(({ type }) => type) : []
+  const [isByteLevel, fallsBack] = [decoders.includes('ByteLevel'), decoders.includes('ByteFallback')]
+  const around = (...middle: string[]): string => {
+    const steps = decoder()
+    const pushed = ['a', ...middle, 'b'].map((piece) => run(steps, 0, [piece]).join(''))
+    return pushed.join('') + steps.map((step, i) => run(steps, i + 1, step.flush()).join('')).join('')
+  }
+
+  /** Where decoders look at more than one token, the middle of a text shows what one adds. */
+  function bytesOf(id: number): Uint8Array | undefined {
+    const token = rewritten.get(id) ?? tokens[id]
+    if (token === undefined) return undefined
+    if (isByteLevel) return spellingToBytes(token)
+    const byte = fallsBack ? byteOfToken(token) : undefined
+    if (byte !== undefined) return Uint8Array.of(byte)
+    const text = around(token)
+    return encoder.encode(text.slice(1, text.length - around().length + 1))
   }
 
   return {
@@ -242,6 +269,7 @@ export function tokenizerFromJson(tokenizerJson: unknown, config: unknown = {}):
     stream,
     tokenOf: (id) => tokens[id],
     idOf: (token) => ids.get(token),
+    bytesOf,
     vocabSize: tokens.length,
     specialIds,
     isPlain: plain,

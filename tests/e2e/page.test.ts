@@ -3,6 +3,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Browser, BrowserContextOptions, Locator, Page } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { JACKDAW_CHAT_TEMPLATE } from '../../src/data/instruction/conversation.ts'
+import { toolTemplateOf } from '../../src/generate/tool-calls.ts'
 import type { AnswerEvent, ChatMessage, GenerationRequest } from '../../src/generate/types.ts'
 import { encodePng } from '../../src/image/png.ts'
 import { listen, type RunningServer } from '../../src/server/listen.ts'
@@ -86,6 +88,21 @@ class Painter extends ScriptedModel {
   }
 }
 
+/** Looks words up before it answers, on the server. */
+class ToolUser extends ScriptedModel {
+  readonly toolTemplate = toolTemplateOf(JACKDAW_CHAT_TEMPLATE)
+  readonly toolset = {
+    tools: [{ spec: { name: 'dictionary' }, run: () => 'jackdaw: a small crow; also, a thief of <b>spoons</b>' }],
+    examples: ['What does jackdaw mean?'],
+  }
+}
+
+function toolScript(prompt: string): string {
+  if (prompt.startsWith('jackdaw:')) return 'It is a small crow.'
+  if (prompt !== 'What does jackdaw mean?') return 'I know that.'
+  return '<tool_call>{"name": "dictionary", "arguments": {"word": "jackdaw"}}</tool_call>'
+}
+
 /** As T5 is served. */
 class InstructedModel extends ScriptedModel {
   readonly answerLength = 64
@@ -110,6 +127,7 @@ describe.skipIf(lacksChromium)('the page in Chromium', { timeout: 180_000 }, () 
   const forgetful = new ForgetfulModel('scripted-forgetful', true, () => 'So it is.')
   const short = new ShortModel('scripted-short', true, (_, nth) => (nth === 0 ? 'It begins' : ''))
   const painter = new Painter('scripted-painter', true, (prompt) => `Seen: ${prompt}`)
+  const toolUser = new ToolUser('scripted-tools', true, toolScript)
   const instructed = new InstructedModel('scripted-t5', true, script)
   const faults: string[] = []
   let server: RunningServer
@@ -121,7 +139,7 @@ describe.skipIf(lacksChromium)('the page in Chromium', { timeout: 180_000 }, () 
     const [launched, staticDir] = await Promise.all([launchChromium(), builtPage(), store])
     browser = launched
     server = await listen({
-      models: [chat, base, forgetful, instructed, short, painter],
+      models: [chat, base, forgetful, instructed, short, painter, toolUser],
       store,
       logger,
       host: '127.0.0.1',
@@ -343,6 +361,28 @@ describe.skipIf(lacksChromium)('the page in Chromium', { timeout: 180_000 }, () 
     expect(table).toBeGreaterThan(100)
     expect(await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)).toBe(0)
     await audit(page, 'marked-up answers')
+  })
+
+  it('shows the tools that a model called, offers what it can be asked, and keeps the calls over a reload', async () => {
+    const page = await open()
+    await page.getByRole('combobox', { name: 'Model' }).selectOption('scripted-tools')
+    await button(page, 'What does jackdaw mean?').click()
+    await inMain(page, 'It is a small crow.').waitFor()
+    await answered(page)
+    const line = page.locator('.tool-use summary')
+    const shown = 'dictionary(word: jackdaw) → jackdaw: a small crow; also, a thief of <b>spoons</b>'
+    expect(await line.textContent()).toBe(shown)
+    await line.click()
+    await page.locator('.tool-use pre').waitFor()
+    await audit(page, 'an answer with a tool')
+    await page.reload()
+    await inMain(page, 'It is a small crow.').waitFor()
+    expect(await line.textContent()).toBe(shown)
+    await button(page, 'Copy answer').click()
+    expect(await page.evaluate(() => navigator.clipboard.readText())).toBe('It is a small crow.')
+    // What was called is told to the model when it is asked again.
+    await ask(page, 'And more?')
+    await inMain(page, 'I know that.').waitFor()
   })
 
   it('sends pictures that are chosen or pasted, and keeps them with the conversation', async () => {

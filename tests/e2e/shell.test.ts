@@ -595,6 +595,6 @@ describe.skipIf(lacksChromium)('the shell and its pages in Chromium', { timeout:
     await page.getByRole('dialog').getByRole('option').first().waitFor()
     await audit(page, 'palette')
     await page.goto(`${server.url}/arena`)
-    await look('/arena', 'Two models')
+    await look('/arena', 'No votes yet.')
   })
 })

@@ -363,6 +363,7 @@ describe('the status', () => {
       canChat: true,
       contextLength: 2048,
       description: 'A mock.',
+      examples: [],
       tokensPerSecond: 100,
     })
     expect(version).toMatch(/^\d+\.\d+\.\d+$/)

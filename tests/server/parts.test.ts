@@ -18,6 +18,7 @@ import {
   type StoredFile,
   storedFile,
 } from '../../src/server/wire.ts'
+import { GuidedModel } from './guided-model.ts'
 import { MockModel } from './mock-model.ts'
 import { replyEvents } from './sse.ts'
 import { captureLogger } from './support.ts'
@@ -41,6 +42,17 @@ class Painter extends MockModel {
   private drawn = 0
 }
 
+const CALL = '<tool_call>{"name": "bird", "arguments": {"name": "jackdaw"}}</tool_call>'
+/** Looks a bird up, and then says so; asked without one, it has nothing to look up. */
+const keeper = new GuidedModel(
+  'keeper',
+  ({ messages }) => {
+    const last = messages.at(-1)
+    if (last?.role === 'tool') return 'It is a crow.'
+    return last?.content.includes('jackdaw') ? `Let me see. ${CALL}` : `There were ${messages.length} messages.`
+  },
+  { tools: [{ spec: { name: 'bird' }, run: () => 'a crow\0' }], examples: [] },
+)
 const blind = new MockModel()
 const painter = new Painter({ id: 'painter' })
 let folder: string
@@ -50,7 +62,7 @@ let app: ReturnType<typeof createApp>
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'jackdaw-parts-'))
   store = await ConversationStore.open({ dataDir: folder })
-  app = createApp({ models: [blind, painter], store, logger: captureLogger().logger })
+  app = createApp({ models: [blind, painter, keeper], store, logger: captureLogger().logger })
 })
 afterAll(async () => {
   await store?.close()
@@ -118,6 +130,38 @@ describe('a file', () => {
     expect((await app.request(`/api/files/${file.id}`)).status).toBe(200)
     await app.request(`/api/conversations/${mine.id}`, { method: 'DELETE' })
     expect((await app.request(`/api/files/${file.id}`)).status).toBe(404)
+  })
+})
+
+describe('an answer with tools', () => {
+  it('has the calls among its parts, as they come, as they are kept, and as the model is told of them again', async () => {
+    const { id } = await create('keeper')
+    const asked = await collect(
+      await post(`/api/conversations/${id}/reply`, { parentId: null, content: 'What is a jackdaw?' }),
+    )
+    const { message } = asked.at(-1) as Extract<ReplyEvent, { type: 'end' }>
+    const tool = { type: 'tool', name: 'bird', arguments: '{"name":"jackdaw"}', result: 'a crow\ufffd' }
+    expect(message.parts).toEqual([
+      { type: 'text', text: 'Let me see. ' },
+      tool,
+      { type: 'text', text: 'It is a crow.' },
+    ])
+    expect(asked.filter((event) => event.type === 'part')).toEqual([{ type: 'part', part: 1, value: tool }])
+    expect((await read(id)).messages.at(-1)?.parts).toEqual(message.parts)
+    expect(message.usage?.completionTokens).toBeGreaterThan(CALL.length)
+    const next = await collect(
+      await post(`/api/conversations/${id}/reply`, { parentId: message.id, content: 'Thank you.' }),
+    )
+    const { message: last } = next.at(-1) as Extract<ReplyEvent, { type: 'end' }>
+    // The question, the call, its result, the answer, and the thanks.
+    expect(last.content).toBe('There were 5 messages.')
+    expect(last.omitted).toBe(0)
+  })
+
+  it('a question has no calls in it', async () => {
+    const { id } = await create('keeper')
+    const parts = [{ type: 'tool', name: 'bird', arguments: '{}', result: 'x' }]
+    expect((await post(`/api/conversations/${id}/reply`, { parentId: null, parts })).status).toBe(400)
   })
 })
 

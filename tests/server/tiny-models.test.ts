@@ -13,6 +13,8 @@ import { captureLogger, failure, noStore } from './support.ts'
 /** OpenAI's client against real models of 47 tokens, each a letter: what the mock cannot tell. */
 
 const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUabcdefghijklmnopqrstuvwxyz'
+/** As many letters, of which JSON can be written. */
+const JSON_ALPHABET = '{}[]":, -.0123456789abcdefghijklmnopqrstuvwxyz_'
 const textOf = (ids: readonly number[]) => ids.map((id) => ALPHABET[id]).join('')
 
 const folder = mkdtempSync(join(tmpdir(), 'jackdaw-tiny-'))
@@ -20,15 +22,19 @@ const log = captureLogger()
 let server: RunningServer
 let client: OpenAI
 
-function checkpoint(name: string): string {
-  const path = join(folder, name)
+function checkpoint(name: string, alphabet = ALPHABET): string {
+  const path = join(folder, alphabet === ALPHABET ? name : `${name}-json`)
   cpSync(fileURLToPath(new URL(`../parity/${name}`, import.meta.url)), path, { recursive: true })
-  writeFileSync(join(path, 'tokenizer.json'), JSON.stringify(charTokenizerJson(ALPHABET)))
+  writeFileSync(join(path, 'tokenizer.json'), JSON.stringify(charTokenizerJson(alphabet)))
   return path
 }
 
 beforeAll(async () => {
-  const models = await Promise.all(['llama', 't5', 't5-gated'].map((name) => loadServedModel(checkpoint(name))))
+  const models = await Promise.all(
+    [checkpoint('llama'), checkpoint('t5'), checkpoint('t5-gated'), checkpoint('llama', JSON_ALPHABET)].map((path) =>
+      loadServedModel(path),
+    ),
+  )
   server = await listen({ models, store: noStore(), logger: log.logger, host: '127.0.0.1', port: 0 })
   client = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: 'none', maxRetries: 0 })
 })
@@ -36,6 +42,45 @@ afterAll(async () => {
   await server?.close()
   rmSync(folder, { recursive: true, force: true })
   expect(log.errors).toEqual([])
+})
+
+describe('an answer in a form', () => {
+  const schema = {
+    type: 'object',
+    properties: {
+      bird: { enum: ['jackdaw', 'rook'] },
+      eggs: { type: 'integer', minimum: 3, maximum: 6 },
+      seen: { type: 'array', items: { type: 'boolean' }, maxItems: 3 },
+    },
+    required: ['bird', 'eggs'],
+    additionalProperties: false,
+  }
+
+  it('has it, whatever the weights say, in every one of many side by side', async () => {
+    const response_format = { type: 'json_schema' as const, json_schema: { name: 'bird', schema, strict: true } }
+    const ask = { model: 'llama-json', messages: [{ role: 'user' as const, content: 'a bird' }], response_format }
+    const { choices } = await client.chat.completions.create({ ...ask, n: 12, temperature: 1.5, seed: 3 })
+    expect(new Set(choices.map(({ message }) => message.content)).size).toBeGreaterThan(3)
+    for (const { message, finish_reason } of choices) {
+      const { bird, eggs, seen = [] } = JSON.parse(message.content ?? '')
+      expect(finish_reason).toBe('stop')
+      expect(['jackdaw', 'rook']).toContain(bird)
+      expect([3, 4, 5, 6]).toContain(eggs)
+      for (const one of seen) expect(typeof one).toBe('boolean')
+    }
+  })
+
+  it('that its tokens cannot write is an error with one sentence, and no other answer suffers', async () => {
+    const ask = (grammar: string) =>
+      client.post('/completions', { body: { model: 'llama-json', prompt: 'a', max_tokens: 5, grammar } })
+    const [failed, written] = await Promise.all([
+      failure(ask('root ::= "A"')),
+      ask('root ::= "ab" "c"?') as Promise<OpenAI.Completion>,
+    ])
+    expect(failed).toMatchObject({ status: 400 })
+    expect(failed.message).toContain('no token of the model goes on as the grammar asks')
+    expect(written.choices[0].text).toMatch(/^abc?$/)
+  })
 })
 
 describe('a scored prompt (echo and logprobs)', () => {

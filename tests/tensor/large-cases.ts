@@ -783,6 +783,15 @@ export const LARGE: Readonly<Record<string, LargeCase>> = {
       return nd([16, 192, 192], ([b, i, j]) => (j <= i && j > i - 50 ? get(x, [b, 0, j]) : 0))
     },
   ),
+  sameSegment: moved(
+    (x) => {
+      const data = Int32Array.from({ length: 192 }, (_, i) => Math.floor(i / 50))
+      const segmentIds = t.constant({ dtype: 'int32', shape: [1, 192], data })
+      return t.where(t.sameSegment(segmentIds, 100, 192), x.slice({ axis: 1, start: 0, end: 1 }), 0)
+    },
+    (x) =>
+      nd([16, 92, 192], ([b, i, j]) => (Math.floor((i + 100) / 50) === Math.floor(j / 50) ? get(x, [b, 0, j]) : 0)),
+  ),
   defaultPositionIds: {
     inputs: () => ({ x: uniform([64, 1024], 1) }),
     fn: ({ x }) => ({ y: x.mul(t.defaultPositionIds(64, 1024).cast('float32')) }),

@@ -10,6 +10,29 @@ it('writes a conversation as Markdown, turn by turn', () => {
   expect(markdown).toBe('# On birds\n\n## You\n\nWhy?\n\n## owner/model\n\nBecause `x`.\n')
 })
 
+it('tells pictures and tools where they stand in an answer', () => {
+  const turn = {
+    role: 'assistant' as const,
+    content: 'It is a crow.',
+    model: 'm',
+    parts: [
+      { type: 'tool' as const, name: 'dictionary', arguments: '{"word":"jackdaw","n":2}', result: 'a small\ncrow' },
+      { type: 'tool' as const, name: 'odd', arguments: '{"wor', result: 'the arguments of odd are not JSON' },
+      { type: 'image' as const, fileId: 'f', width: 1, height: 1, alt: 'a crow' },
+      { type: 'text' as const, text: 'It is a crow.' },
+    ],
+  }
+  expect(toMarkdown('t', [turn])).toBe(
+    [
+      '# t\n\n## m',
+      '> `dictionary(word: jackdaw, n: 2)` → a small crow',
+      '> `odd({"wor)` → the arguments of odd are not JSON',
+      '*(picture: a crow)*',
+      'It is a crow.\n',
+    ].join('\n\n'),
+  )
+})
+
 it('names the file after the title, with letters, digits and hyphens alone', () => {
   expect(fileName('Why are jackdaws … drawn to "shiny" things?')).toBe('Why-are-jackdaws-drawn-to-shiny-things.md')
   expect(fileName('../..')).toBe('conversation.md')

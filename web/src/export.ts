@@ -1,13 +1,23 @@
-import type { Message } from '../../src/server/wire.ts'
+import type { Message, Part } from '../../src/server/wire.ts'
 import { endings } from './endings.ts'
+import { spelled } from './tool-call.ts'
 
 type Turn = Pick<Message, 'role' | 'content' | 'model'> & Partial<Pick<Message, 'finishReason' | 'parts'>>
 
-/** Pictures as what they show: the file holds text alone. */
-const markdownOf = ({ content, parts }: Turn): string =>
-  (parts ?? []).some(({ type }) => type === 'image')
-    ? (parts ?? []).map((part) => (part.type === 'text' ? part.text.trim() : `*(picture: ${part.alt})*`)).join('\n\n')
-    : content.trim()
+/** Pictures as what they show, tools as what was asked of them: the file holds text alone. */
+const markdownOf = ({ content, parts = [] }: Turn): string =>
+  parts.every(({ type }) => type === 'text') ? content.trim() : parts.map(partText).join('\n\n')
+
+function partText(part: Part): string {
+  switch (part.type) {
+    case 'text':
+      return part.text.trim()
+    case 'image':
+      return `*(picture: ${part.alt})*`
+    case 'tool':
+      return `> \`${spelled(part).replaceAll('`', "'")}\` → ${part.result.replace(/\s+/g, ' ').trim()}`
+  }
+}
 
 /** The shown branch of a conversation as Markdown. */
 export function toMarkdown(title: string, path: readonly Turn[]): string {
@@ -30,8 +40,11 @@ export function fileName(title: string): string {
   return `${short || 'conversation'}.md`
 }
 
-export function download(name: string, text: string): void {
-  const url = URL.createObjectURL(new Blob([text], { type: 'text/markdown' }))
+export const download = (name: string, text: string): void =>
+  downloadFile(name, new Blob([text], { type: 'text/markdown' }))
+
+export function downloadFile(name: string, file: Blob): void {
+  const url = URL.createObjectURL(file)
   const link = document.createElement('a')
   link.href = url
   link.download = name

@@ -261,7 +261,9 @@ function finish(thread: Thread, finishReason: 'stopped' | 'error'): Thread {
 
 /** What is sent of a message: its text alone, where it is only text. */
 export const said = (parts: readonly Part[]): Pick<Reply, 'content' | 'parts'> =>
-  parts.every(({ type }) => type === 'text') ? { content: textOf(parts) } : { parts: [...parts] }
+  parts.every(({ type }) => type === 'text')
+    ? { content: textOf(parts) }
+    : { parts: parts.filter((part) => part.type !== 'tool') }
 
 const withParts = (message: Message, parts: Part[]): Message => ({ ...message, parts, content: textOf(parts) })
 

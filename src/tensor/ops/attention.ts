@@ -36,6 +36,8 @@ export interface AttentionOptions {
   readonly window?: number
   /** [batch, keys], 1 where a key is a token and 0 where it is padding. */
   readonly attentionMask?: Tensor
+  /** With `causal`: int32 [batch, seq], which of several texts in a row a position belongs to. It sees its own alone. */
+  readonly segmentIds?: Tensor
   /**
    * A query that sees no key, because all that its place lets it see is padding, answers 0. Otherwise it answers a mean
    * of values, whose logits nobody wants, and which costs nothing. Default false.
@@ -215,18 +217,27 @@ export function mergeHeads(x: Tensor): Tensor {
 /** Everything that is added to a block's scores: masks and bias in one. */
 function scoreBias(
   { start, end, seen }: Block,
-  { causal, window, attentionMask, bias }: AttentionOptions,
+  { causal, window, attentionMask, segmentIds, bias }: AttentionOptions,
 ): Tensor | undefined {
   const parts: Tensor[] = []
+  if (segmentIds && !causal) throw new RangeError('attention: several texts in a row need causal attention')
   if (causal) {
     if (!sameDim(end, seen)) {
       throw new RangeError(`attention: causal attention needs as many queries as keys, got ${end} and ${seen}`)
     }
-    parts.push(hideKeys(causalMask(end, window).slice({ axis: 0, start })))
+    const past = causalMask(end, window).slice({ axis: 0, start })
+    parts.push(hideKeys(segmentIds ? expandDims(past.and(sameSegment(segmentIds, start, end)), 1) : past))
   }
   if (attentionMask) parts.push(hidePadding(attentionMask.slice({ axis: 1, start: 0, end: seen })))
   if (bias) parts.push(bias)
   return parts.length === 0 ? undefined : parts.reduce((a, b) => a.add(b))
+}
+
+/** Whether two positions are of one text: bool [batch, queries from `start` to `end`, keys up to `end`]. */
+export function sameSegment(segmentIds: Tensor, start: number, end: Dim): Tensor {
+  const queries = segmentIds.slice({ axis: 1, start, end })
+  const keys = segmentIds.slice({ axis: 1, start: 0, end })
+  return expandDims(queries, 2).equal(expandDims(keys, 1))
 }
 
 /** 1 for queries that see a key, 0 for those that see none: [batch, 1, queries or 1, 1]. Undefined where all see one. */

@@ -34,7 +34,7 @@ export function Welcome({ model, notice, onExample }: WelcomeProps) {
       {notice}
       {model && (
         <ul className="examples" aria-label={continues ? 'Starts to try' : 'Questions to try'}>
-          {(continues ? starts : questions).map((example) => (
+          {(continues ? starts : model.examples.length > 0 ? model.examples : questions).map((example) => (
             <li key={example}>
               <button type="button" className="example" onClick={() => onExample(example)}>
                 {example}
