@@ -139,6 +139,14 @@ export const PAPERS: readonly Paper[] = [
     usable: {
       what: 'jackdaw train ppo/cartpole, ppo/pendulum; learnControl on any world of four functions; the policy of the cart played in the page; language models: instructgpt/ppo',
       by: ['tests/train/ppo.test.ts', 'tests/train/ppo-control.test.ts', CONTROL_RECIPES],
+      what: '`jackdaw train instructgpt/ppo` against a reward model or a rule, ppo/cartpole and ppo/pendulum in worlds; the loops as functions, a killed run ends as a whole one; the policy of the cart played in the page',
+      by: [
+        'tests/train/ppo.test.ts',
+        'tests/train/ppo-control.test.ts',
+        'tests/train/rlhf.test.ts',
+        'tests/recipes/instructgpt.test.ts',
+        CONTROL_RECIPES,
+      ],
     },
   },
   {
