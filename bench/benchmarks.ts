@@ -4,6 +4,7 @@ import { packageRoot } from '../src/hub/open.ts'
 import { exportedOnnx, madeUpGguf, modelFolder, q4Gguf, questionsFile } from './files.ts'
 import { GPT_SIZES } from './gpt-sizes.ts'
 import type { Benchmark, ContestantSpec } from './harness.ts'
+import { LORA_SFT } from './lora-sft.ts'
 import { SHAPED } from './model-shapes.ts'
 
 /** Every benchmark: who takes part, what is measured, what is aimed at. */
@@ -172,6 +173,26 @@ export const BENCHMARKS: readonly BenchmarkPlan[] = [
     },
   },
   {
+    name: 'lora-sft',
+    what: 'fine-tuning a 135M model with LoRA on every linear layer, against PEFT and TRL',
+    async prepare({ smollm2, folder }) {
+      const files = await modelFolder(smollm2, folder)
+      const shape = JSON.stringify(LORA_SFT)
+      return {
+        name: 'lora-sft',
+        jackdaw: jackdaw('lora-sft', files),
+        peers: [
+          pythonPeer('PEFT', 'lora_sft.py', 'peft', files, shape),
+          pythonPeer('TRL', 'lora_sft.py', 'trl', files, shape),
+        ],
+        measures: [
+          { name: 'step', what: 'training step, 4 × 256 tokens', unit: 'tokens/s', atLeast: { PEFT: 1.15, TRL: 1.15 } },
+          { name: 'memory', what: 'peak memory', unit: 'runs in 16 GB', atLeast: { PEFT: 1, TRL: 1 } },
+        ],
+      }
+    },
+  },
+  {
     name: 'resnet-step',
     what: 'training step of a ResNet-18 on 32 × 32 pictures, batch 64',
     prepare: async () => ({
@@ -179,6 +200,16 @@ export const BENCHMARKS: readonly BenchmarkPlan[] = [
       jackdaw: jackdaw('resnet-step'),
       peers: [pythonPeer('PyTorch eager', 'resnet_step.py')],
       measures: [{ name: 'step', what: 'training step', unit: 'pictures/s', atLeast: { 'PyTorch eager': 0.9 } }],
+    }),
+  },
+  {
+    name: 'ppo-cartpole',
+    what: 'PPO on CartPole, acting and learning, against PyTorch over Gymnasium',
+    prepare: async () => ({
+      name: 'ppo-cartpole',
+      jackdaw: jackdaw('ppo-cartpole'),
+      peers: [pythonPeer('PyTorch eager', 'ppo_cartpole.py')],
+      measures: [{ name: 'update', what: 'update of 512 steps', unit: 'steps/s', atLeast: BESIDE_EAGER }],
     }),
   },
   {

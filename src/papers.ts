@@ -30,6 +30,7 @@ const GENERATE = 'tests/cli/generate.test.ts'
 const EVAL = 'tests/cli/eval.test.ts'
 const FORWARD = 'tests/cli/forward.test.ts'
 const SERVED = 'tests/generate/gpts-served.test.ts'
+const CONTROL_RECIPES = 'tests/recipes/ppo-control.test.ts'
 /** Its fixtures hold what the reference generates, too. */
 const PARITY = 'tests/parity/parity.test.ts'
 
@@ -114,19 +115,57 @@ export const PAPERS: readonly Paper[] = [
     number: 8,
     slug: 'instructgpt',
     name: 'InstructGPT',
-    files: ['train/sft.ts', 'train/reward.ts', 'train/ppo.ts'],
+    files: ['train/reward.ts', 'train/sft.ts', 'train/lora.ts', 'train/ppo.ts'],
+    usable: {
+      what: '`jackdaw train reward`, `instructgpt/ppo`: a reward model from rankings of your own, equal to transformers’ sequence classifier, and PPO against it with pre-training beside; with LoRA too',
+      by: ['tests/train/reward.test.ts', 'tests/train/rlhf.test.ts', 'tests/recipes/instructgpt.test.ts'],
+    },
   },
-  { number: 9, slug: 'rlhf', name: 'RLHF (Christiano; Ziegler)', files: ['train/preferences.ts'] },
-  { number: 10, slug: 'ppo', name: 'PPO', files: ['train/ppo.ts'] },
-  { number: 11, slug: 'flan', name: 'FLAN', files: ['data/instruction/flan.ts'] },
+  {
+    number: 9,
+    slug: 'rlhf',
+    name: 'RLHF (Christiano; Ziegler)',
+    files: ['train/preferences.ts'],
+    usable: {
+      what: 'jackdaw train rlhf/pendulum; RewardEnsemble over any steps that are rows of numbers, beside any loop of PPO; the loss over the best of n answers',
+      by: ['tests/train/preferences.test.ts', CONTROL_RECIPES],
+    },
+  },
+  {
+    number: 10,
+    slug: 'ppo',
+    name: 'PPO',
+    files: ['train/ppo.ts', 'train/ppo-control.ts', 'models/actor-critic.ts', 'data/worlds/world.ts'],
+    usable: {
+      what: 'jackdaw train ppo/cartpole, ppo/pendulum; learnControl on any world of four functions; the policy of the cart played in the page; language models: instructgpt/ppo',
+      by: ['tests/train/ppo.test.ts', 'tests/train/ppo-control.test.ts', CONTROL_RECIPES],
+    },
+  },
+  {
+    number: 11,
+    slug: 'flan',
+    name: 'FLAN',
+    files: ['data/instruction/flan.ts', 'data/instruction/p3.ts'],
+    usable: {
+      what: 'templates and their inversions, options, clusters held out whole, mixing and packing of your own data sets or of P3’s files; classes by rank',
+      by: [
+        'tests/data/instruction/flan.test.ts',
+        'tests/data/instruction/p3.test.ts',
+        'tests/eval/rank-classification.test.ts',
+      ],
+    },
+  },
   {
     number: 12,
     slug: 'flan-t5',
     name: 'Flan-T5',
-    files: ['models/t5.ts'],
+    files: ['models/t5.ts', 'data/instruction/flan-collection.ts'],
     within: 't5',
     fixtures: 't5-gated',
-    usable: { what: 'generate, forward and grad on its checkpoints', by: [GENERATE, FORWARD] },
+    usable: {
+      what: 'generate, forward and grad on its checkpoints; its tuning, with and without exemplars and rationales',
+      by: [GENERATE, FORWARD, 'tests/recipes/flan.test.ts'],
+    },
   },
   {
     number: 13,
@@ -159,7 +198,16 @@ export const PAPERS: readonly Paper[] = [
       by: ['tests/generate/embedder.test.ts', 'tests/server/embeddings.test.ts', PARITY],
     },
   },
-  { number: 17, slug: 'lamda', name: 'LaMDA', files: ['agent/lamda.ts'] },
+  {
+    number: 17,
+    slug: 'lamda',
+    name: 'LaMDA',
+    files: ['agent/lamda.ts', 'agent/retrieval.ts', 'agent/toolset.ts'],
+    usable: {
+      what: 'responses sampled, filtered and ranked by any served model; its toolset with sources, and the research loop',
+      by: ['tests/agent/lamda.test.ts', 'tests/agent/toolset.test.ts'],
+    },
+  },
   {
     number: 18,
     slug: 't5',
@@ -240,7 +288,16 @@ export const PAPERS: readonly Paper[] = [
     files: ['models/resnet.ts'],
     usable: { what: 'forward and grad on its checkpoints', by: ['tests/models/resnet.test.ts'] },
   },
-  { number: 29, slug: 'flan-collection', name: 'Flan Collection', files: ['data/instruction/flan-collection.ts'] },
+  {
+    number: 29,
+    slug: 'flan-collection',
+    name: 'Flan Collection',
+    files: ['data/instruction/flan-collection.ts'],
+    usable: {
+      what: 'one mixture of collections by weights and caps: exemplars, options, inversions and rationales in their shares, of your own data sets or of files',
+      by: ['tests/data/instruction/flan-collection.test.ts', 'tests/data/instruction/p3.test.ts'],
+    },
+  },
   { number: 30, slug: 'vit', name: 'ViT', files: ['models/vit.ts'] },
   { number: 31, slug: 'swin', name: 'Swin', files: ['models/swin.ts'] },
   { number: 32, slug: 'swin-v2', name: 'Swin V2', files: ['models/swin-v2.ts'] },
@@ -315,6 +372,26 @@ export const BESIDE: readonly Paper[] = [
     usable: {
       what: 'all that LLaMA does with text, from folders and GGUF, in 4 bits and deterministically too',
       by: [PARITY, 'tests/generate/deterministic.test.ts', 'tests/hub/gguf/models.test.ts'],
+    },
+  },
+  {
+    number: 44,
+    slug: 'dpo',
+    name: 'DPO',
+    files: ['train/dpo.ts'],
+    usable: {
+      what: '`jackdaw train dpo` on preferences of your own, with LoRA too',
+      by: ['tests/train/dpo.test.ts', 'tests/recipes/instructgpt.test.ts'],
+    },
+  },
+  {
+    number: 45,
+    slug: 'grpo',
+    name: 'GRPO',
+    files: ['train/grpo.ts'],
+    usable: {
+      what: '`jackdaw train grpo` against a reward model or a rule, with LoRA too',
+      by: ['tests/train/grpo.test.ts', 'tests/recipes/instructgpt.test.ts'],
     },
   },
 ]

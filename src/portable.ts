@@ -4,6 +4,9 @@ export * from './data/char-tokenizer.ts'
 export * from './data/loader.ts'
 export { StepRandom } from './data/random.ts'
 export { TokenDataset, type TokenEncoder } from './data/token-dataset.ts'
+export { cartPole } from './data/worlds/cartpole.ts'
+export { pendulum } from './data/worlds/pendulum.ts'
+export { Environments, type World } from './data/worlds/world.ts'
 export { type BeamOptions, type BeamStep, type Candidate, type Hypothesis, searchBeams } from './generate/beam.ts'
 export type { Blank } from './generate/decoder.ts'
 export { type BlankIds, blankIdsOf, blanksAt, fillBlanks } from './generate/fill-blanks.ts'
@@ -12,6 +15,7 @@ export * from './generate/samplers.ts'
 export { largestIds, logSumExp } from './generate/sampling.ts'
 export { weightsFromSafetensors } from './hub/safetensors-format.ts'
 export { modelFromConfig } from './load/registry.ts'
+export { ActorCritic } from './models/actor-critic.ts'
 export { DDPM_SIZES, UNet2D, UNet2DConfig } from './models/ddpm.ts'
 export * from './models/gpt2.ts'
 export * from './models/llama.ts'
@@ -45,3 +49,14 @@ export * from './tensor/index.ts'
 export { type BpeTrainingOptions, trainByteLevelBpe } from './text/bpe-trainer.ts'
 export { type Tokenizer, tokenizerFromJson } from './text/tokenizer.ts'
 export { ddpmLoss, uniformTimesteps } from './train/diffusion.ts'
+export {
+  type Actor,
+  CONTROL_SETTINGS,
+  type ControlSettings,
+  chooseAction,
+  learnControl,
+  openActor,
+  PENDULUM_SETTINGS,
+  playEpisodes,
+} from './train/ppo-control.ts'
+export { ensembleInputs, ensembleObjective, preferenceLoss, RewardEnsemble } from './train/preferences.ts'

@@ -13,6 +13,17 @@
 
 import { IGNORED_LABEL } from '../../src/data/loader.ts'
 import { StepRandom } from '../../src/data/random.ts'
+import {
+  drawProblem,
+  LARGEST_VALUE,
+  PROBLEM_NAMES,
+  PROBLEM_THINGS,
+  PROBLEM_VERBS,
+  problemOf,
+  resultOf,
+  stepsOf,
+  type WordProblem,
+} from '../../src/data/word-problems.ts'
 import { wordVocabulary } from '../../src/data/word-tokenizer.ts'
 import { mean } from '../../src/eval/statistics.ts'
 import { CachedDecoder } from '../../src/generate/decoder.ts'
@@ -24,10 +35,6 @@ import { cosineSchedule } from '../../src/optim/schedule.ts'
 import type { Trainer } from '../../src/optim/trainer.ts'
 import type { TensorData } from '../../src/tensor/index.ts'
 
-/** All values of a problem lie between 0 and this. */
-const LARGEST = 20
-/** One problem of so many is never trained on. */
-const HELD_OUT_EVERY = 10
 /** Draws of the test are apart from those of training. */
 const TEST_SEED = 20_220_000
 /** Answers that are written at a time. */
@@ -35,13 +42,10 @@ const SLOTS = 32
 /** In exact match: what the chain of thought must be ahead of every other way, by the mean of the seeds. */
 const AHEAD = 0.2
 
-const NAMES = ['Tom', 'Ann', 'Sam', 'Eva']
-const THINGS = ['apples', 'coins', 'books', 'shells']
-const VERBS = { '+': ['finds', 'buys', 'wins'], '-': ['eats', 'loses', 'sells'] } as const
-const NUMBERS = Array.from({ length: LARGEST + 1 }, (_, i) => `${i}`)
+const NUMBERS = Array.from({ length: LARGEST_VALUE + 1 }, (_, i) => `${i}`)
 const WORDS = words(
   `Q: A: has , . How many? doubles them The answer is + - * = ( )`,
-  [...NAMES, ...THINGS, ...VERBS['+'], ...VERBS['-'], ...NUMBERS].join(' '),
+  [...PROBLEM_NAMES, ...PROBLEM_THINGS, ...PROBLEM_VERBS['+'], ...PROBLEM_VERBS['-'], ...NUMBERS].join(' '),
 )
 const VOCABULARY = wordVocabulary(['<pad>', '<end>', '<unk>'], WORDS)
 const { idsOf, textOf } = VOCABULARY
@@ -51,81 +55,25 @@ function words(...texts: string[]): string[] {
   return texts.flatMap((text) => text.split(' '))
 }
 
-interface Operation {
-  readonly sign: '+' | '-' | '*'
-  readonly by: number
-}
-
-interface Problem {
-  readonly start: number
-  readonly operations: readonly Operation[]
-  /** `start`, and what is there after each operation. */
-  readonly values: readonly number[]
-  readonly question: string
-}
-
-function drawProblem(random: StepRandom, count: number): Problem {
-  const pick = <T>(of: readonly T[]): T => of[random.below(of.length)]
-  const start = random.below(LARGEST + 1)
-  const values = [start]
-  const operations: Operation[] = []
-  const told = [`Q: ${pick(NAMES)} has ${start} ${pick(THINGS)}`]
-  for (let i = 0; i < count; i++) {
-    const value = values[i]
-    const signs = [
-      ...(value < LARGEST ? ['+' as const] : []),
-      ...(value > 0 ? ['-' as const] : []),
-      ...(value > 0 && 2 * value <= LARGEST ? ['*' as const] : []),
-    ]
-    const sign = pick(signs)
-    const most = Math.min(9, sign === '+' ? LARGEST - value : value)
-    const by = sign === '*' ? 2 : 1 + random.below(most)
-    operations.push({ sign, by })
-    values.push(sign === '+' ? value + by : sign === '-' ? value - by : value * by)
-    told.push(sign === '*' ? 'doubles them' : `${pick(VERBS[sign])} ${by}`)
-  }
-  return { start, operations, values, question: `${told.join(' , ')} . How many? A:` }
-}
-
-/** By the numbers and the operations alone, whatever the words. */
-function isHeldOut({ start, operations }: Problem): boolean {
-  let hash = 0x811c9dc5
-  for (const number of [start, ...operations.flatMap(({ sign, by }) => [sign.charCodeAt(0), by])]) {
-    hash = Math.imul(hash ^ number, 0x01000193)
-  }
-  return ((hash >>> 0) >>> 8) % HELD_OUT_EVERY === 0
-}
-
-/** A problem of the training half, or of the test's. */
-function problemOf(random: StepRandom, count: number, heldOut: boolean): Problem {
-  for (;;) {
-    const problem = drawProblem(random, count)
-    if (isHeldOut(problem) === heldOut) return problem
-  }
-}
-
-const steps = ({ operations, values }: Problem): string =>
-  operations.map(({ sign, by }, i) => `${values[i]} ${sign} ${by} = ${values[i + 1]}`).join(' , ')
-
-const result = ({ values }: Problem): number => values[values.length - 1]
+const asked = ({ question }: WordProblem): string => `Q: ${question} A:`
 
 /** What stands after `A:`. */
-const WAYS: Readonly<Record<string, (problem: Problem) => string>> = {
-  standard: (problem) => `The answer is ${result(problem)} .`,
-  'chain-of-thought': (problem) => `${steps(problem)} . The answer is ${result(problem)} .`,
+const WAYS: Readonly<Record<string, (problem: WordProblem) => string>> = {
+  standard: (problem) => `The answer is ${resultOf(problem)} .`,
+  'chain-of-thought': (problem) => `${stepsOf(problem)} . The answer is ${resultOf(problem)} .`,
   'equation-only': (problem) => {
     const { start, operations } = problem
     const whole = operations.reduce(
       (left, { sign, by }, i) => (i === 0 ? `${left} ${sign} ${by}` : `( ${left} ) ${sign} ${by}`),
       `${start}`,
     )
-    return `${whole} = ${result(problem)} . The answer is ${result(problem)} .`
+    return `${whole} = ${resultOf(problem)} . The answer is ${resultOf(problem)} .`
   },
   'dots-only': (problem) =>
-    `${words(steps(problem))
+    `${words(stepsOf(problem))
       .map(() => '.')
-      .join(' ')} . The answer is ${result(problem)} .`,
-  'reasoning-after': (problem) => `The answer is ${result(problem)} , ${steps(problem)} .`,
+      .join(' ')} . The answer is ${resultOf(problem)} .`,
+  'reasoning-after': (problem) => `The answer is ${resultOf(problem)} , ${stepsOf(problem)} .`,
 }
 
 /** The number after the last `The answer is` (§3.1). */
@@ -148,7 +96,7 @@ function batchOf(texts: readonly { question: string; answer: string }[], seq: nu
   return { inputIds, shiftLabels }
 }
 
-const tokensIn = (problem: Problem, answer: string): number => idsOf(`${problem.question} ${answer}`).length
+const tokensIn = (problem: WordProblem, answer: string): number => idsOf(`${asked(problem)} ${answer}`).length
 
 export default recipe({
   paper: 'chain-of-thought',
@@ -202,12 +150,12 @@ export default recipe({
       return all
     }
     /** What students write after the questions, and how many of the answers are right. */
-    const examine = async (student: Trainer, problems: readonly Problem[]) => {
+    const examine = async (student: Trainer, problems: readonly WordProblem[]) => {
       const decoder = await CachedDecoder.create(model, student, { slots: SLOTS })
-      const prompts = problems.map(({ question }) => idsOf(question))
+      const prompts = problems.map((problem) => idsOf(asked(problem)))
       const answers = await rollout(decoder, prompts, { temperature: 0, stopTokenIds: [END_ID], maxNewTokens: longest })
       decoder.release()
-      const right = answers.filter(({ ids }, i) => answerIn(ids) === result(problems[i]))
+      const right = answers.filter(({ ids }, i) => answerIn(ids) === resultOf(problems[i]))
       return { exact: right.length / problems.length, written: answers.map(({ ids }) => ids) }
     }
     const saveAll = async (students: Readonly<Record<string, Trainer>>): Promise<void> => {
@@ -237,8 +185,8 @@ export default recipe({
           const random = new StepRandom(settings.seed + i, step)
           const texts = Array.from({ length: batch }, (_, row) => {
             const problem = drawProblem(random, 1)
-            if (row % 2 === 0) return { question: problem.question, answer: WAYS.standard(problem) }
-            const facts = [problem, drawProblem(random, 1), drawProblem(random, 1)].map(steps)
+            if (row % 2 === 0) return { question: asked(problem), answer: WAYS.standard(problem) }
+            const facts = [problem, drawProblem(random, 1), drawProblem(random, 1)].map(stepsOf)
             return { question: '', answer: `${facts.join(' , ')}` }
           })
           log(await student.train(batchOf(texts, seq)))
@@ -263,7 +211,7 @@ export default recipe({
             state.scores.push(exact)
             await sample(
               name,
-              written.slice(0, 5).map((ids, i) => ({ question: tests[i].question, text: textOf(ids) })),
+              written.slice(0, 5).map((ids, i) => ({ question: asked(tests[i]), text: textOf(ids) })),
             )
           }
           state.curve.push([students[names[0]].step, mean(state.scores)])
@@ -275,7 +223,7 @@ export default recipe({
             const random = new StepRandom(settings.seed + i, step)
             const texts = Array.from({ length: batch }, () => {
               const problem = problemOf(random, operations, false)
-              return { question: problem.question, answer: write(problem) }
+              return { question: asked(problem), answer: write(problem) }
             })
             log(await student.train(batchOf(texts, seq)))
           }

@@ -61,8 +61,16 @@ function prepared<T extends Tool>(
   const tool = tools.find(({ spec }) => spec.name === name)
   if (!tool) return { problem: `there is no tool "${name}"` }
   try {
-    return { tool, args: JSON.parse(json), problem: '' }
+    return { tool, args: trimmed(JSON.parse(json)), problem: '' }
   } catch {
     return { problem: `the arguments of ${name} are not JSON` }
   }
 }
+
+/** Texts without the space that a model may have put before them. */
+const trimmed = (args: unknown): unknown =>
+  typeof args === 'object' && args !== null && !Array.isArray(args)
+    ? Object.fromEntries(
+        Object.entries(args).map(([key, value]) => [key, typeof value === 'string' ? value.trim() : value]),
+      )
+    : args

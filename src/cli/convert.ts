@@ -33,15 +33,17 @@ export const convertCommand = (): Command =>
         import('../text/gguf-tokenizer.ts'),
         import('../text/load.ts'),
       ])
+      const { isAdapterFolder } = await import('../hub/adapter.ts')
       const path = /^(hf|gguf):/.test(source)
         ? (await withDownloadBar((onProgress) => resolveModelRef(source, { onProgress }))).path
         : source
+      const adapted = isAdapterFolder(path) ? await adaptedSource(path) : undefined
       const bar = process.stderr.isTTY
         ? new SingleBar({ format: '{bar} {value}/{total} {name}', stream: process.stderr, clearOnComplete: true })
         : undefined
       try {
         const result = await convertModel(
-          path,
+          adapted?.path ?? path,
           target,
           {
             quantize: fileType(flags.quantize),
@@ -51,7 +53,7 @@ export const convertCommand = (): Command =>
             },
           },
           (metadata, folder) => saveTokenizer(tokenizerFromGguf(metadata), folder),
-          source.endsWith('.onnx') ? (await import('../load/onnx-file.ts')).openOnnx : undefined,
+          adapted?.open ?? (source.endsWith('.onnx') ? (await import('../load/onnx-file.ts')).openOnnx : undefined),
         )
         bar?.stop()
         for (const note of result.notes) process.stderr.write(`note: ${note}\n`)
@@ -66,6 +68,18 @@ async function refuseToOverwrite(target: string): Promise<void> {
   const found = await stat(target).catch(() => undefined)
   if (!found || (found.isDirectory() && (await readdir(target)).length === 0)) return
   throw new Error(`${target}: is there already; choose another name, or add --force to overwrite it`)
+}
+
+/** An adapter's base, which is opened with the adapter merged into it. */
+async function adaptedSource(folder: string) {
+  const { openAdapted } = await import('../load/load.ts')
+  const { files, open } = await withDownloadBar((onProgress) => openAdapted(folder, { onProgress }))
+  if (files.kind === 'gguf') {
+    throw new Error(
+      `${folder}: its base is ${files.path}, which a merged model cannot be written from: convert that to a folder, and name the folder in adapter_config.json`,
+    )
+  }
+  return { path: files.path, open }
 }
 
 async function toOnnx(source: string, target: string, { quantize }: Flags): Promise<void> {

@@ -3,6 +3,7 @@ import { benchCommand } from './bench.ts'
 import { chatCommand } from './chat.ts'
 import { convertCommand } from './convert.ts'
 import { evalCommand } from './eval.ts'
+import { feedbackCommand } from './feedback.ts'
 import { forwardCommand, gradCommand } from './forward.ts'
 import { generateCommand } from './generate.ts'
 import { papersCommand } from './papers.ts'
@@ -30,6 +31,7 @@ const program = new Command('jackdaw')
   .commandsGroup('Make a model:')
   .addCommand(trainCommand())
   .addCommand(evalCommand())
+  .addCommand(feedbackCommand())
   .commandsGroup('Look inside one:')
   .addCommand(tokenizeCommand())
   .addCommand(forwardCommand())

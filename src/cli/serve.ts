@@ -1,22 +1,19 @@
 import { existsSync } from 'node:fs'
-import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { Command, Option } from 'commander'
 import type { ServedModel } from '../generate/types.ts'
 import { isLoopback } from '../server/hosts.ts'
 import type { RunningServer } from '../server/listen.ts'
-import type { StoreLocation } from '../server/store.ts'
 import { withDownloadBar } from './download-bar.ts'
 import { collect, integer, providerOption, type Quantize, quantizeOption } from './flags.ts'
+import { databaseOption, type StoreFlags, storeLocation } from './store-location.ts'
 
-interface ServeOptions {
+interface ServeOptions extends StoreFlags {
   model?: string[]
   host: string
   port: number
   open?: boolean
-  data?: string
   runs: string
-  databaseUrl?: string
   apiKey?: string
   allowAnonymous?: boolean
   allowedHost?: string[]
@@ -46,7 +43,7 @@ export function serveCommand(): Command {
     .option('--open', 'open the page in the browser')
     .option('--data <dir>', 'folder that keeps the conversations')
     .option('--runs <dir>', 'folder of runs that the lab shows, as train --out writes them', 'runs')
-    .addOption(new Option('--database-url <url>', 'keep them in a PostgreSQL server instead').env('DATABASE_URL'))
+    .addOption(databaseOption('keep them in a PostgreSQL server instead'))
     .addOption(new Option('--api-key <key>', 'ask this key of every request to the API').env('JACKDAW_API_KEY'))
     .option('--allow-anonymous', 'serve a network without a key: whoever reaches the address may use it')
     .option('--allowed-host <name>', 'a name that the server is reached by; repeatable, * for all', collect)
@@ -75,7 +72,8 @@ async function serve(options: ServeOptions, command: Command): Promise<void> {
   const startedAt = performance.now()
   refuseOpenServer(options)
   // The models, the conversations and the server's own code are made ready side by side.
-  const loading = loadModels(options)
+  const loader = modelLoader(options)
+  const loading = loader.then((load) => Promise.all((options.model ?? [defaultModel]).map(load)))
   // Waited for below; until then its failure is nobody's.
   loading.catch(() => {})
   const [{ listen }, { ConversationStore }, { packageRoot }, { pino, destination }] = await Promise.all([
@@ -104,6 +102,7 @@ async function serve(options: ServeOptions, command: Command): Promise<void> {
       limits: { maxRequests: options.maxRequests, maxRequestsPerClient: options.maxRequestsPerClient },
       corsOrigins: options.cors,
       runsDir: resolve(options.runs),
+      loadModel: await loader,
       staticDir: existsSync(join(staticDir, 'index.html')) ? staticDir : undefined,
     })
     const { url, close } = server
@@ -134,32 +133,13 @@ function openBrowser(url: string): void {
   import('open').then(({ default: open }) => open(url)).catch(() => {})
 }
 
-async function loadModels({ model, provider, quantize, threads, deterministic }: ServeOptions): Promise<ServedModel[]> {
+/** Loads models as the flags say; those that runs leave, too. */
+async function modelLoader({ provider, quantize, threads, deterministic }: ServeOptions) {
   const { loadServedModel } = await import('../generate/served.ts')
-  const load = (reference: string) =>
+  return (reference: string): Promise<ServedModel> =>
     withDownloadBar((onProgress) =>
       loadServedModel(reference, { provider, quantize, threads, deterministic, onProgress }),
     )
-  return Promise.all((model ?? [defaultModel]).map(load))
-}
-
-function storeLocation({ data, databaseUrl }: ServeOptions, command: Command): StoreLocation {
-  if (!databaseUrl) return { dataDir: data ?? defaultDataDir() }
-  if (!data) return { databaseUrl }
-  if (command.getOptionValueSource('databaseUrl') === 'cli') {
-    throw new Error('--data and --database-url are two places for the conversations; give one of them.')
-  }
-  // DATABASE_URL may be there for another program: what is said on the command line counts.
-  return { dataDir: data }
-}
-
-function defaultDataDir(): string {
-  if (process.env.JACKDAW_HOME) return process.env.JACKDAW_HOME
-  const shared =
-    process.env.XDG_DATA_HOME ||
-    (process.platform === 'win32' && process.env.LOCALAPPDATA) ||
-    join(homedir(), '.local', 'share')
-  return join(shared, 'jackdaw')
 }
 
 function stop(closed: Promise<void>, signal: NodeJS.Signals): void {

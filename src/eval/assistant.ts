@@ -9,10 +9,12 @@ import { KINDS, type Kind } from '../data/instruction/turn.ts'
 import type { GeneratedConversation } from '../data/instruction/world.ts'
 
 /**
- * Goes on with a conversation: the messages that follow, calls of tools with their results among them, the last of which is
- * the answer.
+ * Goes on with conversations, each for itself: the messages that follow, calls of tools with their results among them, the
+ * last of which is the answer.
  */
-export type Assistant = (messages: readonly Message[]) => Promise<readonly Message[]> | readonly Message[]
+export type Assistant = (
+  conversations: readonly (readonly Message[])[],
+) => Promise<readonly (readonly Message[])[]> | readonly (readonly Message[])[]
 
 export interface AssistantScore {
   readonly asked: number
@@ -29,30 +31,27 @@ export interface AssistantScores extends AssistantScore {
   readonly wrong: readonly { kind: Kind; question: string; answer: string; reference: string }[]
 }
 
-export interface AskOptions {
-  readonly onProgress?: (done: number, total: number) => void
-}
-
-/** Asks every turn of the conversations, one conversation after the other. */
+/** Asks the first turn of every conversation at once, then the second of those that have one, and so on. */
 export async function scoreAssistant(
   assistant: Assistant,
   conversations: readonly GeneratedConversation[],
-  { onProgress }: AskOptions = {},
 ): Promise<AssistantScores> {
   const judged: { kind: Kind; right: boolean; gold: number }[] = []
   const wrong: AssistantScores['wrong'][number][] = []
-  for (const [i, { conversation, turns }] of conversations.entries()) {
-    const said: Message[] = []
-    for (const { kind, expected, questionAt } of turns) {
-      said.push(conversation.messages[questionAt])
-      const next = await assistant(said)
-      said.push(...next)
-      const answer = next.at(-1)?.content ?? ''
+  const said: Message[][] = conversations.map(() => [])
+  const most = Math.max(0, ...conversations.map(({ turns }) => turns.length))
+  for (let turn = 0; turn < most; turn++) {
+    const asked = conversations.map((_, i) => i).filter((i) => turn < conversations[i].turns.length)
+    for (const i of asked) said[i].push(conversations[i].conversation.messages[conversations[i].turns[turn].questionAt])
+    const answers = await assistant(asked.map((i) => said[i]))
+    for (const [k, i] of asked.entries()) {
+      const { kind, expected } = conversations[i].turns[turn]
+      said[i].push(...answers[k])
+      const answer = answers[k].at(-1)?.content ?? ''
       const right = isRight(answer, expected)
       judged.push({ kind, right, gold: judge(answer, expected).score })
       if (!right) wrong.push({ kind, question: expected.question, answer, reference: expected.reference })
     }
-    onProgress?.(i + 1, conversations.length)
   }
   const byKind = Object.fromEntries(
     KINDS.map((kind) => [kind, judged.filter((each) => each.kind === kind)] as const)

@@ -153,6 +153,7 @@ interface ServedParts extends Pick<LoadedModel, 'name' | 'path' | 'kind' | 'stop
 /** A model that writes, for the server: text in, text out. */
 class ServedWriter implements ServedModel {
   readonly id: string
+  readonly path: string
   readonly created: number
   readonly description: string
   readonly contextLength: number
@@ -171,6 +172,7 @@ class ServedWriter implements ServedModel {
   constructor(private readonly parts: ServedParts) {
     const { name, path, description, tokenizer, decoder, sourceLength } = parts
     this.id = name
+    this.path = path
     this.created = Math.floor(statSync(path).mtimeMs / 1000)
     this.description = description
     this.contextLength = sourceLength ?? decoder.capacity

@@ -150,6 +150,8 @@ export interface ServedModel {
   readonly vocabSize: number
   /** One sentence for the page: what the model is. */
   readonly description?: string
+  /** The folder or file that it was loaded from: what it may be trained on from. */
+  readonly path?: string
   /** False for an encoder: it makes embeddings, and `generate` and `renderChat` throw. Default true. */
   readonly canWrite?: boolean
   /** False for a model that was only pre-trained: it continues text, and `renderChat` throws. */

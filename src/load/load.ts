@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs'
 import { basename, join } from 'node:path'
+import { adapterBase, isAdapterFolder, mergedCheckpoint, readAdapter } from '../hub/adapter.ts'
 import type { Checkpoint } from '../hub/checkpoint.ts'
 import type { DownloadOptions } from '../hub/download.ts'
 import { type ModelFiles, openCheckpoint, resolveModelRef } from '../hub/open.ts'
@@ -57,8 +58,36 @@ export async function loadModel(reference: string, options: LoadOptions = {}): P
     throw new Error('a model that serves has all of its weights: missing can only be init for training')
   }
   if (options.mapped) separateLargeArrays()
-  const { kind, path } = await resolveModelRef(reference, options)
-  const checkpoint = openCheckpoint(path)
+  const files = await resolveModelRef(reference, options)
+  if (isAdapterFolder(files.path)) return loadAdapted(reference, files.path, options)
+  return loadFiles(reference, files, options, openCheckpoint(files.path))
+}
+
+/** A model's base with an adapter merged into it, under the adapter's name and, where it has one, with its tokenizer. */
+async function loadAdapted(reference: string, folder: string, options: LoadOptions): Promise<LoadedModel> {
+  const { files, open } = await openAdapted(folder, options)
+  const loaded = await loadFiles(reference, files, options, open())
+  const tokenizer = await openTokenizer({ kind: 'folder', path: folder })
+  const name = reference.startsWith('hf:') ? reference.slice(3) : basename(folder)
+  return { ...loaded, name, tokenizer: tokenizer ?? loaded.tokenizer }
+}
+
+/** Where an adapter's base is, and what opens it with the adapter merged. */
+export async function openAdapted(
+  folder: string,
+  options: DownloadOptions = {},
+): Promise<{ files: ModelFiles; open: () => Checkpoint }> {
+  const adapter = readAdapter(folder)
+  const files = await resolveModelRef(adapterBase(folder, adapter), options)
+  return { files, open: () => mergedCheckpoint(openCheckpoint(files.path), adapter) }
+}
+
+async function loadFiles(
+  reference: string,
+  { kind, path }: ModelFiles,
+  options: LoadOptions,
+  checkpoint: Checkpoint,
+): Promise<LoadedModel> {
   try {
     const folder = kind === 'folder' ? path : undefined
     const config = withGenerationConfig(checkpoint.config, folder)

@@ -1,4 +1,5 @@
 import type { Checkpoint } from '../hub/checkpoint.ts'
+import { ActorCritic } from '../models/actor-critic.ts'
 import { Bert } from '../models/bert.ts'
 import { CodeGen } from '../models/codegen.ts'
 import { UNet2D } from '../models/ddpm.ts'
@@ -21,6 +22,7 @@ import { settleHead } from './tied-head.ts'
 
 /** Every model class that a checkpoint's config.json may name. A new paper adds itself here. */
 export const MODEL_CLASSES: readonly ModelClass[] = [
+  ActorCritic,
   Bert,
   CodeGen,
   Gemma3,

@@ -54,3 +54,30 @@ export const fanAverageUniform: Initializer = (values, shape, random) => {
   const space = shape.slice(2).reduce((a, b) => a * b, 1)
   uniform(Math.sqrt(6 / ((shape[0] + shape[1]) * space)))(values, shape, random)
 }
+
+/**
+ * Rows or columns at right angles to each other, whichever are fewer, each of length `gain` (Saxe et al., 2013, arXiv
+ * 1312.6120), for weights [out, in]: normal numbers, orthogonalised one after the other (Gram and Schmidt).
+ */
+export const orthogonal =
+  (gain = 1): Initializer =>
+  (values, shape, random) => {
+    random.normal(values)
+    const [rows, columns] = shape
+    const [count, length] = rows <= columns ? [rows, columns] : [columns, rows]
+    // Where each vector's elements lie.
+    const [start, stride] = rows <= columns ? [columns, 1] : [1, columns]
+    const vectors = Array.from({ length: count }, (_, i) =>
+      Float64Array.from({ length }, (_, j) => values[i * start + j * stride]),
+    )
+    vectors.forEach((vector, i) => {
+      // Twice, for what rounding leaves.
+      for (const earlier of [...vectors.slice(0, i), ...vectors.slice(0, i)]) {
+        const along = vector.reduce((sum, x, j) => sum + x * earlier[j], 0)
+        for (let j = 0; j < length; j++) vector[j] -= along * earlier[j]
+      }
+      const norm = Math.hypot(...vector)
+      for (let j = 0; j < length; j++) vector[j] /= norm
+      for (let j = 0; j < length; j++) values[i * start + j * stride] = gain * vector[j]
+    })
+  }

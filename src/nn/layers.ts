@@ -34,7 +34,8 @@ export function linear(scope: Scope, x: Tensor, outFeatures: number, options: Li
   const { bias = true, init = normal(0.02), inFirst = false } = options
   const inFeatures = features(x)
   const weight = scope.param('weight', inFirst ? [inFeatures, outFeatures] : [outFeatures, inFeatures], init)
-  return project(x, weight, bias ? scope.param('bias', [outFeatures], zeros) : undefined, { inFirst })
+  const y = project(x, weight, bias ? scope.param('bias', [outFeatures], zeros) : undefined, { inFirst })
+  return scope.added(x, y, { inFeatures, outFeatures, inFirst })
 }
 
 /**

@@ -36,6 +36,7 @@ export type ModelKind =
   | 'encoder'
   | 'question-answering'
   | 'reward'
+  | 'policy'
   | 'vision'
   | 'diffusion'
 

@@ -44,6 +44,21 @@ export interface ScopeOptions {
 export type Replacement = (name: string, weight: Tensor, root: Scope) => Tensor | undefined
 
 /**
+ * What is added to what a linear layer answers, made of the layer's input; undefined for nothing.
+ *
+ * @param layer - its name in the part that adds: `model.layers.0.mlp.up_proj`
+ * @param x - [..., inFeatures]
+ */
+export type Addition = (layer: string, x: Tensor, shape: LinearShape) => Tensor | undefined
+
+export interface LinearShape {
+  readonly inFeatures: number
+  readonly outFeatures: number
+  /** Whether the weight is kept as [in, out]. */
+  readonly inFirst: boolean
+}
+
+/**
  * Told of a block that was run: the name of its part, and what came out.
  *
  * @param name - `transformer.h.0`
@@ -58,6 +73,7 @@ interface Part {
   readonly frozenAt?: string
   readonly replace?: (name: string, weight: Tensor) => Tensor
   readonly seen?: BlockSeen
+  readonly add?: (prefix: string, x: Tensor, y: Tensor, shape: LinearShape) => Tensor
 }
 
 /**
@@ -98,7 +114,7 @@ export class Scope {
     return new Scope(this.declarations, options, { ...this.part, frozenAt: this.part.prefix })
   }
 
-  /** The part with other tensors in place of parameters: W + BA of LoRA, W · g/‖W‖ of weight normalisation. */
+  /** The part with other tensors in place of parameters: W · g/‖W‖ of weight normalisation. */
   replacing(replacement: Replacement): Scope {
     const root = new Scope(this.declarations, this.options, { prefix: '' })
     const before = this.part.replace
@@ -112,6 +128,23 @@ export class Scope {
       return result
     }
     return this.with({ replace })
+  }
+
+  /** The part with something added to what its linear layers answer: BAx of LoRA, beside a weight that is left alone. */
+  adding(addition: Addition): Scope {
+    const { prefix: own, add: before } = this.part
+    return this.with({
+      add(prefix, x, y, shape) {
+        const given = before ? before(prefix, x, y, shape) : y
+        const more = addition(prefix.slice(own.length, -1), x, shape)
+        return more ? given.add(more) : given
+      },
+    })
+  }
+
+  /** What a linear layer of this name answers, with all that is added to it. */
+  added(x: Tensor, y: Tensor, shape: LinearShape): Tensor {
+    return this.part.add ? this.part.add(this.part.prefix, x, y, shape) : y
   }
 
   /** The part, with each of its blocks told as it is run: the states between the layers of a model. */

@@ -104,6 +104,7 @@ export interface RunContextOptions extends Pick<RunOptions, 'out' | 'provider' |
 /** What a recipe's program works with, over the folder of one run. */
 export class RunContext implements RecipeContext {
   readonly settings: CommonSettings
+  readonly out: string
   readonly signal: AbortSignal
   readonly say: (message: string) => void
   readonly resumes: boolean
@@ -121,6 +122,7 @@ export class RunContext implements RecipeContext {
   ) {
     const { settings, signal, say, resumes, out, result } = options
     this.settings = settings
+    this.out = out
     this.signal = signal
     this.say = say
     this.resumes = resumes

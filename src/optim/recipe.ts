@@ -44,6 +44,8 @@ export type Scalars = Readonly<Record<string, number>>
 /** What a recipe is given. */
 export interface RecipeContext<Settings extends CommonSettings = CommonSettings> {
   readonly settings: Settings
+  /** The run's folder, for what a recipe writes there by itself. */
+  readonly out: string
   /** Stops the run. Loops and stages heed it; what else takes long may ask. */
   readonly signal: AbortSignal
   /** A line for the user. */

@@ -16,12 +16,15 @@ import { type Figure, gauge, HttpTally, metricsText } from './metrics.ts'
 import { openaiRoutes } from './openai.ts'
 import { paperRoutes } from './papers-api.ts'
 import { type AppEnv, requestIdOf } from './request-id.ts'
+import { RunModels } from './run-models.ts'
 import { runRoutes } from './runs-api.ts'
 import { type ModelDesk, ServedModels } from './served-models.ts'
 import { staticFiles } from './static.ts'
 import type { ConversationStore } from './store.ts'
 import { tabModelRoutes } from './tab-models-api.ts'
 import { tokenRoutes } from './tokens-api.ts'
+import { type TrainingOptions, Trainings } from './trainings.ts'
+import { trainingRoutes } from './trainings-api.ts'
 
 const defaultMaxBodyBytes = 1024 * 1024
 
@@ -35,6 +38,11 @@ export interface AppOptions {
   staticDir?: string
   /** Where `jackdaw train` writes its runs; ./runs by default. */
   runsDir?: string
+  /** Loads a model that a run has left; without it, runs are not served. */
+  loadModel?: (folder: string) => Promise<ServedModel>
+  training?: TrainingOptions
+  /** What `openRuns` made of these options. */
+  runs?: OpenRuns
   /** Asked of every request to the API, as `Authorization: Bearer`. */
   apiKey?: string
   /** Origins whose pages may use /v1; `*` for all. None by default. */
@@ -110,6 +118,8 @@ export function createApp(options: AppOptions): Hono<AppEnv> {
   app.route('/api', paperRoutes())
   app.route('/api', runRoutes(runsDir))
   app.route('/api', tabModelRoutes(runsDir))
+  const { runModels, trainings } = options.runs ?? openRuns(options, models)
+  app.route('/api', trainingRoutes({ models, store, trainings, runModels, runsDir, hasKey: !!options.apiKey }))
   app.route('/api', tokenRoutes(models))
   const noRoute: MiddlewareHandler = (context) => {
     throw new RequestError(404, `There is no route ${context.req.method} ${context.req.path}.`, { code: 'unknown_url' })
@@ -133,6 +143,25 @@ export function createApp(options: AppOptions): Hono<AppEnv> {
     (/^\/(v1|api)(\/|$)/i.test(decoded(context.req.path)) ? noRoute : page)(context, next),
   )
   return app
+}
+
+export interface OpenRuns {
+  runModels: RunModels
+  trainings: Trainings
+}
+
+/** What trains, and what is served of it; whoever opens it closes it. */
+export function openRuns(
+  { runsDir = 'runs', loadModel, training, logger }: Pick<AppOptions, 'runsDir' | 'loadModel' | 'training' | 'logger'>,
+  models: ServedModels,
+): OpenRuns {
+  const log = (error: unknown) => logger.error({ err: error }, 'a training failed')
+  const runModels = new RunModels(models, runsDir, loadModel)
+  // What PPO leaves writes, and is there to be compared at once.
+  const onFinished = (run: string, kind: 'reward' | 'ppo') => {
+    if (kind === 'ppo') runModels.serve(run).catch(log)
+  }
+  return { runModels, trainings: new Trainings(runsDir, log, onFinished, training) }
 }
 
 const limitTo = (maxSize: number): MiddlewareHandler =>

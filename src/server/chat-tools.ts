@@ -101,8 +101,25 @@ const unanswered = (open: ReadonlySet<string>, param: string) =>
   )
 
 /** For who serves a model with tools of its own: a call of one, and words, in its way of writing. */
-export function ownGrammars({ style }: ToolTemplate, tools: readonly ToolSpec[]) {
+export function ownGrammars({ style }: ToolTemplate, own: readonly ToolSpec[]) {
+  const tools = own.map((spec) => ({ ...spec, parameters: spaced(spec.parameters) }))
   const of = (choice: 'auto' | 'none') =>
     grammarFor(['own', style, choice, tools], 'tools', () => callGrammar(style, tools, { choice }))
   return { calls: of('auto'), words: of('none') }
+}
+
+/** A schema whose words may have a space before them, as our own models are taught to write texts of calls. */
+function spaced(schema: ToolSpec['parameters']): ToolSpec['parameters'] {
+  const loosened = (value: unknown): unknown => {
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) return value
+    return Object.fromEntries(
+      Object.entries(value).map(([key, inner]) => [
+        key,
+        key === 'enum' && Array.isArray(inner)
+          ? inner.flatMap((one) => (typeof one === 'string' ? [one, ` ${one}`] : [one]))
+          : loosened(inner),
+      ]),
+    )
+  }
+  return loosened(schema) as ToolSpec['parameters']
 }

@@ -1,5 +1,7 @@
 import { type Context, Hono } from 'hono'
+import { arenaRoutes } from './arena.ts'
 import { badRequest, check, RequestError, readBody } from './errors.ts'
+import { feedbackRoutes } from './feedback-export.ts'
 import { fileRoutes } from './files.ts'
 import { LiveReplies } from './live-replies.ts'
 import type { RouteContext } from './openai.ts'
@@ -199,6 +201,8 @@ export function conversationRoutes({ models, store: opening, logger, shutdown }:
   })
 
   app.route('/files', fileRoutes(openStore, idOf))
+  app.route('/arena', arenaRoutes({ models, openStore, idOf, logger, shutdown }))
+  app.route('/feedback', feedbackRoutes(openStore))
 
   return app
 }

@@ -36,11 +36,16 @@ interface NodeEnv {
 
 const nodeEnv = (context: Context): NodeEnv => (context.env as NodeEnv | undefined) ?? {}
 
-/** Who asks: an IPv4 address, or the network of an IPv6 address, whose owner has all of its 2⁶⁴. */
-export function clientOf(context: Context): string {
+/** The address of whoever asks; `unknown` where the app is called without a network. */
+export function addressOf(context: Context): string {
   const address = nodeEnv(context).incoming?.socket?.remoteAddress ?? 'unknown'
   const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)
-  if (mapped) return mapped[1]
+  return mapped ? mapped[1] : address
+}
+
+/** Who asks: an IPv4 address, or the network of an IPv6 address, whose owner has all of its 2⁶⁴. */
+export function clientOf(context: Context): string {
+  const address = addressOf(context)
   return isIPv6(address) ? network(address) : address
 }
 

@@ -3,7 +3,7 @@ import { createServer, type Server } from 'node:http'
 import type { Socket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import { getRequestListener } from '@hono/node-server'
-import { type AppOptions, createApp } from './app.ts'
+import { type AppOptions, createApp, openRuns } from './app.ts'
 import { allowedHosts } from './hosts.ts'
 import { defaultLimits } from './limits.ts'
 import { ServedModels } from './served-models.ts'
@@ -17,7 +17,7 @@ const saveMs = 2_000
 /** How long a request may take to arrive, body included. */
 const requestMs = 60_000
 
-export interface ListenOptions extends Omit<AppOptions, 'allowedHosts' | 'shutdown'> {
+export interface ListenOptions extends Omit<AppOptions, 'allowedHosts' | 'shutdown' | 'runs'> {
   host: string
   /** 0 takes a free one. */
   port: number
@@ -39,10 +39,12 @@ export async function listen({ host, port, hostNames, ...options }: ListenOption
   setMaxListeners(0, shutdown.signal)
   const limits = { ...defaultLimits, ...options.limits }
   const models = options.models instanceof ServedModels ? options.models : new ServedModels(options.models, limits)
+  const runs = openRuns(options, models)
   const app = createApp({
     ...options,
     models,
     limits,
+    runs,
     allowedHosts: allowedHosts(host, hostNames),
     shutdown: shutdown.signal,
   })
@@ -52,6 +54,9 @@ export async function listen({ host, port, hostNames, ...options }: ListenOption
     server.once('error', (error: NodeJS.ErrnoException) => reject(new Error(listenFailure(error, host, port))))
     server.listen(port, host, resolve)
   })
+  const log = (error: unknown) => options.logger.error({ err: error }, 'runs of earlier cannot be gone on with')
+  void runs.runModels.open(log)
+  runs.trainings.open().catch(log)
   const address = server.address()
   if (address === null || typeof address === 'string') throw new Error('internal: the server has no port')
   const shownHost = address.family === 'IPv6' ? `[${address.address}]` : address.address
@@ -62,6 +67,7 @@ export async function listen({ host, port, hostNames, ...options }: ListenOption
       server.close(() => resolve())
     })
     server.closeIdleConnections()
+    const trained = runs.trainings.close()
     await waitFor(idle, graceMs)
     shutdown.abort(new ShutdownError())
     await waitFor(idle, saveMs)
@@ -69,6 +75,7 @@ export async function listen({ host, port, hostNames, ...options }: ListenOption
     // A reader that does not read holds its answer back until the connection is cut.
     await waitFor(idle, saveMs)
     await closed
+    await trained.catch(log)
     await Promise.resolve(options.store).then(
       (store) => store.close(),
       () => {},

@@ -55,6 +55,30 @@ const migrations: readonly (readonly string[])[] = [
     )`,
     'create index files_by_conversation on files (conversation_id)',
   ],
+  [
+    `create table comparisons (
+      id uuid primary key default gen_random_uuid(),
+      messages jsonb not null,
+      ranking jsonb,
+      all_bad boolean not null default false,
+      comment text not null default '',
+      voter text not null default '',
+      voted_at timestamp(3) with time zone,
+      created_at timestamp(3) with time zone not null default now()
+    )`,
+    'create index comparisons_by_vote on comparisons (voted_at, id)',
+    `create table compared_answers (
+      comparison_id uuid not null references comparisons (id) on delete cascade,
+      place integer not null,
+      model text not null,
+      settings jsonb not null,
+      content text not null,
+      finish_reason text,
+      usage jsonb,
+      updated_at timestamp(3) with time zone not null default now(),
+      primary key (comparison_id, place)
+    )`,
+  ],
 ]
 
 const applied = pgTable('jackdaw_migrations', { number: integer('number').primaryKey() })

@@ -34,7 +34,7 @@ type Turn = Pick<NewMessage, 'role' | 'content' | 'parts'>
  */
 export async function replyRequest(
   desk: ModelDesk,
-  conversation: Conversation,
+  conversation: Pick<Conversation, 'settings'>,
   branch: readonly Turn[],
   fileOf: (fileId: string) => Promise<Uint8Array>,
 ) {
@@ -239,6 +239,6 @@ export async function* writeReply(
 }
 
 /** PostgreSQL keeps no U+0000, and no half of a pair. */
-const storable = (text: string): string => text.replace(/[\0\p{Surrogate}]/gu, '\ufffd')
+export const storable = (text: string): string => text.replace(/[\0\p{Surrogate}]/gu, '\ufffd')
 
 const dataUrl = ({ image }: PictureEvent): string => `data:image/png;base64,${Buffer.from(image).toString('base64')}`

@@ -49,6 +49,7 @@ export function runRoutes(folder: string): Hono {
     const body: RunDetail = {
       ...(await summary(path, name)),
       result: resultOf(path) ?? null,
+      hasModel: await hasModel(path),
       samples: samples.slice(0, MOST_SAMPLES),
     }
     return context.json(body)
@@ -89,7 +90,8 @@ async function runNames(folder: string): Promise<string[]> {
   return folders.filter((_, i) => isRun[i])
 }
 
-async function findRun(folder: string, wanted: string): Promise<{ name: string; path: string }> {
+/** The run of that name: one that the folder lists. @throws RequestError 404 where there is none */
+export async function findRun(folder: string, wanted: string): Promise<{ name: string; path: string }> {
   const name = (await runNames(folder)).find((other) => other === wanted)
   if (name === undefined) throw new RequestError(404, 'There is no such run.', { code: 'not_found' })
   return { name, path: join(folder, name) }
@@ -103,8 +105,14 @@ async function listed(folder: string) {
   })
 }
 
+/** Whether a folder holds a model that may be served. */
+export async function hasModel(path: string): Promise<boolean> {
+  const names = (await listed(path)).filter((entry) => entry.isFile()).map(({ name }) => name)
+  return ['config.json', 'model.safetensors', 'tokenizer.json'].every((name) => names.includes(name))
+}
+
 /** A damaged result.json says nothing: the run is shown without. */
-function resultOf(path: string): RunResult | undefined {
+export function resultOf(path: string): RunResult | undefined {
   try {
     return readResult(join(path, RESULT))
   } catch {
@@ -112,7 +120,7 @@ function resultOf(path: string): RunResult | undefined {
   }
 }
 
-async function summary(path: string, name: string): Promise<RunSummary> {
+export async function summary(path: string, name: string): Promise<RunSummary> {
   const result = resultOf(path)
   const { recipe = null, paper = null, claim = null, state = null, holds = null, seconds = 0, settings } = result ?? {}
   const last = await lastLine(join(path, METRICS))

@@ -1,5 +1,17 @@
-import { bigint, customType, index, integer, jsonb, pgTable, text, timestamp, uuid } from 'drizzle-orm/pg-core'
-import type { AnswerSettings, FinishReason, Part, Settings, Usage } from './wire.ts'
+import {
+  bigint,
+  boolean,
+  customType,
+  index,
+  integer,
+  jsonb,
+  pgTable,
+  primaryKey,
+  text,
+  timestamp,
+  uuid,
+} from 'drizzle-orm/pg-core'
+import type { AnswerSettings, FinishReason, Part, PromptMessage, Settings, Usage } from './wire.ts'
 
 /** The tables as migrations.ts leaves them; the two are held together by a test. */
 
@@ -67,3 +79,37 @@ export const feedback = pgTable('feedback', {
   comment: text('comment').notNull(),
   createdAt: date('created_at').notNull().defaultNow(),
 })
+
+/** Answers to one prompt, and which of them somebody found better. */
+export const comparisons = pgTable(
+  'comparisons',
+  {
+    id: uuid('id').primaryKey().defaultRandom(),
+    messages: jsonb('messages').$type<PromptMessage[]>().notNull(),
+    /** Places of answers in groups, the best first; null until somebody votes, and the columns below then. */
+    ranking: jsonb('ranking').$type<number[][]>(),
+    allBad: boolean('all_bad').notNull().default(false),
+    comment: text('comment').notNull().default(''),
+    voter: text('voter').notNull().default(''),
+    votedAt: date('voted_at'),
+    createdAt: date('created_at').notNull().defaultNow(),
+  },
+  (table) => [index('comparisons_by_vote').on(table.votedAt, table.id)],
+)
+
+export const comparedAnswers = pgTable(
+  'compared_answers',
+  {
+    comparisonId: uuid('comparison_id').notNull(),
+    /** From 0, as they are shown. */
+    place: integer('place').notNull(),
+    model: text('model').notNull(),
+    settings: jsonb('settings').$type<AnswerSettings>().notNull(),
+    content: text('content').notNull(),
+    finishReason: text('finish_reason').$type<FinishReason>(),
+    usage: jsonb('usage').$type<Usage>(),
+    /** As of messages. */
+    updatedAt: date('updated_at').notNull().defaultNow(),
+  },
+  (table) => [primaryKey({ columns: [table.comparisonId, table.place] })],
+)

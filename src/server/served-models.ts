@@ -194,18 +194,36 @@ export function requireWriter({ id, canWrite }: ServedModel): void {
 }
 
 export class ServedModels {
-  /** Those that write first, each kind in the order given. */
-  private readonly desks: ReadonlyMap<string, ModelDesk>
+  /** Those that write first, each kind in the order given; then those that came later. */
+  private readonly desks = new Map<string, ModelDesk>()
   readonly default: ModelDesk
 
   /** @throws where there is none, or two go by the same id. */
-  constructor(models: readonly ServedModel[], limits?: Partial<DeskLimits>) {
+  constructor(
+    models: readonly ServedModel[],
+    private readonly limits?: Partial<DeskLimits>,
+  ) {
     if (models.length === 0) throw new Error('There is no model to serve.')
     const writes = (model: ServedModel) => Number(model.canWrite ?? true)
-    const desks = [...models].sort((a, b) => writes(b) - writes(a)).map((model) => new ModelDesk(model, limits))
-    this.desks = new Map(desks.map((desk) => [desk.model.id, desk]))
-    if (this.desks.size < desks.length) throw new Error('Two of the models to serve have the same name.')
-    this.default = desks[0]
+    for (const model of [...models].sort((a, b) => writes(b) - writes(a))) this.add(model)
+    this.default = this.all()[0]
+  }
+
+  /** @throws where another one goes by its id. */
+  add(model: ServedModel): ModelDesk {
+    if (this.desks.has(model.id)) throw new Error('Two of the models to serve have the same name.')
+    const desk = new ModelDesk(model, this.limits)
+    this.desks.set(model.id, desk)
+    return desk
+  }
+
+  /** It is offered no more; answers that it is writing go on. */
+  remove(id: string): void {
+    this.desks.delete(id)
+  }
+
+  has(id: string): boolean {
+    return this.desks.has(id)
   }
 
   all(): ModelDesk[] {

@@ -2,6 +2,17 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { and, asc, desc, eq, ilike, isNotNull, isNull, ne, or, type SQL, sql } from 'drizzle-orm'
 import type { PgDatabase, PgQueryResultHKT } from 'drizzle-orm/pg-core'
 import type { Pool } from 'pg'
+import {
+  type AnswerUpdate,
+  deleteComparison,
+  insertComparison,
+  type StoredAnswer,
+  type StoredComparison,
+  selectComparison,
+  selectVoted,
+  updateAnswers,
+  updateVote,
+} from './comparisons.ts'
 import { type Connection, openEmbedded } from './embedded-postgres.ts'
 import { claimFiles, insertFile, type NewFile, pictureOf, selectFile } from './files.ts'
 import { migrate } from './migrations.ts'
@@ -18,9 +29,11 @@ import type {
   FinishReason,
   Message,
   Part,
+  PromptMessage,
   Settings,
   StoredFile,
   Usage,
+  Vote,
 } from './wire.ts'
 
 /** An answer in writing is saved at least this often; one that was not for `lostAfterMs` lost its server. */
@@ -380,6 +393,66 @@ export class ConversationStore {
       database.delete(feedback).where(eq(feedback.messageId, messageId)).returning(),
     )
     return rows.length > 0
+  }
+
+  /** Answers to one prompt, all still to be written: `saveAnswers` must follow. */
+  addComparison(
+    messages: readonly PromptMessage[],
+    answers: readonly Pick<StoredAnswer, 'model' | 'settings'>[],
+  ): Promise<string> {
+    return this.changeTogether('cannot begin a comparison', (transaction) =>
+      insertComparison(transaction, messages, answers),
+    )
+  }
+
+  comparison(id: string): Promise<StoredComparison | undefined> {
+    return this.look('cannot read a comparison', (database) => selectComparison(database, id, lostAfterMs))
+  }
+
+  /** As `saveReply`. @returns false where the comparison was deleted meanwhile */
+  async saveAnswers(id: string, updates: readonly AnswerUpdate[]): Promise<boolean> {
+    const isEnd = updates.some(({ finishReason }) => finishReason !== undefined)
+    const save = () =>
+      this.use(
+        'cannot save answers',
+        (database) => database.transaction((transaction) => updateAnswers(transaction, id, updates)),
+        { durable: isEnd },
+      )
+    return isEnd ? patiently(save) : save()
+  }
+
+  /** @returns false where there is a vote already, or no comparison */
+  vote(id: string, vote: Required<Vote>): Promise<boolean> {
+    return this.change('cannot keep a vote', (database) => updateVote(database, id, vote))
+  }
+
+  removeComparison(id: string): Promise<boolean> {
+    return this.change('cannot delete a comparison', (database) => deleteComparison(database, id))
+  }
+
+  /** Comparisons with a vote, in the order of votes. */
+  votedComparisons(): Promise<StoredComparison[]> {
+    return this.look('cannot read comparisons', selectVoted)
+  }
+
+  /** Answers with a thumb, in the order in which it was given, each with the messages before it. */
+  async ratedAnswers(): Promise<{ answer: Message; path: Message[]; ratedAt: string }[]> {
+    const rated = await this.look('cannot read ratings', (database) =>
+      database
+        .select({ id: feedback.messageId, conversationId: messages.conversationId, ratedAt: feedback.createdAt })
+        .from(feedback)
+        .innerJoin(messages, eq(feedback.messageId, messages.id))
+        .orderBy(asc(feedback.createdAt), asc(messages.position)),
+    )
+    const found = []
+    for (const { id, conversationId, ratedAt } of rated) {
+      const branch = await this.branch(conversationId, id)
+      const answer = branch?.at(-1)
+      // Taken back while this was read.
+      if (!branch || !answer?.feedback) continue
+      found.push({ answer, path: branch.slice(0, -1), ratedAt: ratedAt.toISOString() })
+    }
+    return found
   }
 
   private async selectMessages(where: SQL): Promise<Message[]> {

@@ -24,6 +24,14 @@ export type { RunResult } from '../optim/result.ts'
  * | POST   /api/messages/:id/stop             |                        | 204 |
  * | PUT    /api/messages/:id/feedback         | Feedback               | Feedback |
  * | DELETE /api/messages/:id/feedback         |                        | 204 |
+ * | POST   /api/arena/comparisons             | StartComparison        | 201 Comparison |
+ * | GET    /api/arena/comparisons/:id         |                        | Comparison |
+ * | GET    /api/arena/comparisons/:id/events  |                        | text/event-stream of ComparisonEvent |
+ * | POST   /api/arena/comparisons/:id/stop    |                        | 204 |
+ * | PUT    /api/arena/comparisons/:id/vote    | Vote                   | Comparison |
+ * | DELETE /api/arena/comparisons/:id         |                        | 204 |
+ * | GET    /api/arena/standings               |                        | Standings |
+ * | GET    /api/feedback/export?kind          | ExportQuery            | JSON lines |
  * | GET    /api/papers                        |                        | PaperList |
  * | GET    /api/papers/:slug                  |                        | PaperDetail |
  * | GET    /api/tab-models                    |                        | TabModelList |
@@ -32,10 +40,15 @@ export type { RunResult } from '../optim/result.ts'
  * | GET    /api/runs                          |                        | RunList |
  * | GET    /api/runs/:run                     |                        | RunDetail |
  * | GET    /api/runs/:run/metrics?cursor      | MetricsQuery           | MetricsPage |
+ * | GET    /api/trainings                     |                        | TrainingList |
+ * | POST   /api/trainings                     | StartTraining          | 201 Training |
+ * | PATCH  /api/trainings/:run                | ChangeTraining         | Training |
+ * | POST   /api/models                        | ServeRun               | 201 Status.models[number] |
+ * | DELETE /api/models/:run                   |                        | 204 |
  * | GET    /api/runs/:run/samples/:file       |                        | SampleTexts, or a PNG |
  *
  * Every failure is an `ErrorBody` with status 400 (bad request), 401 (wrong or missing key: `Authorization: Bearer`),
- * 403 (foreign host), 404 (not found), 413 (body too large), 429 (queue full), 500 or 503 (no store).
+ * 403 (foreign host), 404 (not found), 409 (not now), 413 (body too large), 429 (queue full), 500 or 503 (no store).
  */
 
 /** Kept below what PostgreSQL's text column and a model's context could ever take. */
@@ -323,6 +336,136 @@ export const status = z.object({
 })
 export type Status = z.infer<typeof status>
 
+/** What a model is to answer: a path of messages, the last one the user's. */
+export const promptMessage = z.strictObject({
+  role: z.enum(['system', 'user', 'assistant']),
+  content: plainText(maxContentLength).min(1),
+})
+export type PromptMessage = z.infer<typeof promptMessage>
+
+/** Who answers in the arena. All contenders read the same prompt, and each answer has a seed of its own. */
+export const contender = z.strictObject({
+  /** Any model that writes is drawn where it is left out. */
+  model: plainText(200).optional(),
+  settings: settings.omit({ model: true, systemPrompt: true, seed: true }).default({}),
+})
+export type Contender = z.input<typeof contender>
+
+export const mostAnswers = 9
+
+/** The answers are the contenders' in turn, so that one contender's own answers may be ranked too. */
+export const startComparison = z
+  .strictObject({
+    messages: z.array(promptMessage).min(1).max(200),
+    contenders: z.array(contender).min(1).max(mostAnswers),
+    answers: z.int().min(2).max(mostAnswers).default(2),
+  })
+  .refine(({ messages }) => messages.at(-1)?.role === 'user', {
+    path: ['messages'],
+    error: 'must end with a message of the user',
+  })
+  .refine(({ contenders, answers }) => contenders.length <= answers, {
+    path: ['answers'],
+    error: 'must be one for each contender at least',
+  })
+export type StartComparison = z.input<typeof startComparison>
+
+export const comparedAnswer = z.object({
+  content: z.string(),
+  /** Null while it is being written. */
+  finishReason: finishReason.nullable(),
+  /** These three are null until there is a vote. */
+  model: z.string().nullable(),
+  settings: answerSettings.nullable(),
+  usage: usage.nullable(),
+})
+export type ComparedAnswer = z.infer<typeof comparedAnswer>
+
+/** Places of answers, the best first; those in one group are as good as each other. */
+const groups = z
+  .array(
+    z
+      .array(
+        z
+          .int()
+          .min(0)
+          .max(mostAnswers - 1),
+      )
+      .min(1),
+  )
+  .min(1)
+
+export const vote = z.strictObject({
+  groups,
+  /** None of them is good. */
+  allBad: z.boolean().default(false),
+  comment: plainText(4_000).default(''),
+  /** Whoever votes, by a name or mark of their own. */
+  voter: plainText(100).default(''),
+})
+export type Vote = z.input<typeof vote>
+
+export const comparison = z.object({
+  id,
+  messages: z.array(promptMessage),
+  /** In places that were drawn. */
+  answers: z.array(comparedAnswer),
+  /** Null until there is one, and then not changed. */
+  vote: vote.nullable(),
+  createdAt: date,
+})
+export type Comparison = z.infer<typeof comparison>
+
+/**
+ * `start` comes first, with what is written by now, then `delta`s and an `end` for each answer, in any order, and `done`
+ * when all have ended. Closing the connection ends nothing; `/stop` does.
+ */
+export type ComparisonEvent =
+  | { readonly type: 'start'; readonly comparison: Comparison }
+  | { readonly type: 'delta'; readonly place: number; readonly delta: string }
+  | { readonly type: 'end'; readonly place: number; readonly finishReason: FinishReason }
+  | { readonly type: 'done' }
+
+/** Wins, losses and ties are pairs of answers. */
+export interface Tally {
+  readonly wins: number
+  readonly losses: number
+  readonly ties: number
+  /** In how many comparisons. */
+  readonly comparisons: number
+  /** The mean over comparisons of the share of pairs that were won, ties as halves. */
+  readonly winRate: number
+  /** Of 95 % (Wilson), a comparison as one answer. */
+  readonly interval: readonly [low: number, high: number]
+}
+
+export interface Standing extends Tally {
+  /** A model, with the settings that are not the page's: `jackdaw-chat · temperature 0.2`. */
+  readonly contender: string
+  /** Bradley and Terry's strength on Elo's scale: 1000 is the mean, and 400 more is ten wins to a loss. */
+  readonly rating: number
+}
+
+/** Seen from the first. */
+export interface Duel extends Tally {
+  readonly contenders: readonly [string, string]
+}
+
+export interface Standings {
+  readonly comparisons: number
+  /** Of these, how many say that some answer is better than another. */
+  readonly telling: number
+  /** Pairs of answers of which one is better: what a reward model learns from. */
+  readonly preferences: number
+  /** The strongest first. */
+  readonly standings: readonly Standing[]
+  readonly duels: readonly Duel[]
+}
+
+export const feedbackKind = z.enum(['ratings', 'comparisons', 'all'])
+export type FeedbackKind = z.infer<typeof feedbackKind>
+export const exportQuery = z.strictObject({ kind: feedbackKind.default('all') })
+
 /** Of the three checks of a paper, which hold. */
 export interface PaperChecks {
   /** Its numbers agree with a reference implementation. */
@@ -456,6 +599,8 @@ export interface RunSample {
 
 export interface RunDetail extends RunSummary {
   readonly result: RunResult | null
+  /** It has left a model, which may be served. */
+  readonly hasModel: boolean
   /** Newest first. */
   readonly samples: readonly RunSample[]
 }
@@ -482,3 +627,56 @@ export interface MetricsPage {
   /** Lines of metrics.jsonl: a step's loss, gradient norm and so on, or the scores of an evaluation. */
   readonly lines: readonly unknown[]
 }
+
+/** A run that the server has started, or is to start, as a process of its own. */
+export interface Training {
+  /** Of its folder below that of the runs. */
+  readonly run: string
+  readonly kind: 'reward' | 'ppo'
+  /** The served model that it begins from. */
+  readonly model: string
+  /** Of PPO: the run whose reward model judges. */
+  readonly reward: string | null
+  /** Lines of what it learns from: comparisons, or prompts. */
+  readonly examples: number
+  readonly state: 'waiting' | 'running' | 'stopped' | 'failed' | 'finished'
+  /** One sentence, where it failed. */
+  readonly error: string | null
+  readonly startedAt: string
+  /** What the run's folder says; null until there is something. */
+  readonly summary: RunSummary | null
+}
+
+export interface TrainingList {
+  /** Newest first. */
+  readonly trainings: readonly Training[]
+  /** How many pairs, of which one is better, a reward model needs. */
+  readonly leastPreferences: number
+  /** Why whoever asks may start none; null where they may. */
+  readonly refusal: string | null
+}
+
+/** `--set` of a recipe: numbers and switches; what is a path is the server's. */
+const recipeSettings = z
+  .record(z.string().regex(/^[a-zA-Z]\w{0,40}$/, 'must be the name of a setting'), z.union([z.number(), z.boolean()]))
+  .default({})
+
+/** Begins from a served `model`: the default one, or for PPO the one that the reward model began from. */
+export const startTraining = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('reward'), model: plainText(200).optional(), settings: recipeSettings }),
+  z.strictObject({
+    kind: z.literal('ppo'),
+    model: plainText(200).optional(),
+    /** A finished run with a reward model. */
+    reward: plainText(200),
+    settings: recipeSettings,
+  }),
+])
+export type StartTraining = z.input<typeof startTraining>
+
+/** `running` goes on with what was stopped, or failed. */
+export const changeTraining = z.strictObject({ state: z.enum(['stopped', 'running']) })
+export type ChangeTraining = z.infer<typeof changeTraining>
+
+export const serveRun = z.strictObject({ run: plainText(200) })
+export type ServeRun = z.infer<typeof serveRun>

@@ -5,8 +5,8 @@
  * New over RLHF with a reward model:
  * - the best policy for a reward and a price of distance is known in closed form, so the reward can be written as what
  *   the policy has become: β log π_θ / π_ref, but for what depends on the prompt alone (§4, eq. 4–5);
- * - in the probability of a preference that cancels, and what is left is a loss of the policy itself: nothing is sampled,
- *   and no reward model or value is trained (eq. 7).
+ * - in the probability of a preference that cancels, and what is left is a loss of the policy itself (eq. 7);
+ * - nothing is sampled, and no reward model or value is trained.
  *
  * Departures: `labelSmoothing` takes that share of the pairs for swapped (Mitchell, 2023, "cDPO").
  *
@@ -19,6 +19,7 @@
  */
 
 import { StepRandom } from '../data/random.ts'
+import type { Episode } from '../generate/rollout.ts'
 import type { CausalLm } from '../nn/model.ts'
 import type { Scope } from '../nn/scope.ts'
 import { float32, type InputSpecs, int32, trace } from '../nn/trace.ts'
@@ -106,9 +107,7 @@ export const dpoInputs = (pairs: number, seq: number): InputSpecs => ({
 
 /** Both answers of every pair as episodes, in turn. */
 const answersOf = (pairs: readonly AnswerPair[]) =>
-  pairs.flatMap(({ promptIds, chosen, rejected }) =>
-    [chosen, rejected].map((ids) => ({ promptIds, ids: [...ids], logProbs: [], ended: true })),
-  )
+  pairs.flatMap(({ promptIds, chosen, rejected }) => [chosen, rejected].map((ids) => ({ promptIds, ids: [...ids] })))
 
 /** @throws RangeError where a prompt and an answer are longer than `seq` */
 export const dpoBatch = (pairs: readonly JudgedPair[], seq: number): Batch => ({
@@ -117,27 +116,26 @@ export const dpoBatch = (pairs: readonly JudgedPair[], seq: number): Batch => ({
 })
 
 /**
- * What the reference says of all pairs, before anything is learned.
+ * log π(y|x) of answers to their prompts, without learning anything.
  *
- * @param options.rows - answers that are read at a time
+ * @param options.rows - answers that are read at a time. Default 16
  */
-export async function judgePairs(
+export async function logProbsOf(
   model: CausalLm,
-  reference: Weights | LiveWeights,
-  pairs: readonly AnswerPair[],
+  weights: Weights | LiveWeights,
+  answers: readonly Pick<Episode, 'promptIds' | 'ids'>[],
   { seq, rows = 16 }: { seq: number; rows?: number },
-): Promise<JudgedPair[]> {
+): Promise<number[]> {
   const traced = trace(
     (scope, { inputIds, shiftLabels }) => ({ logProbs: answerLogProbs(scope, model, { inputIds, shiftLabels }) }),
     { inputIds: int32('batch', seq), shiftLabels: int32('batch', seq) },
-    { name: 'the reference' },
+    { name: 'log π(y|x)' },
   )
-  const run = await compile(traced, reference)
+  const run = await compile(traced, weights)
   try {
-    const episodes = answersOf(pairs)
     const judged: number[] = []
-    for (let start = 0; start < episodes.length; start += rows) {
-      const some = episodes.slice(start, start + rows)
+    for (let start = 0; start < answers.length; start += rows) {
+      const some = answers.slice(start, start + rows)
       const { inputIds, shiftLabels } = episodeBatch(some, seq)
       const shape = [some.length, seq]
       const { logProbs } = await run({
@@ -146,10 +144,21 @@ export async function judgePairs(
       })
       judged.push(...Array.from(logProbs.data, Number))
     }
-    return pairs.map((pair, i) => ({ ...pair, refChosen: judged[2 * i], refRejected: judged[2 * i + 1] }))
+    return judged
   } finally {
     run.release()
   }
+}
+
+/** What the reference says of all pairs, before anything is learned. */
+export async function judgePairs(
+  model: CausalLm,
+  reference: Weights | LiveWeights,
+  pairs: readonly AnswerPair[],
+  options: { seq: number; rows?: number },
+): Promise<JudgedPair[]> {
+  const judged = await logProbsOf(model, reference, answersOf(pairs), options)
+  return pairs.map((pair, i) => ({ ...pair, refChosen: judged[2 * i], refRejected: judged[2 * i + 1] }))
 }
 
 /** Epochs of pairs, each in an order of its own: batch `step` is a pure function of the seed and `step`. */

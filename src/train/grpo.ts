@@ -3,8 +3,8 @@
  * Shao, Wang, Zhu, Xu, Song et al., DeepSeek-AI, 2024. arXiv 2402.03300, §4.1
  *
  * New over PPO:
- * - no value network: several answers to each prompt are sampled, and what one is worth is how far its reward lies above
- *   the mean of its group, in standard deviations (§4.1.2);
+ * - no value network: several answers to each prompt are sampled, a group to be compared with each other (§4.1.1);
+ * - what an answer is worth is how far its reward lies above the mean of its group, in standard deviations (§4.1.2);
  * - the distance from the reference is no part of the reward but of the loss, by an estimate that is never negative and
  *   right on the average (eq. 4; Schulman's k₃, 2020).
  *
@@ -23,8 +23,8 @@ import { type Episode, rollout } from '../generate/rollout.ts'
 import type { CausalLm } from '../nn/model.ts'
 import type { Scope } from '../nn/scope.ts'
 import { float32, type InputSpec, int32, trace } from '../nn/trace.ts'
-import type { RecipeContext } from '../optim/recipe.ts'
-import type { Batch, Objective, Trainer } from '../optim/trainer.ts'
+import type { RecipeContext, Scalars } from '../optim/recipe.ts'
+import type { Batch, Objective } from '../optim/trainer.ts'
 import { compile } from '../runtime/compile.ts'
 import { abs, exp, indicator, type SumAndCount, scalar, stopGradient, sum, type Tensor } from '../tensor/index.ts'
 import {
@@ -36,6 +36,7 @@ import {
   episodeScalars,
   judgeTokens,
   minibatches,
+  type PolicyResult,
   type PolicyRun,
   REFERENCE,
   requireWhole,
@@ -110,10 +111,10 @@ export const grpoInputs = (batch: number, seq: number): Record<string, InputSpec
 
 /** log π of the policy and of the frozen reference: trace it, and compile it `withReference`. */
 export const likelihoods =
-  (model: CausalLm) =>
+  (model: CausalLm, reference: CausalLm = model) =>
   (scope: Scope, { inputIds, shiftLabels }: Record<string, Tensor>): Record<'logProbs' | 'refLogProbs', Tensor> => ({
     logProbs: chosenLogProbs(scope, model, { inputIds, shiftLabels }).logProbs,
-    refLogProbs: chosenLogProbs(scope.at(REFERENCE).frozen(), model, { inputIds, shiftLabels }).logProbs,
+    refLogProbs: chosenLogProbs(scope.at(REFERENCE).frozen(), reference, { inputIds, shiftLabels }).logProbs,
   })
 
 /** All that an update needs of episodes: every token of an answer has the answer's advantage. */
@@ -139,45 +140,47 @@ export interface GrpoRun extends PolicyRun {
 
 /**
  * Ask several times, answer, compare within each group, update; and again (algorithm 1, its inner loop).
- *
- * @returns the policy; its stage releases it
  */
 export async function trainGrpo(
   { trainer: create, steps, log }: Pick<RecipeContext, 'trainer' | 'steps' | 'log'>,
   run: GrpoRun,
-): Promise<Trainer> {
-  const { model, weights, seq, settings, group, minibatch, epochs = 1 } = run
+): Promise<PolicyResult> {
+  const { model, adapted: actor = model, weights, seq, settings, group, minibatch, epochs = 1 } = run
   const asked = (step: number) => run.prompts(step).flatMap((prompt) => Array.from({ length: group }, () => prompt))
   const answers = asked(0).length
   requireWhole(answers, minibatch)
   const policy = await create({
-    objective: grpoObjective(model, settings),
+    objective: grpoObjective(actor, settings),
     inputs: grpoInputs(minibatch, seq),
     learningRate: run.learningRate,
     weights,
+    missing: actor === model ? 'error' : 'init',
     weightDecay: 0,
     beta2: 0.999,
     emaDecay: run.emaDecay,
   })
   const rows = { inputIds: int32('batch', seq), shiftLabels: int32('batch', seq) }
-  const judge = await compile(trace(likelihoods(model), rows), withReference(policy, weights))
-  const decoder = await CachedDecoder.create(model, policy, { slots: answers, capacity: seq })
+  const judge = await compile(trace(likelihoods(actor, model), rows), withReference(policy, weights))
+  const decoder = await CachedDecoder.create(actor, policy, { slots: answers, capacity: seq })
   try {
     const evaluate = run.evaluate?.bind(run, policy)
-    const loop = { steps: run.steps, trainers: { policy }, perStep: { answers }, evaluate }
+    const state: { history: Scalars[] } = { history: [] }
+    const onStop = run.onStop?.bind(run, policy)
+    const loop = { steps: run.steps, trainers: { policy }, state, perStep: { answers }, evaluate, onStop }
     for await (const { step, random } of steps(loop)) {
       const episodes = await rollout(decoder, asked(step), { ...run.sampling, seed: random.uint32() })
       const scores = await run.score(episodes, step)
       const judged = await judgeTokens(judge, episodes, { seq, rows: minibatch })
       const kl = judged.reduce((total, one) => total + answerKl(one), 0) / answers
-      await run.seen?.(step, episodes, scores, kl)
+      const told = { ...episodeScalars(episodes, scores), kl, ...(await run.seen?.(step, episodes, scores)) }
       const batch = grpoBatch(episodes, judged, scores, { seq, group })
       for (const part of minibatches(batch, { count: answers, size: minibatch, epochs, random })) {
         log(await policy.train(part))
       }
-      log({ ...episodeScalars(episodes, scores), kl })
+      log(told)
+      state.history.push(told)
     }
-    return policy
+    return { policy, history: state.history }
   } finally {
     decoder.release()
     judge.release()

@@ -14,7 +14,7 @@
  * model knew is not what the reward costs.
  *
  * Departures: the value's error is clipped and halved, advantages are normalised over the batch, as in the paper's code;
- * rewards are scaled to variance 1, as in the code that InstructGPT grew from (Ziegler et al., 2019, arXiv 1909.08593). γ
+ * rewards can be scaled to variance 1, as in the code that InstructGPT grew from (Ziegler et al., 2019, arXiv 1909.08593). γ
  * weighs the mean loss a token of pre-training against the mean a token of answers.
  *
  * | paper                  | here                                        |
@@ -222,10 +222,10 @@ const PER_TOKEN = ['oldLogProbs', 'oldValues', 'advantages', 'returns'] as const
  * @returns each [batch, seq]
  */
 export const judgement =
-  (model: CausalLm, valueModel?: CausalLm) =>
+  (model: CausalLm, valueModel?: CausalLm, reference: CausalLm = model) =>
   (scope: Scope, inputs: Record<string, Tensor>): Record<'logProbs' | 'values' | 'refLogProbs', Tensor> => ({
     ...actorCritic(scope, model, inputs, valueModel),
-    refLogProbs: chosenLogProbs(scope.at(REFERENCE).frozen(), model, inputs as EpisodeInputs).logProbs,
+    refLogProbs: chosenLogProbs(scope.at(REFERENCE).frozen(), reference, inputs as EpisodeInputs).logProbs,
   })
 
 export const REFERENCE = 'reference'
@@ -256,6 +256,8 @@ export function perTokenRewards({ logProbs, refLogProbs, score }: Judgement, klC
 /**
  * Â_t = Σ (γλ)^l δ_{t+l} with δ_t = r_t + γ V_{t+1} − V_t, the value after the end being 0 (eq. 11–12), and what the
  * value should have been: Â_t + V_t.
+ *
+ * @param values - of each step; one more where the episode goes on after the last, what comes next being worth that
  */
 export function generalizedAdvantages(
   rewards: Float32Array,
@@ -302,7 +304,7 @@ export function adaptedKlCoef(
  * @throws RangeError where an episode is longer than `seq`
  */
 export function episodeBatch(
-  episodes: readonly Episode[],
+  episodes: readonly Pick<Episode, 'promptIds' | 'ids'>[],
   seq: number,
   perToken: Readonly<Record<string, readonly Float32Array[]>> = {},
 ): Batch {
@@ -421,6 +423,8 @@ export interface PolicyRun {
   readonly model: CausalLm
   /** What the policy begins as, and what it is held to. */
   readonly weights: ReadonlyMap<string, TensorData>
+  /** The model with adapters (`Lora`), of which they alone learn. Default: all of the model learns. */
+  readonly adapted?: CausalLm
   readonly steps: number
   /** What is asked in a step, as tokens: a pure function of it, always as many. */
   prompts(step: number): readonly (readonly number[])[]
@@ -436,9 +440,22 @@ export interface PolicyRun {
   /** Over updates, of which a step has answers / minibatch × epochs. */
   readonly learningRate: Schedule
   readonly emaDecay?: number
-  /** Told of every step's answers before they are learned from: for samples, and for judges that teach nothing. */
-  seen?(step: number, episodes: readonly Episode[], scores: readonly number[], kl: number): Promise<void> | void
+  /**
+   * Told of every step's answers before they are learned from: for samples, and for judges that teach nothing, whose
+   * numbers it may answer with.
+   */
+  seen?(step: number, episodes: readonly Episode[], scores: readonly number[]): Promise<Scalars | undefined>
   evaluate?(policy: Trainer): Promise<Scalars>
+  /** Where the run is stopped: save what there is. */
+  onStop?(policy: Trainer): Promise<void>
+}
+
+/** What comes of a run. */
+export interface PolicyResult {
+  /** With all that learned beside it; its stage releases it. */
+  readonly policy: Trainer
+  /** Reward, KL and length of every step's answers, and what `seen` said of them. */
+  readonly history: readonly Scalars[]
 }
 
 export interface PpoRun extends PolicyRun {
@@ -464,19 +481,18 @@ export function requireWhole(answers: number, minibatch: number): void {
 /**
  * Ask, answer, judge, update; and again. Logs reward, KL, length, the share of answers that ended, β, and the objective's
  * numbers.
- *
- * @returns the policy, its value beside it; its stage releases it
  */
 export async function trainPpo(
   { trainer: create, steps, log }: Pick<RecipeContext, 'trainer' | 'steps' | 'log'>,
   run: PpoRun,
-): Promise<Trainer> {
-  const { model, weights, seq, settings, value, ptx, minibatch, epochs = 1, klTarget, klHorizon = 10_000 } = run
+): Promise<PolicyResult> {
+  const { model, adapted: actor = model, weights, seq, settings, value, ptx, minibatch, epochs = 1 } = run
+  const { klTarget, klHorizon = 10_000 } = run
   const answers = run.prompts(0).length
   requireWhole(answers, minibatch)
   const valueModel = value?.model.trunk
   const policy = await create({
-    objective: ppoObjective(model, settings, valueModel),
+    objective: ppoObjective(actor, settings, valueModel),
     inputs: ppoInputs(minibatch, seq, ptx),
     learningRate: run.learningRate,
     weights: new Map([...weights, ...(value ? valueWeights(value.model, value.weights) : [])]),
@@ -486,24 +502,34 @@ export async function trainPpo(
     emaDecay: run.emaDecay,
   })
   const rows = { inputIds: int32('batch', seq), shiftLabels: int32('batch', seq) }
-  const judge = await compile(trace(judgement(model, valueModel), rows), withReference(policy, weights))
-  const decoder = await CachedDecoder.create(model, policy, { slots: answers, capacity: seq })
+  const judge = await compile(trace(judgement(actor, valueModel, model), rows), withReference(policy, weights))
+  const decoder = await CachedDecoder.create(actor, policy, { slots: answers, capacity: seq })
   try {
-    const loop = { steps: run.steps, trainers: { policy }, state: { klCoef: run.klCoef }, perStep: { answers } }
-    for await (const { step, state, random } of steps({ ...loop, evaluate: run.evaluate?.bind(run, policy) })) {
+    const state: { klCoef: number; history: Scalars[] } = { klCoef: run.klCoef, history: [] }
+    const evaluate = run.evaluate?.bind(run, policy)
+    const loop = {
+      steps: run.steps,
+      trainers: { policy },
+      state,
+      perStep: { answers },
+      evaluate,
+      onStop: run.onStop?.bind(run, policy),
+    }
+    for await (const { step, random } of steps(loop)) {
       const episodes = await rollout(decoder, run.prompts(step), { ...run.sampling, seed: random.uint32() })
       const scores = await run.score(episodes, step)
       const judged = await judgeEpisodes(judge, episodes, scores, seq, minibatch)
       const kl = mean(judged.map(answerKl))
-      await run.seen?.(step, episodes, scores, kl)
+      const told = { ...episodeScalars(episodes, scores), kl, ...(await run.seen?.(step, episodes, scores)) }
       const batch = ppoBatch(episodes, judged, seq, { ...settings, klCoef: state.klCoef })
       for (const part of minibatches(batch, { count: answers, size: minibatch, epochs, random })) {
         log(await policy.train(ptx ? { ...part, ...ptxBatch(ptx.batchAt(policy.step)) } : part))
       }
-      log({ ...episodeScalars(episodes, scores), kl, klCoef: state.klCoef })
+      log({ ...told, klCoef: state.klCoef })
+      state.history.push(told)
       if (klTarget) state.klCoef = adaptedKlCoef(state.klCoef, kl, { target: klTarget, horizon: klHorizon, answers })
     }
-    return policy
+    return { policy, history: state.history }
   } finally {
     decoder.release()
     judge.release()

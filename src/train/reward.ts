@@ -100,6 +100,8 @@ export interface Comparison {
   readonly sequences: readonly Ids[]
   /** Of each; the best is 0, and those that are tied share one. */
   readonly ranks: readonly number[]
+  /** Where pairs were judged one by one, and so may contradict each other: winner and loser, by their places. */
+  readonly pairs?: readonly (readonly [winner: number, loser: number])[]
 }
 
 export function encodePreference(tokenizer: Tokenizer, { messages, answers }: Preference): Comparison {
@@ -111,9 +113,12 @@ export function encodePreference(tokenizer: Tokenizer, { messages, answers }: Pr
   }
 }
 
-/** Which of the answers beat which, by their places: all C(K, 2) but the ties. */
-export const pairsOf = ({ ranks }: Pick<Comparison, 'ranks'>): (readonly [winner: number, loser: number])[] =>
-  ranks.flatMap((rank, i) => ranks.flatMap((other, j) => (rank < other ? [[i, j] as const] : [])))
+/** Which of the answers beat which, by their places: all C(K, 2) but the ties, or those that were judged. */
+export const pairsOf = ({
+  ranks,
+  pairs,
+}: Pick<Comparison, 'ranks' | 'pairs'>): readonly (readonly [winner: number, loser: number])[] =>
+  pairs ?? ranks.flatMap((rank, i) => ranks.flatMap((other, j) => (rank < other ? [[i, j] as const] : [])))
 
 export interface ComparisonShape {
   /** Answers a batch, of as many prompts as fit. */

@@ -92,6 +92,18 @@ export function encodeConversation(
   return { inputIds, answer }
 }
 
+/** A conversation up to where the assistant is to go on: what a model is asked with. */
+export function encodePrompt(
+  tokenizer: Tokenizer,
+  { messages, tools: own }: Conversation,
+  { template = tokenizer.chatTemplate, tools = own }: EncodeConversationOptions = {},
+): number[] {
+  if (template === undefined) throw new Error('the model has no chat template: give it one')
+  const chat = messages.map((message) => templateMessage(message, template))
+  const options = { ...specialTokens(tokenizer), tools: tools?.map(toWireTool), addGenerationPrompt: true }
+  return tokenizer.encode(renderChat(template, chat, options), { addSpecialTokens: false })
+}
+
 /** What a template adds after the token that ends a turn, a line's end, is never written by the model. */
 function endOfTurn(ids: readonly number[], start: number, end: number, tokenizer: Tokenizer): number {
   let last = end - 1
@@ -124,27 +136,41 @@ function specialTokens(tokenizer: Tokenizer): Pick<ChatTemplateOptions, 'bosToke
   return { bosToken: token(tokenizer.bosTokenId), eosToken: token(tokenizer.eosTokenId) }
 }
 
-/** All arrays are [batch, seq] in row-major order. */
 export interface SftBatch {
+  /** [batch, seq], as the next two */
   readonly inputIds: Int32Array
   /** The token that follows where the assistant wrote it, −100 elsewhere. */
   readonly shiftLabels: Int32Array
   /** Which of a row's conversations a token belongs to, counted from 1; 0 for padding. */
   readonly segmentIds: Int32Array
+  /** [answers]: where an answer's next token is to be told, counted through all rows; filled up with 0 */
+  readonly answerAt: Int32Array
+  /** [answers]: that token; −100 where it is filled up */
+  readonly answerLabels: Int32Array
 }
 
-export const sftInputs = (batch: number, seq: number): Record<keyof SftBatch, InputSpec> => ({
+type SftInputs = Record<'inputIds' | 'shiftLabels' | 'segmentIds', InputSpec> &
+  Partial<Record<'answerAt' | 'answerLabels', InputSpec>>
+
+/**
+ * @param answers - `answers` of the batches: logits are then computed where an answer goes on, and nowhere else, which in a
+ * small model with a large vocabulary is much of the work. Default: everywhere
+ */
+export const sftInputs = (batch: number, seq: number, answers?: number): SftInputs => ({
   inputIds: int32(batch, seq),
   shiftLabels: int32(batch, seq),
   segmentIds: int32(batch, seq),
+  ...(answers === undefined ? {} : { answerAt: int32(answers), answerLabels: int32(answers) }),
 })
 
 /** −log p(token | those before it in its conversation): the mean over what the assistant wrote. */
 export const sftObjective =
   (model: Pick<CausalLm, 'forward'>) =>
-  (scope: Scope, { inputIds, shiftLabels, segmentIds }: Record<string, Tensor>): { loss: SumAndCount } => {
-    const { logits } = model.forward(scope, { inputIds }, { cache: new PackedTexts(segmentIds) })
-    return { loss: crossEntropySum(logits, shiftLabels) }
+  (scope: Scope, inputs: Record<string, Tensor>): { loss: SumAndCount } => {
+    const { inputIds, shiftLabels, segmentIds, answerAt, answerLabels } = inputs
+    const options = { cache: new PackedTexts(segmentIds), logitsAt: answerAt }
+    const { logits } = model.forward(scope, { inputIds }, options)
+    return { loss: crossEntropySum(logits, answerAt ? answerLabels : shiftLabels) }
   }
 
 /** Rows that are looked through for room. Beyond, the one that is open longest counts as full. */
@@ -171,6 +197,9 @@ function packed(conversations: readonly EncodedConversation[], order: Iterable<n
   return rows
 }
 
+/** The first token of a text is never predicted. */
+const answersOf = (answer: readonly boolean[]): number => answer.reduce((sum, is, t) => sum + +(is && t > 0), 0)
+
 const lengthsOf = (conversations: readonly EncodedConversation[]): number[] =>
   conversations.map(({ inputIds }) => inputIds.length)
 
@@ -185,6 +214,8 @@ export class SftBatches {
   readonly truncated: number
   /** Those without an answer in what is left of them: they are left out. */
   readonly dropped: number
+  /** The most tokens of answers that a batch may have. */
+  readonly answers: number
   /** The share of all places that hold a token. */
   readonly filled: number
   private readonly rows: readonly (readonly EncodedConversation[])[]
@@ -213,6 +244,11 @@ export class SftBatches {
     const rows = packed(kept, new StepRandom(seed, 0).permutation(kept.length), seq)
     this.rows = rows.map((row) => row.map((i) => kept[i]))
     this.rowsPerEpoch = rows.length
+    const counts = this.rows.map((row) => row.reduce((sum, { answer }) => sum + answersOf(answer), 0))
+    counts.sort((a, b) => b - a)
+    // Where a batch runs on into the next epoch, a row may be in it once more.
+    const times = Math.ceil(shape.batch / rows.length) + 1
+    this.answers = Array.from({ length: shape.batch }, (_, i) => counts[Math.floor(i / times)]).reduce((a, b) => a + b)
     this.filled = lengthsOf(kept).reduce((sum, length) => sum + length, 0) / (rows.length * seq)
   }
 
@@ -235,9 +271,19 @@ export class SftBatches {
   *once(): Generator<Record<keyof SftBatch, TensorData>> {
     const { batch, seq } = this.shape
     for (let start = 0; start < this.rows.length; start += batch) {
-      const { inputIds, shiftLabels, segmentIds } = this.fill(this.rows.slice(start, start + batch))
-      const tensor = (data: Int32Array): TensorData => ({ dtype: 'int32', shape: [batch, seq], data })
-      yield { inputIds: tensor(inputIds), shiftLabels: tensor(shiftLabels), segmentIds: tensor(segmentIds) }
+      const made = this.fill(this.rows.slice(start, start + batch))
+      const tensor = (name: keyof SftBatch, ...shape: number[]): TensorData => ({
+        dtype: 'int32',
+        shape,
+        data: made[name],
+      })
+      yield {
+        inputIds: tensor('inputIds', batch, seq),
+        shiftLabels: tensor('shiftLabels', batch, seq),
+        segmentIds: tensor('segmentIds', batch, seq),
+        answerAt: tensor('answerAt', this.answers),
+        answerLabels: tensor('answerLabels', this.answers),
+      }
     }
   }
 
@@ -257,13 +303,21 @@ export class SftBatches {
       inputIds: new Int32Array(batch * seq),
       shiftLabels: new Int32Array(batch * seq).fill(IGNORED_LABEL),
       segmentIds: new Int32Array(batch * seq),
+      answerAt: new Int32Array(this.answers),
+      answerLabels: new Int32Array(this.answers).fill(IGNORED_LABEL),
     }
+    let answers = 0
     for (const [r, row] of rows.entries()) {
       let at = r * seq
       for (const [k, { inputIds, answer }] of row.entries()) {
         into.inputIds.set(inputIds, at)
         into.segmentIds.fill(k + 1, at, at + inputIds.length)
-        for (let t = 1; t < inputIds.length; t++) if (answer[t]) into.shiftLabels[at + t - 1] = inputIds[t]
+        for (let t = 1; t < inputIds.length; t++) {
+          if (!answer[t]) continue
+          into.shiftLabels[at + t - 1] = inputIds[t]
+          into.answerAt[answers] = at + t - 1
+          into.answerLabels[answers++] = inputIds[t]
+        }
         at += inputIds.length
       }
     }
@@ -276,7 +330,7 @@ export const heldOutSftLoss =
   (split: SftBatches) =>
   async (trainer: Trainer): Promise<{ valLoss: number }> => {
     const { batch, seq } = split.shape
-    const evaluator = await trainer.evaluator(sftInputs(batch, seq))
+    const evaluator = await trainer.evaluator(sftInputs(batch, seq, split.answers))
     try {
       return { valLoss: (await evaluator.mean(split.once())).loss }
     } finally {

@@ -47,6 +47,8 @@ const desktop = { viewport: { width: 1280, height: 800 }, reducedMotion: 'reduce
 /** Long enough for a busy machine. */
 const soon = { timeout: 40_000 }
 
+const stepOf = (label: string | null): number => Number(/Step (\d+)/.exec(label ?? '')?.[1])
+
 /** As a run leaves one. */
 function tinyBert() {
   const text = 'The people want peace, and the wealth of the country is growing.'
@@ -525,6 +527,28 @@ describe.skipIf(lacksChromium)('the shell and its pages in Chromium', { timeout:
       expect(await pointed.last().textContent()).toMatch(/^keys[\d.]+ %$/)
     })
 
+    it('keeps a pole up with the shipped policy; pushed often enough, or left alone, it falls', async () => {
+      const page = await open('/papers/ppo', { reducedMotion: 'reduce' })
+      const cart = page.getByRole('img', { name: /^A pole on a cart/ })
+      const step = page.getByRole('button', { name: 'One step' })
+      // What moves does so when it is asked to.
+      await cart.waitFor()
+      expect(await cart.getAttribute('aria-label')).toMatch(/Step 0,/)
+      await step.click()
+      await expect.poll(() => cart.getAttribute('aria-label'), soon).toMatch(/Step 1,/)
+      await page.getByRole('button', { name: 'Play' }).click()
+      // Driven at random, hardly any pole stays up for so long.
+      await expect.poll(async () => stepOf(await cart.getAttribute('aria-label')), soon).toBeGreaterThan(150)
+      await page.getByRole('button', { name: 'Pause' }).click()
+      await step.focus()
+      await page.keyboard.press('ArrowLeft')
+      await page.getByText(/Pushed to the left at step \d+\./).waitFor()
+      for (let i = 0; i < 8; i++) await page.keyboard.press('ArrowRight')
+      await page.getByRole('button', { name: 'Play' }).click()
+      await page.getByText(/Over after \d+ steps\./).waitFor()
+      await audit(page, 'cartpole', '.demo:not([hidden])')
+    })
+
     it('keeps a demo that fails to itself', async () => {
       const page = await open('/models')
       await page.route('**/api/tab-models/**', (route) => route.fulfill({ status: 500, json: {} }))
@@ -571,6 +595,6 @@ describe.skipIf(lacksChromium)('the shell and its pages in Chromium', { timeout:
     await page.getByRole('dialog').getByRole('option').first().waitFor()
     await audit(page, 'palette')
     await page.goto(`${server.url}/arena`)
-    await look('/arena', 'Two models')
+    await look('/arena', 'No votes yet.')
   })
 })

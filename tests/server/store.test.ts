@@ -6,7 +6,7 @@ import { getTableConfig } from 'drizzle-orm/pg-core'
 import { drizzle } from 'drizzle-orm/pglite'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { migrate } from '../../src/server/migrations.ts'
-import { conversations, feedback, files, messages } from '../../src/server/schema.ts'
+import { comparedAnswers, comparisons, conversations, feedback, files, messages } from '../../src/server/schema.ts'
 import { ConversationStore, ParentError, type StoreLocation } from '../../src/server/store.ts'
 import { lacksPostgres, startPostgres } from './postgres-server.ts'
 
@@ -177,12 +177,53 @@ describe.each(places.filter(({ skip }) => !skip))('the store on $name', ({ locat
   })
 })
 
+describe.each(places.filter(({ skip }) => !skip))('comparisons on $name', ({ locate }) => {
+  it('are kept with what was asked, written and said of them, and voted on once', async () => {
+    const { location, end } = await locate()
+    let store = await ConversationStore.open(location)
+    const settings = { temperature: 0.5, seed: 3, continues: false }
+    const messages = [{ role: 'user', content: 'Which is better?' }] as const
+    const answers = [
+      { model: 'one', settings },
+      { model: 'two', settings },
+    ]
+    const id = await store.addComparison(messages, answers)
+    const other = await store.addComparison(messages, answers)
+    expect(await store.saveAnswers(id, [{ place: 1, content: 'On its way' }])).toBe(true)
+    const usage = { promptTokens: 1, cachedTokens: 0, completionTokens: 2, promptMs: 3, decodeMs: 4 }
+    await store.saveAnswers(id, [{ place: 0, content: 'Done', finishReason: 'stop', usage }])
+    expect(await store.saveAnswers(id, [{ place: 2, content: 'There is no such place' }])).toBe(false)
+
+    const vote = { groups: [[1], [0]], allBad: false, comment: 'clearer', voter: 'me' }
+    expect(await store.vote(id, vote)).toBe(true)
+    expect(await store.vote(id, { ...vote, groups: [[0, 1]] })).toBe(false)
+
+    await store.close()
+    store = await ConversationStore.open(location)
+    const kept = await store.comparison(id)
+    expect(kept).toMatchObject({ id, messages, vote })
+    expect(kept?.answers).toEqual([
+      { model: 'one', settings, content: 'Done', finishReason: 'stop', usage },
+      { model: 'two', settings, content: 'On its way', finishReason: null, usage: null },
+    ])
+    // A server's database may hold the comparisons of others.
+    const voted = (await store.votedComparisons()).filter((one) => [id, other].includes(one.id))
+    expect(voted).toEqual([kept])
+    expect(await store.removeComparison(id)).toBe(true)
+    expect(await store.comparison(id)).toBeUndefined()
+    expect(await store.saveAnswers(id, [{ place: 0, content: 'too late' }])).toBe(false)
+    await store.removeComparison(other)
+    await store.close()
+    await end()
+  })
+})
+
 describe('the database', () => {
   it('has after all migrations the columns that the schema says', async () => {
     const client = new PGlite()
     await migrate(drizzle(client))
     await migrate(drizzle(client))
-    for (const table of [conversations, messages, feedback, files]) {
+    for (const table of [conversations, messages, feedback, files, comparisons, comparedAnswers]) {
       const { name, columns } = getTableConfig(table)
       const { rows } = await client.query<{ column_name: string; is_nullable: string; data_type: string }>(
         'select column_name, is_nullable, data_type from information_schema.columns where table_name = $1',

@@ -1,4 +1,6 @@
+import { cpSync, readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { openCheckpoint } from '../../src/hub/open.ts'
 import { readTensors } from '../../src/hub/safetensors.ts'
@@ -100,6 +102,39 @@ describe("transformers' LlamaForSequenceClassification", () => {
       'jackdaw-base: is no reward model: its config.json must name a …ForSequenceClassification',
     )
   })
+})
+
+it('a folder with whatever config.json is loaded, or refused in a sentence', async () => {
+  const folder = `${root}/damaged`
+  cpSync(FIXTURE, folder, { recursive: true })
+  const config = JSON.parse(readFileSync(`${FIXTURE}/config.json`, 'utf8'))
+  const damaged = fc.record(
+    {
+      architectures: fc.oneof(
+        fc.constantFrom('BertForSequenceClassification', ['ForSequenceClassification']),
+        fc.jsonValue(),
+      ),
+      reward_bias: fc.oneof(fc.double({ noNaN: true, noDefaultInfinity: true }), fc.jsonValue()),
+      hidden_size: fc.oneof(fc.constantFrom(8, 0, -1, 1e9), fc.jsonValue()),
+      vocab_size: fc.oneof(fc.integer(), fc.jsonValue()),
+    },
+    { requiredKeys: [] },
+  )
+  const load = async (change: object) => {
+    writeFileSync(`${folder}/config.json`, JSON.stringify({ ...config, ...change }))
+    try {
+      const { model, release } = await loadRewardModel(folder)
+      release()
+      return Number.isFinite(model.bias)
+    } catch (error) {
+      return error instanceof Error && !(error instanceof TypeError) && /^[^\n]+$/.test(error.message)
+    }
+  }
+  expect(await load({ reward_bias: 2 })).toBe(true)
+  await fc.assert(
+    fc.asyncProperty(damaged, async (change) => expect(await load(change)).toBe(true)),
+    { numRuns: 40 },
+  )
 })
 
 const trunk = new Llama({

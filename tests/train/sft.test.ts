@@ -18,7 +18,14 @@ import { compile } from '../../src/runtime/compile.ts'
 import { grad, type Tensor, type TensorData } from '../../src/tensor/index.ts'
 import { renderChat } from '../../src/text/chat-template.ts'
 import { loadTokenizer } from '../../src/text/load.ts'
-import { encodeConversation, heldOutSftLoss, SftBatches, sftInputs, sftObjective } from '../../src/train/sft.ts'
+import {
+  encodeConversation,
+  encodePrompt,
+  heldOutSftLoss,
+  SftBatches,
+  sftInputs,
+  sftObjective,
+} from '../../src/train/sft.ts'
 import { drawnWeights } from '../generate/tiny.ts'
 
 const VOCAB = 20
@@ -252,6 +259,8 @@ describe('encodeConversation', () => {
               addGenerationPrompt: true,
             })
             expect(tokenizer.decode(inputIds.slice(0, first))).toBe(asked)
+            const upToHere = { messages: messages.slice(0, 2 * turn + 1) }
+            expect(tokenizer.decode(encodePrompt(tokenizer, upToHere, { template: JACKDAW_CHAT_TEMPLATE }))).toBe(asked)
           }
         },
       ),
@@ -278,7 +287,7 @@ describe('SftBatches', () => {
           const seen = new Map<number, number>()
           const epochs = batch // so that epochs end with a batch
           for (let step = 0; step < loader.rowsPerEpoch; step++) {
-            const { inputIds, shiftLabels, segmentIds } = loader.batchAt(step)
+            const { inputIds, shiftLabels, segmentIds, answerAt, answerLabels } = loader.batchAt(step)
             for (let at = 0; at < inputIds.length; at++) {
               if (segmentIds[at] === 0) {
                 expect([inputIds[at], shiftLabels[at]]).toEqual([0, -100])
@@ -291,6 +300,11 @@ describe('SftBatches', () => {
               const next = t + 1 < lengths[k] && all[k].answer[t + 1] ? inputIds[at] + 1 : -100
               expect(shiftLabels[at]).toBe(next)
             }
+            const told = [...shiftLabels.entries()].filter(([, label]) => label >= 0)
+            expect(
+              [...answerAt.entries()].flatMap(([i, at]) => (answerLabels[i] < 0 ? [] : [[at, answerLabels[i]]])),
+            ).toEqual(told)
+            expect([answerAt.length, answerLabels.length]).toEqual([loader.answers, loader.answers])
           }
           expect(seen.size).toBe(lengths.reduce((sum, length) => sum + length, 0))
           expect(new Set(seen.values())).toEqual(new Set([epochs]))
@@ -326,6 +340,33 @@ describe('SftBatches', () => {
   })
 })
 
+it('steps alike whether logits are computed everywhere, or where answers go on', async () => {
+  const model = models['LLaMA, grouped queries that turn']
+  const conversations = [9, 14, 30, 5, 21].map((length, k) => ({
+    inputIds: textOf(length, k),
+    answer: Array.from({ length }, (_, t) => t % 7 > 3),
+  }))
+  const batches = new SftBatches(conversations, { batch: 2, seq: 32 }, 1)
+  const steps = await Promise.all(
+    [undefined, batches.answers].map(async (answers) => {
+      const trainer = await Trainer.create({
+        objective: sftObjective(model),
+        inputs: sftInputs(2, 32, answers),
+        learningRate: constantSchedule(1e-3),
+        weights: drawnWeights(model),
+      })
+      const results = [await trainer.train({ ...batches.batchAt(0) }), await trainer.train({ ...batches.batchAt(1) })]
+      trainer.release()
+      return results
+    }),
+  )
+  for (const [i, { loss, gradNorm }] of steps[0].entries()) {
+    expect(steps[1][i].loss).toBeCloseTo(loss, 5)
+    expect(steps[1][i].gradNorm / gradNorm).toBeCloseTo(1, 4)
+  }
+  expect(batches.answers).toBeLessThan(40)
+})
+
 it('teaches a model to answer, and not to ask', async () => {
   const model = new Llama({ ...sizes, nLayers: 1, nKvHeads: 2, dInner: 32 })
   // What is asked is chance; the answer is the same again.
@@ -336,7 +377,7 @@ it('teaches a model to answer, and not to ask', async () => {
   const batches = new SftBatches(conversations, { batch: 4, seq: 17 }, 1)
   const trainer = await Trainer.create({
     objective: sftObjective(model),
-    inputs: sftInputs(4, 17),
+    inputs: sftInputs(4, 17, batches.answers),
     learningRate: constantSchedule(0.01),
     weightDecay: 0,
   })

@@ -1,10 +1,14 @@
 import type {
+  ChangeTraining,
+  Comparison,
+  ComparisonEvent,
   Conversation,
   ConversationList,
   ConversationWithMessages,
   CreateConversation,
   ErrorBody,
   Feedback,
+  FeedbackKind,
   ListQuery,
   MetricsPage,
   PaperDetail,
@@ -14,13 +18,19 @@ import type {
   RunDetail,
   RunList,
   SampleTexts,
+  Standings,
+  StartComparison,
+  StartTraining,
   Status,
   StoredFile,
   TabModel,
   TabModelList,
   Tokenize,
   TokenList,
+  Training,
+  TrainingList,
   UpdateConversation,
+  Vote,
 } from '../../src/server/wire.ts'
 import { noteReached } from './connection.ts'
 import { eventData } from './events.ts'
@@ -125,16 +135,16 @@ export const streamContinuation = (messageId: string, signal: AbortSignal): Asyn
 export const streamLive = (messageId: string, signal: AbortSignal): AsyncGenerator<ReplyEvent> =>
   streamEvents('GET', `/api/messages/${encodeURIComponent(messageId)}/events`, undefined, signal)
 
-async function* streamEvents(
+async function* streamEvents<Event = ReplyEvent>(
   method: string,
   path: string,
   body: Reply | undefined,
   signal: AbortSignal,
-): AsyncGenerator<ReplyEvent> {
+): AsyncGenerator<Event> {
   const response = await request(method, path, body, { signal })
   if (!response.body) throw new ApiError('The server sent an empty answer.', response.status)
   try {
-    for await (const data of eventData(response.body)) yield JSON.parse(data) as ReplyEvent
+    for await (const data of eventData(response.body)) yield JSON.parse(data) as Event
   } catch (error) {
     if (!signal.aborted) noteReached(false)
     throw error
@@ -142,6 +152,29 @@ async function* streamEvents(
 }
 
 export const stopReply = (messageId: string) => request('POST', `/api/messages/${encodeURIComponent(messageId)}/stop`)
+
+const comparisonUrl = (id: string) => `/api/arena/comparisons/${encodeURIComponent(id)}`
+
+/** Has several answers to one prompt written. */
+export const postComparison = (body: StartComparison) => json<Comparison>('POST', '/api/arena/comparisons', body)
+
+export const getComparison = (id: string, signal: AbortSignal) =>
+  json<Comparison>('GET', comparisonUrl(id), undefined, { signal })
+
+/** What is still to come of its answers. Aborting the signal closes the connection; the answers go on. */
+export const streamComparison = (id: string, signal: AbortSignal): AsyncGenerator<ComparisonEvent> =>
+  streamEvents<ComparisonEvent>('GET', `${comparisonUrl(id)}/events`, undefined, signal)
+
+export const stopComparison = (id: string) => request('POST', `${comparisonUrl(id)}/stop`)
+
+export const putVote = (id: string, body: Vote) => json<Comparison>('PUT', `${comparisonUrl(id)}/vote`, body)
+
+export const deleteComparison = (id: string) => request('DELETE', comparisonUrl(id))
+
+export const getStandings = () => json<Standings>('GET', '/api/arena/standings')
+
+export const getFeedbackExport = async (kind: FeedbackKind): Promise<Blob> =>
+  (await request('GET', `/api/feedback/export?kind=${kind}`)).blob()
 
 export const listPapers = () => json<PaperList>('GET', '/api/papers')
 
@@ -182,3 +215,14 @@ export const getSampleTexts = (run: string, file: string) => json<SampleTexts>('
 
 /** As bytes: an address in an `img` would be asked for without the key. */
 export const getSamplePicture = async (run: string, file: string) => (await request('GET', sampleUrl(run, file))).blob()
+
+export const listTrainings = () => json<TrainingList>('GET', '/api/trainings')
+
+export const postTraining = (body: StartTraining) => json<Training>('POST', '/api/trainings', body)
+
+export const patchTraining = (run: string, body: ChangeTraining) =>
+  json<Training>('PATCH', `/api/trainings/${encodeURIComponent(run)}`, body)
+
+/** Serves the model that a run has left, and takes it back. */
+export const postRunModel = (run: string) => json<Status['models'][number]>('POST', '/api/models', { run })
+export const deleteRunModel = (run: string) => request('DELETE', `/api/models/${encodeURIComponent(run)}`)

@@ -40,8 +40,11 @@ export function fileName(title: string): string {
   return `${short || 'conversation'}.md`
 }
 
-export function download(name: string, text: string): void {
-  const url = URL.createObjectURL(new Blob([text], { type: 'text/markdown' }))
+export const download = (name: string, text: string): void =>
+  downloadFile(name, new Blob([text], { type: 'text/markdown' }))
+
+export function downloadFile(name: string, file: Blob): void {
+  const url = URL.createObjectURL(file)
   const link = document.createElement('a')
   link.href = url
   link.download = name

@@ -11,7 +11,7 @@ export interface Shortcuts {
   stop: () => void
 }
 
-const isTyping = (target: EventTarget | null) =>
+export const isTyping = (target: EventTarget | null) =>
   target instanceof HTMLElement && (target.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName))
 
 /** What a key press asks for; null: nothing of ours. */

@@ -5,7 +5,7 @@ import {
   lazyRouteComponent,
   type RouterHistory,
 } from '@tanstack/react-router'
-import { parseLabSearch, parsePapersSearch, parseRunSearch } from './search-params.ts'
+import { parseArenaSearch, parseLabSearch, parsePapersSearch, parseRunSearch } from './search-params.ts'
 import { NoSuchPage, PageError, PageLoading } from './shell/page-states.tsx'
 import { Shell } from './shell/shell.tsx'
 
@@ -52,6 +52,7 @@ const models = createRoute({
 const arena = createRoute({
   getParentRoute: () => root,
   path: '/arena',
+  validateSearch: parseArenaSearch,
   component: lazyRouteComponent(() => import('./pages/arena/arena-page.tsx'), 'ArenaPage'),
 })
 

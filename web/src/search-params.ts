@@ -41,3 +41,15 @@ export const parseRunSearch = ({ stage, scale, smooth }: Raw): RunSearch => ({
   scale: oneOf(scale, ['log']),
   smooth: typeof smooth === 'number' && smooth >= 0 && smooth <= 0.99 ? smooth : undefined,
 })
+
+export interface ArenaSearch {
+  /** The comparison that is shown. */
+  c?: string
+  /** Several answers are put in order; two are compared where it is left out. */
+  mode?: 'rank'
+}
+
+export const parseArenaSearch = ({ c, mode }: Raw): ArenaSearch => ({
+  c: typeof c === 'string' && /^[0-9a-f-]{36}$/i.test(c) ? c : undefined,
+  mode: oneOf(mode, ['rank']),
+})

@@ -1,4 +1,4 @@
-type Key = 'theme' | 'settings' | 'apiKey'
+type Key = 'theme' | 'settings' | 'apiKey' | 'arena' | 'voter'
 
 /** Null also where the browser blocks storage: the page then works, and forgets. */
 export function readStored(key: Key): string | null {

@@ -53,9 +53,9 @@ export const calculator: LocalTool = {
   run(args) {
     const { data } = Arguments.safeParse(args)
     if (!data) return `calculator needs "expression", at most ${LONGEST} characters`
-    // At the first call: the library takes longer to load than all else that the assistant needs.
-    math ??= createRequire(import.meta.url)('mathjs/number') as Math
-    const unclear = `cannot calculate "${data.expression}"`
+    // At the first call, and the bundle, which loads several times as fast as hundreds of modules do.
+    math ??= createRequire(import.meta.url)('mathjs/lib/browser/math.js') as Math
+    const unclear = `cannot calculate ${data.expression}`
     let node: MathNode
     try {
       node = math.parse(
@@ -68,10 +68,10 @@ export const calculator: LocalTool = {
       return unclear
     }
     const foreign = foreignPart(node)
-    if (foreign !== undefined) return `${unclear}: "${foreign}" is not arithmetic`
+    if (foreign !== undefined) return `${unclear}: ${foreign} is not arithmetic`
     const value: unknown = node.evaluate()
     if (typeof value !== 'number') return unclear
-    if (!Number.isFinite(value)) return `"${data.expression}" has no finite value`
+    if (!Number.isFinite(value)) return `${data.expression} has no finite value`
     return math.format(value, { precision: Number.isInteger(value) ? 15 : 6, lowerExp: -6, upperExp: 15 })
   },
 }

@@ -43,10 +43,10 @@ export const countries: LocalTool = {
     factbook ??= new Countries()
     if (want === 'country') {
       const country = factbook.withCapital(name)
-      return country ? `${country.capital}: ${country.name}` : `no capital called "${name}"`
+      return country ? `${country.capital}: ${country.name}` : `no capital called ${name}`
     }
     const country = factbook.find(name)
-    if (!country) return `no country called "${name}"`
+    if (!country) return `no country called ${name}`
     return `${country.name}: ${FACTS[want](country) || 'none'}`
   },
 }

@@ -26,10 +26,10 @@ export const dates: LocalTool = {
     const { data } = Arguments.safeParse(args)
     if (!data) return 'dates needs "date", and may have "to", another date, or "add", a number of days'
     const day = parseDay(data.date)
-    if (day === undefined) return `no date "${data.date}"`
+    if (day === undefined) return `no date ${data.date}`
     if (data.to !== undefined) {
       const end = parseDay(data.to)
-      return end === undefined ? `no date "${data.to}"` : `${Math.abs(end - day)} days`
+      return end === undefined ? `no date ${data.to}` : `${Math.abs(end - day)} days`
     }
     if (data.add === undefined) return weekdayOf(day)
     return `${weekdayOf(day + data.add)}, ${writeDay(day + data.add)}`

@@ -49,7 +49,7 @@ export const dictionary: LocalTool = {
     const { word, want } = data
     wordnet ??= new Dictionary()
     const senses = wordnet.senses(word)
-    if (senses.length === 0) return `no entry for "${word}"`
-    return ANSWERS[want](wordnet, senses) || `no ${want} of "${word}"`
+    if (senses.length === 0) return `no entry for ${word}`
+    return ANSWERS[want](wordnet, senses) || `no ${want} of ${word}`
   },
 }

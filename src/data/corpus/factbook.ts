@@ -6,8 +6,8 @@ import { z } from 'zod'
 import { asSentence, capitalised, plainCharacters } from './prose.ts'
 
 const Field = z.record(z.string(), z.union([z.string(), z.object({ text: z.string().nullable() })]))
-const Profile = z.record(z.string(), z.record(z.string(), Field))
-type Profile = z.infer<typeof Profile>
+export const Profile = z.record(z.string(), z.record(z.string(), Field))
+export type Profile = z.infer<typeof Profile>
 
 /**
  * What is told, in order: a paragraph each. A line is a field of the factbook and the sentence it becomes, in which

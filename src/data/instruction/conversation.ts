@@ -127,7 +127,8 @@ export const toJsonLine = ({ messages, tools }: Conversation): string =>
 
 /**
  * ChatML, with calls and their results as models of the Hermes kind write them: `<tool_call>` around one JSON object. The
- * model's own toolset is not told to it: it was taught it.
+ * model's own toolset is not told to it: it was taught it. What is asked and what a tool says begin with a space, so that
+ * their first word has the tokens that it has within a sentence.
  */
 export const JACKDAW_CHAT_TEMPLATE = `{%- if tools %}
 {{- '<|im_start|>system\\n' }}
@@ -139,7 +140,7 @@ export const JACKDAW_CHAT_TEMPLATE = `{%- if tools %}
 {%- for message in messages %}
 {%- if message.role == 'system' and loop.first and tools %}{% continue %}{% endif %}
 {{- '<|im_start|>' + message.role + '\\n' }}
-{%- if message.content %}{{- message.content }}{% endif %}
+{%- if message.content %}{{- message.content if message.role == 'assistant' else ' ' + message.content }}{% endif %}
 {%- if message.tool_calls %}
 {%- for call in message.tool_calls %}
 {%- set function = call.function if call.function else call %}

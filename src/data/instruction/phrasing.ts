@@ -29,7 +29,12 @@ const BEFORE_QUESTION = ['hello, ', 'hi, ', 'please tell me: ', 'quick question:
  */
 export function ask(draw: Draw, from: Phrasings, slots: Readonly<Record<string, string>> = {}, keep = false): string {
   const { random, split } = draw
-  const template = pick(random, from[split])
+  const drawn = pick(random, from[split])
+  // Few type the marks around a word.
+  const template = random.uniform() < 0.75 ? drawn.replace(/"(\{\w+\})"/g, '$1') : drawn
+  // A sentence begins with a capital, a word that is asked about does not.
+  const startBig = (text: string): string =>
+    template.startsWith('{') ? text : text.charAt(0).toUpperCase() + text.slice(1)
   const worded = template.replace(/\(([^()]*\|[^()]*)\)/g, (_, choices: string) => pick(random, choices.split('|')))
   const fill = (text: string): string => text.replace(/\{(\w+)\}/g, (_, slot: string) => slots[slot] ?? '')
   const isQuestion = worded.endsWith('?')
@@ -60,11 +65,6 @@ export function ask(draw: Draw, from: Phrasings, slots: Readonly<Record<string, 
     }
   }
   const end = isQuestion ? '?' : worded.endsWith('!') || keep || !isOneSentence || random.below(2) === 0 ? '' : '.'
-  return (
-    startBig(
-      fill(keep ? body : body.replace(/([.?] )([a-z])/g, (_, stop, first: string) => stop + first.toUpperCase())),
-    ) + end
-  )
+  const proper = body.replace(/([.?] )([a-z])/g, (_, stop: string, first: string) => stop + first.toUpperCase())
+  return startBig(fill(proper)) + end
 }
-
-const startBig = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1)

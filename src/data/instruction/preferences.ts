@@ -15,7 +15,7 @@ import { type Message, parseConversation, toWireMessage } from './conversation.t
 export interface Preference {
   /** What was asked: all that stands before the answers. */
   readonly messages: readonly Message[]
-  /** The best first; answers of one rank are tied. */
+  /** The best first; answers of one rank are tied, and all of them may be. */
   readonly answers: readonly (readonly string[])[]
 }
 
@@ -36,7 +36,7 @@ export function parsePreference(json: unknown, where: string): Preference {
   const object = typeof json === 'object' && json !== null ? json : {}
   if ('answers' in object) {
     const { messages, answers } = read(ranking, json, where)
-    if (answers.length < 2) throw new Error(`${where}: answers: there must be two ranks at least, the best first`)
+    if (answers.flat().length < 2) throw new Error(`${where}: answers: there must be two at least, the best first`)
     return { messages: promptOf(messages, where), answers }
   }
   if ('messages' in object) {

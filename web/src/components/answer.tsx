@@ -1,4 +1,4 @@
-import { type ComponentType, lazy, Suspense, useDeferredValue, useId } from 'react'
+import { useDeferredValue, useId } from 'react'
 import type { Message } from '../../../src/server/wire.ts'
 import type { Preview, Timing } from '../thread.ts'
 import { AnswerTools } from './answer-tools.tsx'
@@ -6,20 +6,9 @@ import { Ending } from './ending.tsx'
 import { Mark } from './mark.tsx'
 import { memoTurn } from './memo-turn.ts'
 import { Picture, PicturePreview } from './picture.tsx'
+import { RenderedText } from './rendered-text.tsx'
 import type { ThreadActions } from './thread-actions.ts'
 import { ToolUse } from './tool-use.tsx'
-
-// Half of the page's weight: it comes while the page already shows. Where it cannot come, the text does as it is.
-const loading: Promise<{ default: ComponentType<{ content: string; live: boolean }> }> = import('./markdown.tsx').catch(
-  () => ({
-    default: Plain,
-  }),
-)
-const Markdown = lazy(() => loading)
-
-function Plain({ content }: { content: string }) {
-  return <p className="plain">{content}</p>
-}
 
 interface AnswerProps {
   message: Message
@@ -59,11 +48,7 @@ export const Answer = memoTurn(function Answer(props: AnswerProps) {
             <ToolUse key={index} part={part} />
           ) : (
             // biome-ignore lint/suspicious/noArrayIndexKey: parts only grow, they keep their places.
-            <div className="markdown" key={index}>
-              <Suspense fallback={<Plain content={part.text} />}>
-                <Markdown content={part.text} live={live && !preview && index === parts.length - 1} />
-              </Suspense>
-            </div>
+            <RenderedText key={index} content={part.text} live={live && !preview && index === parts.length - 1} />
           ),
         )
       )}

@@ -1,6 +1,6 @@
 import { type RefObject, useEffect, useState } from 'react'
 import { textOf, textParts } from '../../../src/server/parts.ts'
-import type { ImagePart, Reply, Settings } from '../../../src/server/wire.ts'
+import type { ImagePart, Part, Reply, Settings } from '../../../src/server/wire.ts'
 import { begin, openConversation, send, stop, threads, withdraw } from '../chat.ts'
 import { messageOf } from '../client.ts'
 import { reached } from '../connection.ts'
@@ -47,9 +47,10 @@ export function ChatPage({ conversationId, settings, field }: ChatPageProps) {
   const attached = images[key] ?? none
   const attach = (change: (before: readonly ImagePart[]) => readonly ImagePart[]) =>
     setImages((before) => ({ ...before, [key]: change(before[key] ?? none) }))
-  const putBack = ({ content, parts = textParts(content ?? '') }: Said) => {
-    setDraft(textOf(parts))
-    attach(() => parts.filter((part) => part.type === 'image'))
+  const putBack = ({ content, parts }: Said) => {
+    const written: readonly Part[] = parts ?? textParts(content ?? '')
+    setDraft(textOf(written))
+    attach(() => written.filter((part) => part.type === 'image'))
   }
 
   const submit = async (said: Said) => {

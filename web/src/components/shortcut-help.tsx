@@ -12,6 +12,8 @@ const shortcuts: readonly (readonly [string, readonly string[]])[] = [
   ['New chat', [command, 'Shift', 'O']],
   ['Settings', [command, ',']],
   ['This help', [command, '/']],
+  ['In the arena: first, second, tie, both bad', ['1', '2', 'T', 'B']],
+  ['In the arena: next question', ['N']],
 ]
 
 export function ShortcutHelp({ onClose }: { onClose: () => void }) {

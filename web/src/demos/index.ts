@@ -56,6 +56,13 @@ const pointers: Demo = {
   load: () => import('./pointers.tsx'),
 }
 
+const cartpole: Demo = {
+  name: 'cartpole',
+  title: 'A pole on a cart',
+  shows: 'A policy that learned by trial alone keeps a pole upright, fifty decisions a second. Push the pole, and see.',
+  load: () => import('./cartpole.tsx'),
+}
+
 /** The one table of what is shown where. */
 const demos: Readonly<Record<string, readonly Demo[]>> = {
   transformer: [attention, beams],
@@ -71,6 +78,7 @@ const demos: Readonly<Record<string, readonly Demo[]>> = {
   prompting: [blanks, fewShot],
   codex: [tokens],
   decanlp: [pointers],
+  ppo: [cartpole],
 }
 
 export const demosOf = (slug: string): readonly Demo[] => (Object.hasOwn(demos, slug) ? demos[slug] : [])

@@ -12,6 +12,7 @@ import {
   Plus,
   SlidersHorizontal,
   Sun,
+  Swords,
 } from 'lucide-react'
 import { useEffect, useState } from 'react'
 import { flushSync } from 'react-dom'
@@ -154,6 +155,7 @@ export default function Palette({ onClose }: { onClose: () => void }) {
 
 const pages = (): Item[] => [
   { id: 'chat', label: 'Chat', icon: MessageSquare, run: () => navigate(chatPath.value) },
+  { id: 'arena', label: 'Arena', also: 'compare rank vote feedback', icon: Swords, run: goTo('/arena') },
   { id: 'lab', label: 'Lab', also: 'runs training curves', icon: FlaskConical, run: goTo('/lab') },
   { id: 'papers', label: 'Papers', icon: BookOpen, run: goTo('/papers') },
   { id: 'models', label: 'Models', icon: Boxes, run: goTo('/models') },

@@ -1,5 +1,5 @@
 import { Link as PageLink } from '@tanstack/react-router'
-import { BookOpen, Boxes, FlaskConical, type LucideIcon, MessageSquare, Search } from 'lucide-react'
+import { BookOpen, Boxes, FlaskConical, type LucideIcon, MessageSquare, Search, Swords } from 'lucide-react'
 import { Link } from '../components/link.tsx'
 import { Mark } from '../components/mark.tsx'
 import { isApple } from '../keyboard.ts'
@@ -8,6 +8,7 @@ import { chatPath, route } from '../router.ts'
 import { overlay } from './commands.ts'
 
 const pages = [
+  { to: '/arena', name: 'Arena', icon: Swords },
   { to: '/lab', name: 'Lab', icon: FlaskConical },
   { to: '/papers', name: 'Papers', icon: BookOpen },
   { to: '/models', name: 'Models', icon: Boxes },

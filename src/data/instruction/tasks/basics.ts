@@ -121,13 +121,13 @@ export function askBasics(draw: Draw): Turn {
       asks: AS_WORD,
       list: NUMBERS.map((_, i) => String(i)),
       answer: after(NUMBERS, 0),
-      say: (a: string, b: string) => `${a} is written "${b}".`,
+      say: (a: string, b: string) => `The number ${a} is written ${b}.`,
     },
     {
       asks: AS_DIGITS,
       list: NUMBERS,
       answer: (i: number) => String(i),
-      say: (a: string, b: string) => `"${a}" is ${b} in digits.`,
+      say: (a: string, b: string) => `The number ${a} is ${b} in digits.`,
     },
   ])
   const i = random.below(task.list.length)

@@ -191,8 +191,8 @@ const SENTENCE: Readonly<Record<Fact | 'country', (name: string, value: string) 
   area: (name, value) => `The area of ${name} is ${value}.`,
   currency: (name, value) => `People in ${name} pay in ${value}.`,
   languages: (name, value) => `People in ${name} speak ${value}.`,
-  continent: (name, value) => `${capitalised(name)} lies in ${value}.`,
-  borders: (name, value) => `${capitalised(name)} borders on ${value}.`,
+  continent: (name, value) => `The continent of ${name} is ${value}.`,
+  borders: (name, value) => `By land, ${name} borders on ${value}.`,
   country: (city, value) => `${city} is the capital of ${value}.`,
 }
 
@@ -216,12 +216,12 @@ export function countryTurn(draw: Draw, kind: Kind, user: string, typed: string,
   const value = result.slice(colon + 2)
   if (value === 'none') {
     if (want !== 'borders') return unknown(`${capitalised(name)} has no ${want}.`)
-    const reference = `${capitalised(name)} has no neighbors by land.`
+    const reference = `By land, ${name} borders on no country.`
     return {
       ...{ ...base, kind, answer: styled(draw, reference, 'None.') },
       expected: {
         behaviour: 'answer',
-        contains: [['no neighbors', 'none']],
+        contains: [['no country', 'none']],
         format: 'sentence',
         reference,
         question: user,
@@ -304,7 +304,7 @@ export const FACT_WORDS: Readonly<Record<Fact, readonly string[]>> = {
   population: ['population', 'number of people'],
   area: ['area', 'size'],
   currency: ['currency', 'money'],
-  languages: ['language', 'languages'],
+  languages: ['language'],
   continent: ['continent'],
   borders: ['neighbors', 'borders'],
 }

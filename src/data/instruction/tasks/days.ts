@@ -111,7 +111,8 @@ export function dateTurn(
   return {
     ...{ kind, user, call, result, answer: styled(draw, reference, `${result}.`) },
     expected: { behaviour: 'answer', contains: [result], format: 'sentence', reference, question: user },
-    topic: { type: 'day', day },
+    // After two dates, none of them is the one that is meant.
+    ...(to === undefined ? { topic: { type: 'day', day } } : {}),
   }
 }
 

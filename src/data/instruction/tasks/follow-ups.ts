@@ -274,6 +274,25 @@ const SUPPLY = phrasings([
   'sorry, {x}',
   'of {x}, please',
 ])
+const SUPPLY_DATE = phrasings([
+  '{x}',
+  'of {x}',
+  '{x} please',
+  'I mean {x}',
+  '{x}, please',
+  'the day is {x}',
+  'it was {x}',
+  'sorry, {x}',
+])
+const SUPPLY_NUMBERS = phrasings([
+  '{a} and {b}',
+  'of {a} and {b}',
+  '{a} and {b} please',
+  'I mean {a} and {b}',
+  '{a}, {b}',
+  'the numbers {a} and {b}',
+  '{a} + {b}',
+])
 const SUPPLY_WORD = phrasings([
   '{x}',
   'the word {x}',
@@ -307,8 +326,8 @@ export function supply(draw: Draw, { lacks }: Unclear): Turn {
       () => [1 + random.below(200), 1 + random.below(200)],
       ([a, b]) => `${a} + ${b}`,
     )
-    return calculation(draw, 'follow-up', ask(draw, SUPPLY, { x: `${a} and ${b}` }), `${a} + ${b}`)
+    return calculation(draw, 'follow-up', ask(draw, SUPPLY_NUMBERS, { a: String(a), b: String(b) }), `${a} + ${b}`)
   }
   const date = `${1 + random.below(28)} ${pick(random, ['January', 'March', 'May', 'July', 'October', 'December'])} ${1950 + random.below(100)}`
-  return dateTurn(draw, 'follow-up', ask(draw, SUPPLY, { x: date }, true), { date })
+  return dateTurn(draw, 'follow-up', ask(draw, SUPPLY_DATE, { x: date }, true), { date })
 }

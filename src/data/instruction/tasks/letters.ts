@@ -111,12 +111,12 @@ const ASK_WORD: Readonly<Record<WordJob, Phrasings>> = {
 }
 
 const WORD_SENTENCE: Readonly<Record<WordJob, (word: string, result: string) => string>> = {
-  spell: (word, result) => `"${word}" is spelled ${result}.`,
-  reverse: (word, result) => `"${word}" backwards is "${result}".`,
-  count: (word, result) => `"${word}" has ${result}.`,
-  vowels: (word, result) => `"${word}" has ${result}.`,
-  plural: (word, result) => `The plural of "${word}" is "${result}".`,
-  past: (word, result) => `The past tense of "${word}" is "${result}".`,
+  spell: (word, result) => `The word ${word} is spelled ${result}.`,
+  reverse: (word, result) => `The word ${word} backwards is ${result}.`,
+  count: (word, result) => `The word ${word} has ${result}.`,
+  vowels: (word, result) => `The word ${word} has ${result}.`,
+  plural: (word, result) => `The plural of ${word} is ${result}.`,
+  past: (word, result) => `The past tense of ${word} is ${result}.`,
 }
 
 /** Does it with the tool and says what came of it. */
@@ -225,15 +225,21 @@ const PLACES =
     '|',
   )
 
-/** A short sentence without its capital and full stop. */
+/** A short sentence without its capital and full stop: sentences are held out, their words are not. */
 export function plainSentence(draw: Draw): string {
   const { random } = draw
-  const thing = (): string => {
-    const noun = pickEntity(draw, NOUNS)
-    return random.below(2) === 0 ? `the ${noun}` : `the ${pickEntity(draw, ADJECTIVES)} ${noun}`
-  }
-  const place = random.below(3) === 0 ? ` ${pick(random, PLACES)}` : ''
-  return `${thing()} ${pick(random, VERBS)} ${thing()}${place}`
+  const thing = (noun: string): string =>
+    random.below(2) === 0 ? `the ${noun}` : `the ${pick(random, ADJECTIVES)} ${noun}`
+  return drawEntity(
+    draw,
+    () => {
+      const subject = pick(random, NOUNS)
+      const others = NOUNS.filter((noun) => noun !== subject)
+      const place = random.below(3) === 0 ? ` ${pick(random, PLACES)}` : ''
+      return `${thing(subject)} ${pick(random, VERBS)} ${thing(pick(random, others))}${place}`
+    },
+    (sentence) => sentence,
+  )
 }
 
 /** An answer that is a text and nothing else. */
@@ -317,20 +323,18 @@ export function askEditing(draw: Draw): Turn {
     return textJobTurn(draw, ask(draw, ASK_TEXT[job], { text: given }, true), given, job)
   }
   if (form < 7) return textAnswer(draw, ask(draw, FULL_STOP, { text }, true), `${capitalised(text)}.`)
-  const words = text.split(' ').filter((word) => NOUNS.includes(word) || ADJECTIVES.includes(word))
-  const a = pick(random, words)
-  if (form < 9 || !ADJECTIVES.includes(a)) {
-    const others = NOUNS.includes(a) ? NOUNS : ADJECTIVES
-    const b = drawEntity(
-      draw,
-      () => pick(random, others),
-      (word) => word,
+  const words = text.split(' ')
+  const changeable = words.filter((word) => NOUNS.includes(word) || ADJECTIVES.includes(word))
+  const a = pick(random, changeable)
+  // Only a word without which the sentence still stands is taken out of it.
+  if (form < 8 || !ADJECTIVES.includes(a) || words.indexOf(a) !== words.lastIndexOf(a)) {
+    const b = pick(
+      random,
+      (NOUNS.includes(a) ? NOUNS : ADJECTIVES).filter((word) => !words.includes(word)),
     )
-    if (b !== a) {
-      const changed = text.split(' ').map((word) => (word === a ? b : word))
-      return textAnswer(draw, ask(draw, REPLACE, { a, b, text }, true), changed.join(' '))
-    }
+    const changed = words.map((word) => (word === a ? b : word))
+    return textAnswer(draw, ask(draw, REPLACE, { a, b, text }, true), changed.join(' '))
   }
-  const left = text.split(' ').filter((word) => word !== a)
+  const left = words.filter((word) => word !== a)
   return textAnswer(draw, ask(draw, REMOVE, { a, text }, true), left.join(' '))
 }

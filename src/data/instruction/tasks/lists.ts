@@ -2,7 +2,7 @@
 
 import { FORMAT_WORDS, type ListFormat, writeList } from '../formats.ts'
 import { ask, type Phrasings, phrasings } from '../phrasing.ts'
-import { callOf, type Draw, type Kind, pick, pickEntity, styled, type Turn } from '../turn.ts'
+import { callOf, type Draw, drawEntity, type Kind, pick, styled, type Turn } from '../turn.ts'
 import { NAMES } from './numbers.ts'
 
 const ASK: Readonly<Record<ListFormat, Phrasings>> = {
@@ -99,12 +99,16 @@ export function someItems(draw: Draw): string[] {
   const { random, world } = draw
   const count = 3 + random.below(3)
   const pool = random.below(3) === 0 ? world.words.nouns : pick(random, POOLS)
-  const items = new Set<string>()
-  for (let i = 0; i < 60 && items.size < count; i++) {
-    // Held-out lists draw from all: what is held out is their phrasing and their order.
-    items.add(draw.split === 'heldOut' && pool.length < 60 ? pick(random, pool) : pickEntity(draw, pool))
-  }
-  return [...items]
+  // What is held out is the list, not its items.
+  return drawEntity(
+    draw,
+    () => {
+      const items = new Set<string>()
+      while (items.size < count) items.add(pick(random, pool))
+      return [...items]
+    },
+    (items) => items.join(', '),
+  )
 }
 
 const typedItems = ({ random }: Draw, items: readonly string[], isForCommas: boolean): string => {

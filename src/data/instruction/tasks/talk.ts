@@ -521,7 +521,6 @@ const LACKING: readonly { asks: Phrasings; back: string; contains: string; lacks
       `the ${word} please`,
       `I need the ${word}`,
       `give me the ${word}`,
-      `which ${word} is it?`,
       `look up the ${word}`,
       `do you know the ${word}?`,
       `can you tell me the ${word}?`,

@@ -165,7 +165,7 @@ export const wordFor = (draw: Draw, want: Want): string => pickEntity(draw, word
 
 const plainMeaning = (result: string): { sentence: string; definition: string } => {
   const [, lemma, partOfSpeech, definition] = /^(.+), an? (\w+): (.+)$/.exec(result) ?? ['', '', 'word', result]
-  return { sentence: `The ${partOfSpeech} "${lemma}" means "${definition}".`, definition }
+  return { sentence: `The ${partOfSpeech} ${lemma} means: ${definition}.`, definition }
 }
 
 /** Looks a word up and says what came of it. */
@@ -207,10 +207,9 @@ export function wordTurn(draw: Draw, kind: Kind, user: string, word: string, wan
     return finish(sentence, `${definition}.`, { contains: [definition], format: 'sentence' })
   }
   const sentence = {
-    synonyms:
-      items && items.length > 1 ? `Synonyms of "${word}" are: ${result}.` : `A synonym of "${word}" is "${result}".`,
-    opposite: `The opposite of "${word}" is "${result}".`,
-    kind: `The word "${word}" names a kind of ${result}.`,
+    synonyms: items && items.length > 1 ? `Synonyms of ${word} are: ${result}.` : `A synonym of ${word} is ${result}.`,
+    opposite: `The opposite of ${word} is ${result}.`,
+    kind: `The word ${word} names a kind of ${result}.`,
     kinds: items && items.length > 1 ? `Kinds of ${word} are: ${result}.` : `A kind of ${word} is ${result}.`,
   }[want]
   return finish(sentence, `${result}.`, { contains: items ?? [result], format: 'sentence' })

@@ -36,27 +36,38 @@ export const openTokenizer = (model: TabModel): Promise<Tokenizer> =>
     return tokenizerFromJson(own, settings)
   })
 
-/** A model with its weights and its tokenizer, in this tab. */
-export interface Loaded {
+/** A model with its weights, in this tab. */
+export interface LoadedNetwork {
   readonly name: string
   readonly model: nn.Model
   readonly weights: Weights
+}
+
+/** The same with its tokenizer. */
+export interface Loaded extends LoadedNetwork {
   readonly tokenizer: Tokenizer
 }
 
+const networks = new Map<string, Promise<LoadedNetwork>>()
 const loaded = new Map<string, Promise<Loaded>>()
+
+/** What reads no text, such as a policy. Loaded once, however many demos use it. */
+export const loadTabNetwork = (entry: TabModel): Promise<LoadedNetwork> =>
+  once(networks, keyOf(entry), async () => {
+    const [config, file] = await Promise.all([
+      json(entry, 'config.json') as Promise<Record<string, unknown>>,
+      getTabModelFile(entry, 'model.safetensors'),
+      backend(),
+    ])
+    const weights = weightsFromSafetensors(new Uint8Array(await file.arrayBuffer()), entry.name)
+    return { name: entry.name, model: modelFromConfig(config, weights.keys()).model, weights }
+  })
 
 /** Loaded once, however many demos use it. */
 export const loadTabModel = (entry: TabModel): Promise<Loaded> =>
   once(loaded, keyOf(entry), async () => {
-    const [config, file, tokenizer] = await Promise.all([
-      json(entry, 'config.json') as Promise<Record<string, unknown>>,
-      getTabModelFile(entry, 'model.safetensors'),
-      openTokenizer(entry),
-      backend(),
-    ])
-    const weights = weightsFromSafetensors(new Uint8Array(await file.arrayBuffer()), entry.name)
-    return { name: entry.name, model: modelFromConfig(config, weights.keys()).model, weights, tokenizer }
+    const [network, tokenizer] = await Promise.all([loadTabNetwork(entry), openTokenizer(entry)])
+    return { ...network, tokenizer }
   })
 
 /** A model that continues text, in this tab. */

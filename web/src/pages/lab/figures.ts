@@ -31,6 +31,8 @@ const named: Readonly<Record<string, string>> = {
   valLoss: 'Held-out loss',
   learningRate: 'Learning rate',
   gradNorm: 'Gradient norm',
+  kl: 'KL',
+  klCoef: 'KL coefficient',
 }
 
 /** What a series of metrics.jsonl is called: `tokensPerSecond` is `Tokens/s`. */

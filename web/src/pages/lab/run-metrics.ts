@@ -54,12 +54,15 @@ export class RunMetrics {
   }
 }
 
+/** Of training with a reward: what it has come to, how far from where it began, and what else tells of its state. */
+const first = ['loss', 'reward', 'kl', 'entropy', 'length', 'learningRate', 'gradNorm']
+
 /** What is drawn of a stage, each in a chart of its own, the most telling first. */
 export function chartsOf(stage: StageSeries): string[] {
   const speeds = (name: string) => name.endsWith('PerSecond')
   const order = (name: string) => {
-    const place = ['loss', 'learningRate', 'gradNorm'].indexOf(name)
-    return place >= 0 ? place : speeds(name) ? 3 : 4
+    const place = first.indexOf(name)
+    return place >= 0 ? place : first.length + (speeds(name) ? 0 : 1)
   }
   return [...stage.keys()]
     .filter((name) => name !== heldOut || !stage.has('loss'))

@@ -14,8 +14,9 @@ import { Chart } from './chart.tsx'
 import { agoOf, durationOf, figureOf } from './figures.ts'
 import { RunChip, RunProgress } from './run-chip.tsx'
 import { chartsOf, heldOut, latest, type RunMetrics, type StageSeries } from './run-metrics.ts'
-import { isLive } from './run-state.ts'
+import { isLive, standingOf } from './run-state.ts'
 import { Samples } from './samples.tsx'
+import { ServeRun } from './serve-run.tsx'
 import { useNow } from './use-now.ts'
 import { useRunMetrics } from './use-run-metrics.ts'
 
@@ -87,6 +88,7 @@ function Run({ run, now }: { run: RunDetail; now: number }) {
             )}
           </p>
         )}
+        {run.hasModel && standingOf(run, now) === 'finished' && <ServeRun run={name} />}
         {result?.error && (
           <p className="failure" role="alert">
             {result.error}
@@ -229,12 +231,13 @@ const addressOf = (stage: string) => stage || '.'
 const isEveryStep = (series: StageSeries, name: string) =>
   (series.get(name)?.steps.length ?? 0) * 2 > (series.get('loss')?.steps.length ?? 0)
 
-const shownFigures = ['loss', heldOut, 'learningRate', 'gradNorm'] as const
+const shownFigures = ['loss', heldOut, 'reward', 'kl', 'entropy', 'length', 'learningRate', 'gradNorm'] as const
 const figureNames: Readonly<Record<string, string>> = {
   loss: 'loss',
   [heldOut]: 'held-out loss',
   learningRate: 'learning rate',
   gradNorm: 'gradient norm',
+  kl: 'KL',
 }
 
 /** The newest of each, large. */
