@@ -137,8 +137,6 @@ export const PAPERS: readonly Paper[] = [
     name: 'PPO',
     files: ['train/ppo.ts', 'train/ppo-control.ts', 'models/actor-critic.ts', 'data/worlds/world.ts'],
     usable: {
-      what: 'jackdaw train ppo/cartpole, ppo/pendulum; learnControl on any world of four functions; the policy of the cart played in the page; language models: instructgpt/ppo',
-      by: ['tests/train/ppo.test.ts', 'tests/train/ppo-control.test.ts', CONTROL_RECIPES],
       what: '`jackdaw train instructgpt/ppo` against a reward model or a rule, ppo/cartpole and ppo/pendulum in worlds; the loops as functions, a killed run ends as a whole one; the policy of the cart played in the page',
       by: [
         'tests/train/ppo.test.ts',
