@@ -11,7 +11,8 @@ import type { LiveWeights, Weights } from '../runtime/compile.ts'
 import type { TensorData } from '../tensor/index.ts'
 import type { Tokenizer } from '../text/tokenizer.ts'
 import { answerText, endOfAnswer, promptTokens } from './chat-tokens.ts'
-import { loadRewardModel, type RewardScorer } from './reward.ts'
+import { loadRewardModel } from './load-reward-model.ts'
+import type { RewardScorer } from './reward.ts'
 
 /** What recipes that align a model with what is preferred begin with: the model, its prompts, and who judges. */
 

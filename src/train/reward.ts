@@ -20,13 +20,9 @@
 
 import type { Preference } from '../data/instruction/preferences.ts'
 import { StepRandom } from '../data/random.ts'
-import { openCheckpoint, resolveModelRef } from '../hub/open.ts'
-import { openTokenizer } from '../load/load-tokenizer.ts'
-import { modelFromCheckpoint } from '../load/registry.ts'
-import { finder, readWeights } from '../load/weights.ts'
 import { normal } from '../nn/initializers.ts'
 import { linear } from '../nn/layers.ts'
-import { type CausalLm, type Model, traceModel } from '../nn/model.ts'
+import type { CausalLm, Model } from '../nn/model.ts'
 import type { Scope } from '../nn/scope.ts'
 import { float32, type InputSpecs, int32, type Tensors, trace } from '../nn/trace.ts'
 import type { Batch, Objective } from '../optim/trainer.ts'
@@ -83,8 +79,8 @@ export class RewardModel implements Model {
 }
 
 const CAUSAL = /ForCausalLM$|LMHeadModel$/
-const CLASSIFIER = 'ForSequenceClassification'
-const BIAS = 'reward_bias'
+export const CLASSIFIER = 'ForSequenceClassification'
+export const BIAS = 'reward_bias'
 
 /** The same model, whose head is its table of tokens: where nobody asks for logits it then has no parameter for them. */
 function headless(model: CausalLm): CausalLm {
@@ -324,49 +320,6 @@ export function normalizedReward(
 }
 
 export const SCORE = 'score.weight'
-
-/** A reward model from a folder, ready to judge. */
-export interface LoadedRewardModel extends RewardScorer {
-  readonly model: RewardModel
-  readonly weights: Map<string, TensorData>
-  readonly tokenizer?: Tokenizer
-}
-
-/**
- * Loads what was saved as a `RewardModel`, or by transformers or TRL as a sequence classifier of one label.
- *
- * @throws Error with one sentence where it is none
- */
-export async function loadRewardModel(reference: string, options: { rows?: number } = {}): Promise<LoadedRewardModel> {
-  const files = await resolveModelRef(reference)
-  const checkpoint = openCheckpoint(files.path)
-  try {
-    const { architectures, [BIAS]: bias = 0, ...config } = checkpoint.config ?? {}
-    const name = [architectures].flat().find((one) => typeof one === 'string' && one.endsWith(CLASSIFIER))
-    if (typeof name !== 'string') {
-      throw new Error(
-        `${reference}: is no reward model: its config.json must name a …${CLASSIFIER}, as \`jackdaw train reward\` writes it`,
-      )
-    }
-    const before = name.slice(0, -CLASSIFIER.length)
-    const causal = {
-      ...config,
-      architectures: [`${before}ForCausalLM`, `${before}LMHeadModel`],
-      tie_word_embeddings: true,
-    }
-    const { model: trunk, modelClass } = modelFromCheckpoint(checkpoint, causal)
-    if (trunk.kind !== 'causal' || typeof bias !== 'number') {
-      throw new Error(`${reference}: is no reward model: ${trunk.kind === 'causal' ? `${BIAS} is no number` : name}`)
-    }
-    const model = new RewardModel(trunk as CausalLm, bias)
-    const { parameters } = traceModel(model, { onDeclare: finder(checkpoint, modelClass) })
-    const weights = readWeights(parameters.values(), checkpoint, modelClass)
-    const scorer = await rewardScorer(model, weights, options)
-    return { ...scorer, model, weights, tokenizer: await openTokenizer(files) }
-  } finally {
-    checkpoint.close()
-  }
-}
 
 /** Of pairs with one confidence, how many are in the order that the model gives them. */
 export interface CalibrationRow {

@@ -13,7 +13,7 @@ import { constantSchedule } from '../../src/optim/schedule.ts'
 import { Trainer } from '../../src/optim/trainer.ts'
 import { trainByteLevelBpe } from '../../src/text/bpe-trainer.ts'
 import { tokenizerFromJson } from '../../src/text/tokenizer.ts'
-import { loadRewardModel } from '../../src/train/reward.ts'
+import { loadRewardModel } from '../../src/train/load-reward-model.ts'
 import { temporaryFolder } from '../hub/temporary.ts'
 import { few, kindOf, linesOf } from './few-steps.ts'
 

@@ -10,6 +10,7 @@ import { saveModel } from '../../src/optim/model-folder.ts'
 import { constantSchedule } from '../../src/optim/schedule.ts'
 import { Trainer } from '../../src/optim/trainer.ts'
 import { compile } from '../../src/runtime/compile.ts'
+import { loadRewardModel } from '../../src/train/load-reward-model.ts'
 import '../../src/runtime/node.ts'
 import { grad, meanOf, type SumAndCount, type TensorData, tensorData } from '../../src/tensor/index.ts'
 import {
@@ -19,7 +20,6 @@ import {
   comparisonBatch,
   comparisonInputs,
   comparisonLoader,
-  loadRewardModel,
   normalizedReward,
   pairsOf,
   RewardModel,
