@@ -6,7 +6,7 @@ export function spelled({ name, arguments: json }: ToolPart): string {
     const given: unknown = JSON.parse(json)
     if (typeof given === 'object' && given !== null && !Array.isArray(given)) {
       const said = Object.entries(given).map(
-        ([key, value]) => `${key}: ${typeof value === 'string' ? value : JSON.stringify(value)}`,
+        ([key, value]) => `${key}: ${typeof value === 'string' ? value.trim() : JSON.stringify(value)}`,
       )
       return `${name}(${said.join(', ')})`
     }
