@@ -32,12 +32,12 @@ const SLOTS = 32
 const LONGEST_ANSWER = 160
 /** What the page offers to ask. */
 const EXAMPLES = [
-  'What does serene mean?',
   'What is the opposite of brave?',
   'What is the capital of Peru?',
   'What is 17 times 23?',
-  'On which weekday was July 20, 1969?',
-  'Name some kinds of trees as a list',
+  'How many people live in Japan?',
+  'Spell elephant backwards',
+  'What can you do?',
 ]
 /** Of what is asked about its world, and of what refers back to the turn before. */
 const ENOUGH = { right: 0.9, followUps: 0.8 }

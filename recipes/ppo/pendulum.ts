@@ -16,11 +16,7 @@ const JUDGING = 2 ** 32
 
 export default recipe({
   paper: 'ppo',
-  claim:
-    `the pendulum is swung up and held: after training, the mean return of 100 new episodes of Pendulum-v1 is at least ${GOOD}, in each of five seeds`.replace(
-      '-',
-      '−',
-    ),
+  claim: `the pendulum is swung up and held: after training, the mean return of 100 new episodes of Pendulum-v1 is at least −${-GOOD}, in each of five seeds`,
   curve: ['return'],
   settings: {
     data: '',

@@ -41,7 +41,7 @@ export const feedbackCommand = (): Command =>
     .option('--force', 'write over FILE')
     .option('--data <dir>', 'folder that keeps the conversations (default: that of serve)')
     .addOption(databaseOption('they are kept in a PostgreSQL server'))
-    .option('--server <url>', 'ask the jackdaw that has them open')
+    .option('--server <url>', 'ask the running server that has them open')
     .addOption(new Option('--api-key <key>', 'of that server').env('JACKDAW_API_KEY'))
     .addHelpText('after', HELP)
     .action(async (_: string, flags: FeedbackFlags, command: Command) => {

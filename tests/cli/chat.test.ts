@@ -84,7 +84,7 @@ describe('jackdaw chat', () => {
 
   it('goes on with the model it has where another cannot be loaded', async () => {
     const { answers, notes } = await chat(checkpoint('llama'), ['/model nowhere', 'Bird'], '--max-new-tokens', '3')
-    expect(notes).toContain('no shipped model (jackdaw-base, jackdaw-chat)')
+    expect(notes).toContain('no shipped model (cartpole, jackdaw-base, jackdaw-chat)')
     expect(answers.split('\n')).toHaveLength(2)
   })
 })

@@ -213,7 +213,7 @@ describe('templates', () => {
       ],
     })
     expect(text).toContain('"name": "look"')
-    expect(text).toContain('<|im_start|>tool\nsecond<|im_end|>')
+    expect(text).toContain('<|im_start|>tool\n second<|im_end|>')
   })
 
   it('one that knows only turns is told in words: the sides alternate, nothing is left out', () => {

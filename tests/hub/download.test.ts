@@ -438,7 +438,7 @@ describe('model references', () => {
     await expect(resolveModelRef('hf:../x')).rejects.toThrow('not of the form')
     await expect(resolveModelRef('a\0b')).rejects.toThrow('NUL')
     await expect(resolveModelRef('no such model')).rejects.toThrow(
-      '"no such model" is no folder here, no shipped model (jackdaw-base, jackdaw-chat), and',
+      '"no such model" is no folder here, no shipped model (cartpole, jackdaw-base, jackdaw-chat), and',
     )
     await expect(resolveModelRef('gguf:nowhere.gguf')).rejects.toThrow('there is no such file')
     expect(await resolveModelRef(root)).toEqual({ kind: 'folder', path: root })

@@ -141,7 +141,7 @@ describe('an answer with tools', () => {
       await post(`/api/conversations/${id}/reply`, { parentId: null, content: 'What is a jackdaw?' }),
     )
     const { message } = asked.at(-1) as Extract<ReplyEvent, { type: 'end' }>
-    const tool = { type: 'tool', name: 'bird', arguments: '{"name":"jackdaw"}', result: 'a crow\ufffd' }
+    const tool = { type: 'tool', name: 'bird', arguments: '{"name": "jackdaw"}', result: 'a crow\ufffd' }
     expect(message.parts).toEqual([
       { type: 'text', text: 'Let me see. ' },
       tool,
