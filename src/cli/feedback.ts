@@ -26,7 +26,7 @@ A folder of conversations is open in one process at a time: while a server runs,
 Examples:
   jackdaw feedback export --kind comparisons --out preferences.jsonl
   jackdaw feedback export --server http://127.0.0.1:3000 --out feedback.jsonl
-  jackdaw feedback export --kind ratings | jq .comment`
+  jackdaw feedback export --kind ratings --out ratings.jsonl`
 
 export const feedbackCommand = (): Command =>
   new Command('feedback')
