@@ -201,7 +201,7 @@ describe('encodeConversation', () => {
   it('reads what the template writes, whole', () => {
     const { inputIds } = encodeConversation(tokenizer, conversation, { template: JACKDAW_CHAT_TEMPLATE })
     expect(tokenizer.decode(inputIds)).toContain(
-      '<|im_start|>tool\n4<|im_end|>\n<|im_start|>assistant\nIt is 4.<|im_end|>',
+      '<|im_start|>tool\n 4<|im_end|>\n<|im_start|>assistant\nIt is 4.<|im_end|>',
     )
   })
 
