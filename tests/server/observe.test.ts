@@ -72,11 +72,11 @@ describe('a request', () => {
       expect.objectContaining({ fields: ['session_id', 'cache_prompt'], msg: 'unknown fields are ignored' }),
     )
     expect(JSON.stringify(lines)).not.toContain('secret')
-    const refused = await post('/v1/completions', { ...ask, guided_regex: 'a+' })
+    const refused = await post('/v1/completions', { ...ask, ignore_eos: true })
     expect(errorBody.parse(await refused.json()).error).toMatchObject({
       type: 'invalid_request_error',
-      param: 'guided_regex',
-      message: "Invalid 'guided_regex': this server does not support it.",
+      param: 'ignore_eos',
+      message: "Invalid 'ignore_eos': this server does not support it.",
     })
   })
 })

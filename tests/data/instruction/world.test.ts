@@ -56,7 +56,8 @@ describe('conversations', () => {
           .map(({ questionAt }) => conversation.messages[questionAt + 1].toolCalls?.[0].arguments ?? ''),
       )
     const entity = (json: string): string => {
-      const { word, name, want, expression } = JSON.parse(json)
+      const said = Object.entries(JSON.parse(json) as Record<string, string>)
+      const { word, name, want, expression } = Object.fromEntries(said.map(([key, value]) => [key, value.trim()]))
       return want === 'country'
         ? (world.countries.withCapital(name)?.name ?? name)
         : (expression ?? word ?? world.countries.find(name)?.name)

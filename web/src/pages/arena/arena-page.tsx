@@ -214,13 +214,13 @@ function Contenders({ isRanking }: { isRanking: boolean }) {
             name="One model"
             models={models}
             value={pair[0]}
-            onChange={(value) => choose({ pair: [value, pair[1]] })}
+            onChange={(value) => choose({ pair: [value, choices.value.pair[1]] })}
           />
           <ContenderChoice
             name="The other model"
             models={models}
             value={pair[1]}
-            onChange={(value) => choose({ pair: [pair[0], value] })}
+            onChange={(value) => choose({ pair: [choices.value.pair[0], value] })}
           />
         </>
       )}
