@@ -70,7 +70,8 @@ export default recipe({
       }
       const zero = mean(results.start.map((result) => result.mean))
       const best = Math.max(...Object.values(results).flatMap((all) => all.map((result) => result.mean)))
-      const scored = (value: number): number => (value - zero) / (best - zero)
+      // Where nothing was learned, nothing is worth anything.
+      const scored = (value: number): number => (best > zero ? (value - zero) / (best - zero) : 0)
       for (const name of Object.keys(VARIANTS)) {
         const of = results[name]
         scores.set(name, [...(scores.get(name) ?? []), ...of.map((result) => scored(result.mean))])

@@ -10,7 +10,7 @@ const { tokenizer } = (await loadModel('jackdaw-base')) as { tokenizer: Tokenize
 describe('what is asked and what is answered', () => {
   it('is written in the chat template, and an answer ends with a token of its own', () => {
     const prompt = promptTokens(tokenizer, [{ role: 'user', content: 'Hello' }])
-    expect(tokenizer.decode(prompt)).toBe('<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n')
+    expect(tokenizer.decode(prompt)).toBe('<|im_start|>user\n Hello<|im_end|>\n<|im_start|>assistant\n')
     const answer = answerTokens(tokenizer, 'A bird.')
     expect(answer.at(-1)).toBe(tokenizer.idOf('<|im_end|>'))
     expect(answerText(tokenizer, answer)).toBe('A bird.')

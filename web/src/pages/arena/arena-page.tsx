@@ -190,7 +190,7 @@ function Contenders({ isRanking }: { isRanking: boolean }) {
             name="Model"
             models={models}
             value={ranked}
-            onChange={(value) => choose({ ranked: value })}
+            onChange={(change) => choose({ ranked: change(choices.value.ranked) })}
           />
           <div className="contender">
             <label htmlFor={count}>Answers</label>
@@ -214,13 +214,13 @@ function Contenders({ isRanking }: { isRanking: boolean }) {
             name="One model"
             models={models}
             value={pair[0]}
-            onChange={(value) => choose({ pair: [value, choices.value.pair[1]] })}
+            onChange={(change) => choose({ pair: [change(choices.value.pair[0]), choices.value.pair[1]] })}
           />
           <ContenderChoice
             name="The other model"
             models={models}
             value={pair[1]}
-            onChange={(value) => choose({ pair: [choices.value.pair[0], value] })}
+            onChange={(change) => choose({ pair: [choices.value.pair[0], change(choices.value.pair[1])] })}
           />
         </>
       )}

@@ -9,7 +9,8 @@ interface ContenderChoiceProps {
   name: string
   models: readonly Model[]
   value: Contender
-  onChange: (value: Contender) => void
+  /** Told how to change what is chosen by then: fields may report later than they were drawn. */
+  onChange: (change: (chosen: Contender) => Contender) => void
 }
 
 /** Each answer has a seed of its own. */
@@ -31,7 +32,7 @@ export function ContenderChoice({ name, models, value, onChange }: ContenderChoi
           id={id}
           className="select"
           value={model ?? ''}
-          onChange={(event) => onChange({ ...value, model: event.target.value || undefined })}
+          onChange={({ target }) => onChange((chosen) => ({ ...chosen, model: target.value || undefined }))}
         >
           <option value="">Any model</option>
           {isMissing && <option value={model}>{model} (not served)</option>}
@@ -51,7 +52,9 @@ export function ContenderChoice({ name, models, value, onChange }: ContenderChoi
               key={setting.name}
               setting={setting}
               value={settings[setting.name as keyof typeof settings]}
-              onValue={(number) => onChange({ ...value, settings: withValue(settings, setting.name, number) })}
+              onValue={(number) =>
+                onChange((chosen) => ({ ...chosen, settings: withValue(chosen.settings ?? {}, setting.name, number) }))
+              }
             />
           ))}
         </div>
