@@ -5,14 +5,22 @@
  *     jackdaw train instructgpt/grpo --set model=runs/sft --set reward=runs/reward --set data=prompts.jsonl
  */
 
-import { bootstrap, mean } from '../../src/eval/statistics.ts'
+import { mean } from '../../src/eval/statistics.ts'
 import type { CausalLm } from '../../src/nn/model.ts'
 import { recipe } from '../../src/optim/recipe.ts'
 import { constantSchedule } from '../../src/optim/schedule.ts'
 import type { Trainer } from '../../src/optim/trainer.ts'
 import type { LiveWeights, Weights } from '../../src/runtime/compile.ts'
-import { answersOf, heldOutSplit, itemsAt, judgeNamed, loadChatModel, promptsOf } from '../../src/train/alignment.ts'
-import { answerText } from '../../src/train/chat-tokens.ts'
+import {
+  answersOf,
+  heldOutSplit,
+  itemsAt,
+  judgeNamed,
+  loadChatModel,
+  promptsOf,
+  rewardGain,
+  shownAnswers,
+} from '../../src/train/alignment.ts'
 import { GRPO_SETTINGS, trainGrpo } from '../../src/train/grpo.ts'
 import { Lora } from '../../src/train/lora.ts'
 
@@ -82,12 +90,7 @@ export default recipe({
         settings: { ...GRPO_SETTINGS, klCoef: settings.klCoef },
         seen: async (step, episodes, scores) => {
           if (settings.evalEvery > 0 && step % settings.evalEvery === 0) {
-            const shown = episodes.slice(0, 2 * settings.group).map(({ promptIds, ids }, i) => ({
-              prompt: tokenizer.decode(promptIds),
-              answer: answerText(tokenizer, ids),
-              reward: scores[i],
-            }))
-            await sample('answers', shown)
+            await sample('answers', shownAnswers(tokenizer, episodes.slice(0, 2 * settings.group), scores))
           }
           return undefined
         },
@@ -95,14 +98,9 @@ export default recipe({
         onStop: async (policy) => save({ model, weights: await alone(policy), files }),
       })
       const learned = await alone(policy)
-      const [before, after] = [await judged(model, weights), await judged(model, learned)]
-      const gain = bootstrap(
-        after.map((reward, i) => reward - before[i]),
-        mean,
-      )
+      const gain = rewardGain(await judged(model, weights), await judged(model, learned))
       await save({ model, weights: learned, files })
-      const [low, high] = gain.interval
-      claim({ before: mean(before), after: mean(after), gain: gain.value, low, high }, low > 0)
+      claim(gain, gain.low > 0)
     } finally {
       judge.release()
     }

@@ -8,7 +8,7 @@
 
 import { RandomWindows } from '../../src/data/loader.ts'
 import { TokenDataset } from '../../src/data/token-dataset.ts'
-import { bootstrap, mean } from '../../src/eval/statistics.ts'
+import { mean } from '../../src/eval/statistics.ts'
 import type { CausalLm } from '../../src/nn/model.ts'
 import { recipe } from '../../src/optim/recipe.ts'
 import { constantSchedule } from '../../src/optim/schedule.ts'
@@ -22,9 +22,10 @@ import {
   judgeNamed,
   loadChatModel,
   promptsOf,
+  rewardGain,
   settingFile,
+  shownAnswers,
 } from '../../src/train/alignment.ts'
-import { answerText } from '../../src/train/chat-tokens.ts'
 import { Lora } from '../../src/train/lora.ts'
 import { PPO_SETTINGS, trainPpo } from '../../src/train/ppo.ts'
 
@@ -121,12 +122,7 @@ export default recipe({
         ptx: settings.ptxCoef > 0 ? pretraining(settings, tokenizer) : undefined,
         seen: async (step, episodes, scores) => {
           if (settings.evalEvery > 0 && step % settings.evalEvery === 0) {
-            const shown = episodes.slice(0, 8).map(({ promptIds, ids }, i) => ({
-              prompt: tokenizer.decode(promptIds),
-              answer: answerText(tokenizer, ids),
-              reward: scores[i],
-            }))
-            await sample('answers', shown)
+            await sample('answers', shownAnswers(tokenizer, episodes.slice(0, 8), scores))
           }
           return undefined
         },
@@ -134,14 +130,9 @@ export default recipe({
         onStop: async (policy) => save({ model, weights: await alone(policy), files }),
       })
       const learned = await alone(policy)
-      const [before, after] = [await judged(model, weights), await judged(model, learned)]
-      const gain = bootstrap(
-        after.map((reward, i) => reward - before[i]),
-        mean,
-      )
+      const gain = rewardGain(await judged(model, weights), await judged(model, learned))
       await save({ model, weights: learned, files })
-      const [low, high] = gain.interval
-      claim({ before: mean(before), after: mean(after), gain: gain.value, low, high }, low > 0)
+      claim(gain, gain.low > 0)
     } finally {
       judge.release()
     }

@@ -3,6 +3,7 @@ import { basename } from 'node:path'
 import { JACKDAW_CHAT_TEMPLATE, type Message } from '../data/instruction/conversation.ts'
 import { readPrompts } from '../data/instruction/preferences.ts'
 import { StepRandom } from '../data/random.ts'
+import { bootstrap, mean } from '../eval/statistics.ts'
 import { CachedDecoder } from '../generate/decoder.ts'
 import { type Episode, type RolloutOptions, rollout } from '../generate/rollout.ts'
 import { loadModel } from '../load/load.ts'
@@ -179,6 +180,24 @@ export const scoreWith =
       episodes.map(({ promptIds }) => promptIds),
       episodes.map(({ ids }) => ids),
     )
+
+/** Answers to look at, beside what they were asked and what they are worth. */
+export const shownAnswers = (tokenizer: Tokenizer, episodes: readonly Episode[], scores: readonly number[]) =>
+  episodes.map(({ promptIds, ids }, i) => ({
+    prompt: tokenizer.decode(promptIds),
+    answer: answerText(tokenizer, ids),
+    reward: scores[i],
+  }))
+
+/** Rewards of the same prompts before and after, and what was gained, with its interval. */
+export function rewardGain(before: readonly number[], after: readonly number[]) {
+  const { value: gain, interval } = bootstrap(
+    after.map((reward, i) => reward - before[i]),
+    mean,
+  )
+  const [low, high] = interval
+  return { before: mean(before), after: mean(after), gain, low, high }
+}
 
 /** Answers of a model, or of one in training, to prompts: as many at a time as `slots`. */
 export async function answersOf(
