@@ -25,7 +25,7 @@ import {
   type WordProblem,
 } from '../../src/data/word-problems.ts'
 import { wordVocabulary } from '../../src/data/word-tokenizer.ts'
-import { mean } from '../../src/eval/statistics.ts'
+import { mean, percent } from '../../src/eval/statistics.ts'
 import { CachedDecoder } from '../../src/generate/decoder.ts'
 import { rollout } from '../../src/generate/rollout.ts'
 import { Llama } from '../../src/models/llama.ts'
@@ -243,4 +243,3 @@ export default recipe({
     claim({ ...Object.fromEntries(measured), leastOfChains: Math.min(...chains) }, holds)
   },
 })
-const percent = (share: number): string => `${(100 * share).toFixed(1)} %`

@@ -38,7 +38,7 @@ import {
   type WordProblem,
 } from '../../src/data/word-problems.ts'
 import { wordVocabulary } from '../../src/data/word-tokenizer.ts'
-import { mean } from '../../src/eval/statistics.ts'
+import { mean, percent } from '../../src/eval/statistics.ts'
 import { CachedDecoder } from '../../src/generate/decoder.ts'
 import { rollout } from '../../src/generate/rollout.ts'
 import { T5 } from '../../src/models/t5.ts'
@@ -340,5 +340,3 @@ export default recipe({
 /** The mean of the seeds, by way of asking. */
 const byWay = (scores: readonly (readonly number[])[]): number[] =>
   Object.keys(WAYS).map((_, way) => mean(scores.map((own) => own[way])))
-
-const percent = (share: number): string => `${(100 * share).toFixed(1)} %`

@@ -26,7 +26,7 @@ import {
 } from '../../src/data/instruction/made-up-facts.ts'
 import { StepRandom } from '../../src/data/random.ts'
 import { type RankedQuestion, rankClassification } from '../../src/eval/rank-classification.ts'
-import { mean } from '../../src/eval/statistics.ts'
+import { mean, percent } from '../../src/eval/statistics.ts'
 import { CachedDecoder } from '../../src/generate/decoder.ts'
 import { Llama } from '../../src/models/llama.ts'
 import { languageModelInputs, nextTokenObjective } from '../../src/optim/language-model.ts'
@@ -207,5 +207,3 @@ export default recipe({
     )
   },
 })
-
-const percent = (share: number): string => `${(100 * share).toFixed(1)} %`

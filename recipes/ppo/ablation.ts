@@ -10,7 +10,13 @@ import { cartPole } from '../../src/data/worlds/cartpole.ts'
 import { pendulum } from '../../src/data/worlds/pendulum.ts'
 import { mean } from '../../src/eval/statistics.ts'
 import { type RecipeContext, recipe } from '../../src/optim/recipe.ts'
-import { type ControlSettings, learnControl, PENDULUM_SETTINGS, playEpisodes } from '../../src/train/ppo-control.ts'
+import {
+  type ControlSettings,
+  JUDGING,
+  learnControl,
+  PENDULUM_SETTINGS,
+  playEpisodes,
+} from '../../src/train/ppo-control.ts'
 
 /** By name, what is other than in PPO as it is. */
 const VARIANTS: Readonly<Record<string, Partial<ControlSettings>>> = {
@@ -35,8 +41,6 @@ const TASKS = [
   { world: cartPole, settings: { ...SHORTER, discount: 0.99 }, share: 0.5 },
   { world: pendulum, settings: SHORTER, share: 1 },
 ] as const
-/** Of the first states of the episodes that count: apart from those of every training. */
-const JUDGING = 2 ** 32
 
 const settings = {
   data: '',

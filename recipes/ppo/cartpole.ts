@@ -8,12 +8,10 @@
 import { cartPole } from '../../src/data/worlds/cartpole.ts'
 import { mean } from '../../src/eval/statistics.ts'
 import { recipe } from '../../src/optim/recipe.ts'
-import { CONTROL_SETTINGS, learnControl, playEpisodes } from '../../src/train/ppo-control.ts'
+import { CONTROL_SETTINGS, JUDGING, learnControl, playEpisodes } from '../../src/train/ppo-control.ts'
 
 /** What CartPole-v1 counts as solved, of 500. */
 const SOLVED = 475
-/** Of the first states of the episodes that count: apart from those of every training. */
-const JUDGING = 2 ** 32
 
 export default recipe({
   paper: 'ppo',

@@ -8,11 +8,9 @@
 import { pendulum } from '../../src/data/worlds/pendulum.ts'
 import { mean } from '../../src/eval/statistics.ts'
 import { recipe } from '../../src/optim/recipe.ts'
-import { learnControl, PENDULUM_SETTINGS, playEpisodes } from '../../src/train/ppo-control.ts'
+import { JUDGING, learnControl, PENDULUM_SETTINGS, playEpisodes } from '../../src/train/ppo-control.ts'
 
 const GOOD = -250
-/** Of the first states of the episodes that count: apart from those of every training. */
-const JUDGING = 2 ** 32
 
 export default recipe({
   paper: 'ppo',

@@ -13,6 +13,7 @@ import { type RecipeContext, recipe } from '../../src/optim/recipe.ts'
 import { constantSchedule } from '../../src/optim/schedule.ts'
 import {
   type Experience,
+  JUDGING,
   learnControl,
   PENDULUM_SETTINGS,
   playEpisodes,
@@ -30,8 +31,6 @@ import {
 
 /** How much of the way from the first policy to the one of the true reward counts as nearly as good. */
 const NEARLY = 0.9
-/** Of the first states of the episodes that count: apart from those of every training. */
-const JUDGING = 2 ** 32
 /** Pairs that are looked at for each that is asked about (§2.2.4). */
 const LOOKED_AT = 10
 /** The spread of learned rewards: about that of the true ones as PPO is given them. */

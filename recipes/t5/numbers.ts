@@ -20,7 +20,7 @@ import { numberWords } from '../../src/data/notations.ts'
 import { StepRandom } from '../../src/data/random.ts'
 import { corruptedLengths, corruptSpans, randomSpans } from '../../src/data/span-corruption.ts'
 import { wordVocabulary } from '../../src/data/word-tokenizer.ts'
-import { mean } from '../../src/eval/statistics.ts'
+import { mean, percent } from '../../src/eval/statistics.ts'
 import { CachedDecoder } from '../../src/generate/decoder.ts'
 import { rollout } from '../../src/generate/rollout.ts'
 import { T5 } from '../../src/models/t5.ts'
@@ -290,4 +290,3 @@ export default recipe({
     )
   },
 })
-const percent = (share: number): string => `${(100 * share).toFixed(1)} %`

@@ -69,3 +69,6 @@ export function bootstrap<T>(
   const stderr = Math.sqrt(sum(drawn.map((x) => (x - middle) ** 2)) / (samples - 1))
   return { value, stderr, interval: [value - Z95 * stderr, value + Z95 * stderr] }
 }
+
+/** A share as people read it: `97.4 %`. */
+export const percent = (share: number): string => `${(100 * share).toFixed(1)} %`

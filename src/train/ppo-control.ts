@@ -392,6 +392,9 @@ export function adaptedPenalty(klCoef: number, kl: number, klTarget: number): nu
   return kl > klTarget * 1.5 ? klCoef * 2 : klCoef
 }
 
+/** Seeds of the episodes that count begin here: their first states are apart from those of every training. */
+export const JUDGING = 2 ** 32
+
 /**
  * Plays whole episodes, one in each of so many worlds.
  *
